@@ -1,0 +1,1 @@
+"""Tunesmith: data, fine-tuning, and the proof of what they were worth."""

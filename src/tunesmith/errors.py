@@ -1,0 +1,98 @@
+"""Every error a user can meet, as one tree, each with the way out.
+
+TunesmithError
+├── UsageError            wrong command, address or setting: exit code 2
+│   ├── ConfigError         a key or value in tunesmith.toml
+│   ├── AddressError        a model or source address that means nothing
+│   └── MissingExtra        an optional part that is not installed
+├── SourceError           material that cannot be read
+├── DatasetError          examples that cannot be used
+│   └── LeakError           test questions that stand in the training set
+├── ModelError            a model that cannot be found, fetched or asked
+│   └── FetchError          a download that failed or whose bytes are wrong
+├── TrainingError         a training run that would make, or made, nonsense
+├── ArtifactError         finished work that is not as it was left
+│   └── DamagedArtifact     a file whose bytes changed
+├── ProjectBusy           another process works on this project
+└── DiskFull              no room to write
+"""
+
+from __future__ import annotations
+
+
+class TunesmithError(Exception):
+    """An error with a rule that was broken and a way out; `exit_code` is what the command line returns."""
+
+    exit_code = 1
+
+    def __init__(self, message: str, *, hint: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+    def __str__(self) -> str:
+        return self.message if self.hint is None else f"{self.message}\n  {self.hint}"
+
+
+class UsageError(TunesmithError):
+    """The command, an address or a setting is wrong."""
+
+    exit_code = 2
+
+
+class ConfigError(UsageError):
+    """A key or a value in tunesmith.toml is not as it should be."""
+
+
+class AddressError(UsageError):
+    """A model or source address that means nothing."""
+
+
+class MissingExtra(UsageError):
+    """An optional part is needed and not installed."""
+
+    def __init__(self, package: str, extra: str, purpose: str) -> None:
+        super().__init__(
+            f"{purpose} needs the package {package!r}, which is not installed.",
+            hint=f"Install it: pip install 'tunesmith[{extra}]'",
+        )
+
+
+class SourceError(TunesmithError):
+    """Material cannot be read."""
+
+
+class DatasetError(TunesmithError):
+    """The examples cannot be used."""
+
+
+class LeakError(DatasetError):
+    """A test question stands in the training set."""
+
+
+class ModelError(TunesmithError):
+    """A model cannot be found, loaded or asked."""
+
+
+class FetchError(ModelError):
+    """A download failed, or its bytes are not the expected ones."""
+
+
+class TrainingError(TunesmithError):
+    """A training run would make, or made, nonsense."""
+
+
+class ArtifactError(TunesmithError):
+    """Finished work is not as it was left."""
+
+
+class DamagedArtifact(ArtifactError):
+    """A file of a finished artefact has other bytes than its manifest says."""
+
+
+class ProjectBusy(TunesmithError):
+    """Another process works on this project."""
+
+
+class DiskFull(TunesmithError):
+    """There is no room to write; nothing half-written is kept as whole."""

@@ -1,0 +1,1 @@
+"""Models and encoders: base, tuned, remote, wrapped and scripted ones, all behind two protocols."""

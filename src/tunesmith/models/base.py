@@ -1,0 +1,64 @@
+"""A model is anything that answers conversations: the protocols that all of them obey."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
+
+from tunesmith.records import Answer, Conversation, Passage
+
+if TYPE_CHECKING:
+    from numpy import float32
+    from numpy.typing import NDArray
+
+
+@dataclass(frozen=True, slots=True)
+class Sampling:
+    """How to pick tokens: greedy at temperature 0. `stop` ends an answer after the first of these strings."""
+
+    max_tokens: int = 128
+    temperature: float = 0.0
+    seed: int = 0
+    stop: tuple[str, ...] = ()
+
+
+@runtime_checkable
+class ChatModel(Protocol):
+    """Answers conversations: in batches for evaluating, in a stream for serving."""
+
+    @property
+    def name(self) -> str:
+        """The model's address or, for a wrapped model, what was done to it."""
+        ...
+
+    def reply(self, conversations: Sequence[Conversation], sampling: Sampling) -> list[Answer]:
+        """Return one answer for each conversation, in order."""
+        ...
+
+    def stream(self, conversation: Conversation, sampling: Sampling) -> Iterator[str]:
+        """Yield pieces of the answer; joined they are what `reply` would have said."""
+        ...
+
+
+@runtime_checkable
+class Encoder(Protocol):
+    """Turns texts into vectors of length one, so that a dot product is a cosine."""
+
+    @property
+    def name(self) -> str:
+        """The encoder's address."""
+        ...
+
+    def embed(self, texts: Sequence[str]) -> NDArray[float32]:
+        """Return an array of shape (texts, dimensions)."""
+        ...
+
+
+@runtime_checkable
+class Retriever(Protocol):
+    """Finds the passages nearest to a question."""
+
+    def search(self, questions: Sequence[str], count: int) -> list[tuple[Passage, ...]]:
+        """Return for each question its `count` nearest passages, nearest first."""
+        ...

@@ -1,0 +1,244 @@
+"""The nouns: Source, Document, Chunk, Topic, Message, Example, Rejection, Answer, Score."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
+
+from tunesmith.errors import DatasetError
+
+if TYPE_CHECKING:
+    from pydantic import TypeAdapter
+
+Role = Literal["system", "user", "assistant"]
+Record = TypeVar("Record")
+
+
+def fingerprint(*parts: object) -> str:
+    """Return 16 hex digits of the SHA-256 over the parts' JSON form, equal for equal values in any key order."""
+    data = json.dumps(parts, sort_keys=True, ensure_ascii=False, separators=(",", ":"), default=str)
+    return hashlib.sha256(data.encode()).hexdigest()[:16]
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Where material comes from: its address as the user wrote it, and a digest of the bytes behind it."""
+
+    address: str
+    kind: Literal["python", "files"]
+    digest: str
+    version: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """One readable unit of a source: a file, or one function with its docstring.
+
+    `entry` is the catalogue id that the document describes, if it describes one.
+    """
+
+    id: str
+    source: str
+    title: str
+    text: str
+    kind: str
+    entry: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """A piece of a document: `document.text[start:end] == text`, offsets in characters."""
+
+    id: str
+    document: str
+    start: int
+    end: int
+    text: str
+    title: str = ""
+    entry: str | None = None
+    topic: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Topic:
+    """A cluster of chunks with a label that a person understands."""
+
+    id: str
+    label: str
+    keywords: tuple[str, ...]
+    chunks: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One turn of a conversation."""
+
+    role: Role
+    content: str
+
+
+Conversation = tuple[Message, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """What grounds an example: `document.text[start:end] == quote`."""
+
+    source: str
+    document: str
+    start: int
+    end: int
+    quote: str
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """A question, its answer, and where both come from.
+
+    `entry` is the catalogue id the answer calls, and the group that splits keep together. `acceptable` holds all
+    catalogue ids that would be a right answer, `entry` first. `origin` is "rule:NAME", "teacher:ADDRESS" or
+    "written:FILE:LINE".
+    """
+
+    id: str
+    question: str
+    answer: str
+    origin: str
+    entry: str | None = None
+    acceptable: tuple[str, ...] = ()
+    evidence: tuple[Evidence, ...] = ()
+    seed: int = 0
+    checks: tuple[str, ...] = ()
+    messages: tuple[Message, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Rejection:
+    """Something that was asked for and not kept: by which stage, under which rule, and what exactly."""
+
+    stage: str
+    rule: str
+    item: str
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class Passage:
+    """One retrieved piece: its text as a prompt shows it, and the retriever's score (larger is nearer)."""
+
+    id: str
+    text: str
+    score: float
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a model said. `seconds` is this answer's share of its batch's time; `retrieved` are passage ids."""
+
+    text: str
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    seconds: float = 0.0
+    finish: Literal["stop", "length"] = "stop"
+    retrieved: tuple[str, ...] = ()
+
+
+Verdict = Literal["exact", "valid", "wrong_arguments", "hallucinated", "no_call"]
+
+
+@dataclass(frozen=True, slots=True)
+class Score:
+    """One contender's answer to one question, judged against the catalogue; `group` is what bootstraps cluster by."""
+
+    contender: str
+    set: str
+    example: str
+    group: str
+    verdict: Verdict
+    called: str | None
+    answer: Answer
+    reason: str = ""
+
+    @property
+    def exact(self) -> bool:
+        """The call is an acceptable one and its arguments bind."""
+        return self.verdict == "exact"
+
+    @property
+    def valid(self) -> bool:
+        """The call exists and its arguments bind, right or not."""
+        return self.verdict in ("exact", "valid")
+
+    @property
+    def hallucinated(self) -> bool:
+        """The call does not exist."""
+        return self.verdict == "hallucinated"
+
+
+@dataclass(frozen=True, slots=True)
+class Tally:
+    """Counts that must add up: requested = accepted + rejected (by rule) + failed."""
+
+    requested: int
+    accepted: int
+    rejected: dict[str, int] = field(default_factory=dict)
+    failed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.requested != self.accepted + sum(self.rejected.values()) + self.failed:
+            raise DatasetError(
+                f"counts do not add up: {self.requested} requested, {self.accepted} accepted, "
+                f"{sum(self.rejected.values())} rejected, {self.failed} failed",
+                hint="This is a defect of Tunesmith: please report it.",
+            )
+
+
+@cache
+def _adapter(kind: type[Record]) -> TypeAdapter[Record]:
+    from pydantic import ConfigDict, TypeAdapter
+
+    # Unknown keys would otherwise be dropped without a word.
+    kind.__pydantic_config__ = ConfigDict(extra="forbid")  # type: ignore[attr-defined]
+    return TypeAdapter(kind)
+
+
+def to_json(record: Any) -> str:
+    """Return a record as one line of JSON."""
+    return json.dumps(asdict(record), ensure_ascii=False)
+
+
+def from_json(kind: type[Record], line: str | bytes) -> Record:
+    """Return the record that `to_json` wrote; pydantic's ValidationError says which field is wrong."""
+    return _adapter(kind).validate_json(line)
+
+
+def write_jsonl(path: Path, records: Iterable[Any]) -> int:
+    """Write records one a line and return how many there were."""
+    count = 0
+    with path.open("w", encoding="utf-8") as file:
+        for record in records:
+            file.write(to_json(record) + "\n")
+            count += 1
+    return count
+
+
+def read_jsonl(kind: type[Record], path: Path) -> Iterator[Record]:
+    """Yield the records of a file; raises DatasetError that names the line and the field."""
+    from pydantic import ValidationError
+
+    with path.open(encoding="utf-8") as file:
+        for number, line in enumerate(file, 1):
+            try:
+                yield from_json(kind, line)
+            except ValidationError as error:
+                first = error.errors()[0]
+                place = ".".join(str(part) for part in first["loc"]) or "the line"
+                raise DatasetError(
+                    f"{path.name}, line {number}: {place}: {first['msg']}",
+                    hint=f"Each line must be a {kind.__name__} as JSON.",
+                ) from error
