@@ -118,6 +118,21 @@ class Example:
 
 
 @dataclass(frozen=True, slots=True)
+class Written:
+    """A question that a person wrote, and all catalogue ids that answer it, the best first; `line` from 1."""
+
+    question: str
+    acceptable: tuple[str, ...]
+    file: str
+    line: int
+
+    @property
+    def origin(self) -> str:
+        """Where it comes from, as an example's origin says it."""
+        return f"written:{self.file}:{self.line}"
+
+
+@dataclass(frozen=True, slots=True)
 class Rejection:
     """Something that was asked for and not kept: by which stage, under which rule, and what exactly."""
 

@@ -1,0 +1,1 @@
+"""Cut documents into chunks and gather the chunks into topics."""

@@ -1,0 +1,1 @@
+"""The command line: one short command per verb, and how people see what happens."""

@@ -1,0 +1,311 @@
+"""One short command per verb: arguments in, one call, shown result, exit code."""
+
+from __future__ import annotations
+
+import glob
+import os
+import re
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from tunesmith.errors import TunesmithError, UsageError
+
+if TYPE_CHECKING:
+    from rich.console import Console, RenderableType
+
+    from tunesmith.cli.ports import Project
+
+INTERRUPTED = 130
+
+app = typer.Typer(
+    name="tunesmith",
+    help="Turn what a team knows into an assistant that it can prove.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_show_locals=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document; progress goes to stderr.")]
+At = Annotated[
+    Path | None,
+    typer.Option("--project", metavar="PATH", help="The project's folder; default: found from here."),
+]
+
+
+def main() -> None:
+    """Run the command line; a polite kill (SIGTERM) stops it as cleanly as Ctrl-C."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    app()
+
+
+@app.command()
+def new(
+    name: Annotated[str, typer.Argument(help="The folder to make; its name is the project's.")],
+    more: Annotated[list[str] | None, typer.Argument(hidden=True, metavar="")] = None,
+    sources: Annotated[
+        list[str] | None,
+        typer.Option("--from", metavar="SOURCE...", help="python:PACKAGE, a file, a folder or a glob."),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Make a project folder with a commented tunesmith.toml."""
+    with _edge(as_json) as edge:
+        from tunesmith.artifacts import write_text_atomic
+        from tunesmith.config import FILE_NAME, template
+
+        # A shell turns `--from docs/*.md` into `--from docs/a.md docs/b.md`: the rest arrives as arguments.
+        addresses = [*(sources or ()), *((more or ()) if sources else ())]
+        folder = Path(name)
+        path = folder / FILE_NAME
+        _check_new(path, addresses, more)
+        text = template(folder.resolve().name, [_from_folder(each, folder) for each in addresses])
+        folder.mkdir(parents=True, exist_ok=True)
+        _ignore_work(folder)
+        write_text_atomic(path, text)
+        command = "tunesmith run" if folder.resolve() == Path.cwd() else f"cd {name} && tunesmith run"
+        edge.result({"project": folder.resolve().name, "config": str(path), "next": command})
+        edge.say(f"Made {path}. Read it: each line says what it does.")
+        edge.then(command)
+
+
+@app.command()
+def run(
+    context: typer.Context,
+    stage: Annotated[str | None, typer.Argument(help="Stop after this stage.")] = None,
+    project: At = None,
+    as_json: AsJson = False,
+) -> None:
+    """Run every stage, up to STAGE, that is not done yet; goes on where it was stopped."""
+    with _edge(as_json, kept=True) as edge:
+        from tunesmith.cli import show
+
+        opened = _open(context, project)
+        with show.showing(edge.progress) as screen:
+            result = opened.run(stage, screen)
+        states = opened.status()
+        command = show.next_command(states)
+        edge.result({"project": opened.name, "result": result, "stages": states, "next": command})
+        edge.then(command)
+
+
+@app.command()
+def status(context: typer.Context, project: At = None, as_json: AsJson = False) -> None:
+    """Show each stage: done or not, what it holds, how long it took."""
+    with _edge(as_json) as edge:
+        from tunesmith.cli import show
+
+        opened = _open(context, project)
+        states = opened.status()
+        command = show.next_command(states)
+        edge.result({"project": opened.name, "path": opened.path, "stages": states, "next": command})
+        edge.show(show.stages_view(states))
+        edge.then(command)
+
+
+@app.command()
+def estimate(context: typer.Context, project: At = None, as_json: AsJson = False) -> None:
+    """Show tokens, memory, time and price of training, before training."""
+    with _edge(as_json, kept=True) as edge:
+        from tunesmith.cli import show
+
+        plan = _open(context, project).estimate()
+        edge.result({"plan": plan, "next": "tunesmith run"})
+        edge.show(show.plan_view(plan))
+        edge.then("tunesmith run")
+
+
+@app.command()
+def ask(
+    context: typer.Context,
+    question: Annotated[str, typer.Argument(help="In your own words.")],
+    model: Annotated[
+        str | None,
+        typer.Option("--model", metavar="M", help="A contender or a model's address; default: the best."),
+    ] = None,
+    project: At = None,
+    as_json: AsJson = False,
+) -> None:
+    """Answer QUESTION, say whether the call is valid and where it comes from."""
+    with _edge(as_json) as edge:
+        from tunesmith.cli import show
+
+        asked = _open(context, project).ask(question, model)
+        edge.result({"asked": asked, "next": "tunesmith report"})
+        edge.show(show.asked_view(asked))
+        edge.then("tunesmith report")
+
+
+@app.command()
+def report(
+    context: typer.Context,
+    browse: Annotated[bool, typer.Option("--open", help="Open the page in a browser.")] = False,
+    project: At = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show the verdict, and write it as one self-contained HTML page."""
+    with _edge(as_json, kept=True) as edge:
+        from tunesmith.cli import show
+
+        files = _open(context, project).report()
+        edge.result(files.json)
+        edge.show(show.verdict_view(files.json))
+        edge.say(f"\nThe whole story: {files.html}")
+        if browse:
+            typer.launch(files.html.resolve().as_uri())
+        edge.then('tunesmith ask "QUESTION"' if browse else "tunesmith report --open")
+
+
+@app.command()
+def models(project: At = None, as_json: AsJson = False) -> None:
+    """List the models that can be used here: bundled, cached, tuned, remote."""
+    with _edge(as_json) as edge:
+        from tunesmith.cli import inventory, show
+
+        usable = (
+            *inventory.bundled(_bundled()),
+            *inventory.cached(),
+            *_tuned(project),
+            *inventory.remote(),
+        )
+        edge.result({"models": usable, "next": 'tunesmith ask "QUESTION" --model ADDRESS'})
+        edge.show(show.models_view(usable))
+        edge.then('tunesmith ask "QUESTION" --model ADDRESS')
+
+
+class _Edge:
+    """Where a command's result goes: for people to stdout, or as one JSON document instead."""
+
+    def __init__(self, *, as_json: bool) -> None:
+        from rich.console import Console
+
+        self.as_json = as_json
+        self.out = Console()
+        self.progress: Console = Console(stderr=True)
+
+    def result(self, document: Any) -> None:
+        """Print the JSON document, if that was asked for."""
+        if self.as_json:
+            from tunesmith.cli.show import to_json
+
+            typer.echo(to_json(document))
+
+    def show(self, view: RenderableType) -> None:
+        """Print what people read, unless JSON was asked for."""
+        if not self.as_json:
+            self.out.print(view)
+
+    def say(self, text: str) -> None:
+        """Print a line that people read and may copy from: never broken, unless JSON was asked for."""
+        if not self.as_json:
+            self.out.print(text, soft_wrap=True, markup=False, highlight=False)
+
+    def then(self, command: str) -> None:
+        """Name the next command."""
+        from tunesmith.cli.show import next_view
+
+        self.show(next_view(command))
+
+    def refuse(self, error: TunesmithError, *, kind: str) -> None:
+        """Show an error: on stderr, or as the JSON document."""
+        from tunesmith.cli.show import error_json, error_view
+
+        if self.as_json:
+            typer.echo(error_json(kind, error.message, error.hint))
+        else:
+            self.progress.print(error_view(error), soft_wrap=True)
+
+
+@contextmanager
+def _edge(as_json: bool, *, kept: bool = False) -> Iterator[_Edge]:
+    """Turn what can go wrong into a calm message and an exit code; an unexpected error keeps its traceback.
+
+    `kept`: whether the command does long work, of which an interruption keeps what is finished.
+    """
+    edge = _Edge(as_json=as_json)
+    try:
+        yield edge
+    except TunesmithError as error:
+        edge.refuse(error, kind=type(error).__name__)
+        raise typer.Exit(error.exit_code) from error
+    except KeyboardInterrupt as error:
+        edge.refuse(_stopped(kept), kind="Interrupted")
+        raise typer.Exit(INTERRUPTED) from error
+
+
+def _stopped(kept: bool) -> TunesmithError:
+    if not kept:
+        return TunesmithError("Stopped. Nothing was changed.")
+    return TunesmithError(
+        "Stopped. Finished stages are kept, and so is the begun one up to its last finished unit.",
+        hint="`tunesmith run` goes on from there.",
+    )
+
+
+def _open(context: typer.Context, path: Path | None) -> Project:
+    opener: Callable[[Path | None], Project] | None = context.obj
+    if opener is None:
+        from tunesmith.project import Project as Real
+
+        opener = Real.open
+    return opener(path)
+
+
+def _check_new(path: Path, addresses: list[str], more: list[str] | None) -> None:
+    if not addresses:
+        what = f" ({' '.join(more)} stands there without --from)" if more else ""
+        raise UsageError(
+            f"A project needs something to know{what}.",
+            hint=f"Name it: tunesmith new {path.parent} --from python:PACKAGE, or --from docs/",
+        )
+    if path.exists():
+        raise UsageError(f"{path} exists already.", hint="Edit it, or choose another name.")
+    if path.parent.exists() and not path.parent.is_dir():
+        raise UsageError(f"{path.parent} is a file.", hint="Choose another name.")
+    for each in addresses:
+        if not _is_address(each) and not glob.glob(each, recursive=True):  # noqa: PTH207 - absolute patterns too
+            raise UsageError(
+                f"The source {each!r} does not exist.",
+                hint="Give a path, a glob that matches something, or python:PACKAGE for an installed one.",
+            )
+
+
+def _is_address(source: str) -> bool:
+    return re.match(r"[a-z][a-z0-9+.-]+:", source) is not None
+
+
+def _from_folder(source: str, folder: Path) -> str:
+    """Return a source as the project's folder sees it; addresses and absolute paths stay."""
+    if _is_address(source) or Path(source).is_absolute():
+        return source
+    return Path(os.path.relpath(source, folder)).as_posix()
+
+
+def _ignore_work(folder: Path) -> None:
+    """Keep what runs make out of version control, unless the folder has its own word on that."""
+    path = folder / ".gitignore"
+    if not path.exists():
+        path.write_text(".tunesmith/\n", encoding="utf-8")
+
+
+def _bundled() -> dict[str, Path]:
+    from tunesmith.models.fetch import BUNDLED, cache_dir
+
+    return {name: cache_dir() / name for name in BUNDLED}
+
+
+def _tuned(project: Path | None) -> Iterator[Any]:
+    from tunesmith.artifacts import Store
+    from tunesmith.cli.inventory import tuned
+    from tunesmith.config import find_project
+
+    try:
+        folder = project or find_project(Path.cwd())
+    except UsageError:  # outside a project there is nothing tuned to list
+        return
+    yield from tuned(Store(folder / ".tunesmith"))

@@ -1,0 +1,130 @@
+"""What the commands need of a project; tunesmith.project has it, a test passes a stand-in."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, Protocol
+
+if TYPE_CHECKING:
+    from tunesmith.records import Answer, Evidence
+
+
+class Show(Protocol):
+    """Told what happens while a project runs."""
+
+    def stage_started(self, name: str, caption: str) -> None:
+        """Begin a stage."""
+
+    def progress(self, done: int, total: int, note: str = "") -> None:
+        """Report `done` of `total` units of the stage that was begun last."""
+
+    def stage_done(self, name: str, seconds: float, reused: bool, counts: Mapping[str, int]) -> None:
+        """End a stage; `reused` if its artefact was there already."""
+
+    def say(self, text: str) -> None:
+        """Say something that a person should read."""
+
+
+class StageState(Protocol):
+    """One stage of a project, done or not; `seconds` of work, `made` when, `needs` what it waits for."""
+
+    @property
+    def stage(self) -> str: ...  # noqa: D102 - the class says it
+    @property
+    def id(self) -> str | None: ...  # noqa: D102
+    @property
+    def state(self) -> Literal["done", "part", "to do"]: ...  # noqa: D102
+    @property
+    def seconds(self) -> float | None: ...  # noqa: D102
+    @property
+    def counts(self) -> Mapping[str, int]: ...  # noqa: D102
+    @property
+    def made(self) -> str | None: ...  # noqa: D102
+    @property
+    def needs(self) -> Sequence[str]: ...  # noqa: D102
+
+
+class PlanRow(Protocol):
+    """One way of training and what it would cost; `price` in US dollars, None where there is none."""
+
+    @property
+    def way(self) -> str: ...  # noqa: D102
+    @property
+    def tokens(self) -> int: ...  # noqa: D102
+    @property
+    def seconds(self) -> float: ...  # noqa: D102
+    @property
+    def memory_bytes(self) -> int: ...  # noqa: D102
+    @property
+    def price(self) -> float | None: ...  # noqa: D102
+
+
+class Plan(Protocol):
+    """The ways of training side by side, and what the figures rest on."""
+
+    @property
+    def rows(self) -> Sequence[PlanRow]: ...  # noqa: D102
+    @property
+    def notes(self) -> Sequence[str]: ...  # noqa: D102
+
+
+class Judgement(Protocol):
+    """Whether an answer's call exists and binds."""
+
+    @property
+    def verdict(self) -> str: ...  # noqa: D102
+    @property
+    def called(self) -> str | None: ...  # noqa: D102
+    @property
+    def reason(self) -> str: ...  # noqa: D102
+
+
+class Asked(Protocol):
+    """An answer, who gave it, whether its call is valid against `version`, and where it comes from."""
+
+    @property
+    def question(self) -> str: ...  # noqa: D102
+    @property
+    def answer(self) -> Answer: ...  # noqa: D102
+    @property
+    def contender(self) -> str: ...  # noqa: D102
+    @property
+    def judgement(self) -> Judgement | None: ...  # noqa: D102
+    @property
+    def sources(self) -> Sequence[Evidence]: ...  # noqa: D102
+    @property
+    def version(self) -> str | None: ...  # noqa: D102
+
+
+class ReportFiles(Protocol):
+    """The page of the report, and the same as JSON."""
+
+    @property
+    def html(self) -> Path: ...  # noqa: D102
+    @property
+    def json(self) -> Mapping[str, Any]: ...  # noqa: D102
+
+
+class Project(Protocol):
+    """A project that commands work on."""
+
+    @property
+    def name(self) -> str: ...  # noqa: D102
+    @property
+    def path(self) -> Path: ...  # noqa: D102
+
+    def run(self, upto: str | None, show: Show) -> object:
+        """Make every stage up to one that is not done yet."""
+
+    def status(self) -> Sequence[StageState]:
+        """Return every stage in order."""
+
+    def estimate(self) -> Plan:
+        """Return what training would cost."""
+
+    def ask(self, question: str, model: str | None) -> Asked:
+        """Answer a question."""
+
+    def report(self) -> ReportFiles:
+        """Write the report."""

@@ -1,0 +1,365 @@
+"""Progress, tables and errors as people read them: data in, rich renderables out."""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, fields, is_dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console, Group, RenderableType
+from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
+from rich.syntax import Syntax
+from rich.table import Table
+from rich.text import Text
+
+from tunesmith.cli.inventory import Usable
+from tunesmith.cli.ports import Asked, Judgement, Plan, Show, StageState
+from tunesmith.errors import TunesmithError
+
+# The set in users' own words first: the verdict rests on it.
+_SETS = ("asked", "unseen", "seen")
+_QUIET_SECONDS = 10.0
+
+
+def to_json(value: object) -> str:
+    """Return records, mappings, sequences and paths as one indented JSON document."""
+    return json.dumps(_plain(value), ensure_ascii=False, indent=2)
+
+
+def duration(seconds: float | None) -> str:
+    """Return a length of time as people say it: "0.4 s", "12 s", "3 min 5 s", "2 h 4 min"."""
+    if seconds is None:
+        return ""
+    if seconds < 9.95:
+        return f"{seconds:.1f} s"
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60} s"
+    return f"{whole // 3600} h {whole % 3600 // 60} min"
+
+
+def size(count: int | None) -> str:
+    """Return a number of bytes as people say it, in powers of ten; nothing for None."""
+    if count is None:
+        return ""
+    for unit, step in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
+        if count >= step:
+            return f"{count / step:.1f} {unit}"
+    return f"{count} B"
+
+
+def error_view(error: TunesmithError) -> RenderableType:
+    """Return the rule that was broken, and the way out below it."""
+    lines = [Text.assemble(("Error: ", "bold red"), error.message)]
+    if error.hint is not None:
+        lines.append(Text.assemble(("  → ", "bold"), error.hint))
+    return Group(*lines)
+
+
+def error_json(kind: str, message: str, hint: str | None) -> str:
+    """Return an error as the JSON document that takes the result's place."""
+    return to_json({"error": {"type": kind, "message": message, "hint": hint}})
+
+
+def next_view(command: str) -> RenderableType:
+    """Return the line that names the next command."""
+    return Text.assemble(("\nNext: ", "dim"), (command, "bold"))
+
+
+def next_command(states: Sequence[StageState]) -> str:
+    """Return what to type next: go on while a stage is not done, then read the report."""
+    return "tunesmith report" if all(each.state == "done" for each in states) else "tunesmith run"
+
+
+def stages_view(states: Sequence[StageState]) -> RenderableType:
+    """Return each stage with its state, its counts, its work and its artefact."""
+    table = _table("stage", "state", "counts", ">time", "made", "artefact")
+    for each in states:
+        waits = f"needs {', '.join(each.needs)}" if each.needs and each.state != "done" else ""
+        table.add_row(
+            Text(each.stage, style="bold"),
+            Text(each.state, style={"done": "green", "part": "yellow"}.get(each.state, "dim")),
+            Text(counted(each.counts) or waits),
+            duration(each.seconds),
+            Text((each.made or "").removesuffix("+00:00").replace("T", " ")),
+            Text(each.id or "", style="dim"),
+        )
+    return table
+
+
+def counted(counts: Mapping[str, int]) -> str:
+    """Return counts in one line: "1,213 documents, 136 left out"."""
+    return ", ".join(f"{count:,} {name.replace('_', ' ')}" for name, count in counts.items())
+
+
+def plan_view(plan: Plan) -> RenderableType:
+    """Return the ways of training with their tokens, time, memory and price, and what the figures rest on."""
+    table = _table("way of training", ">tokens", ">time", ">memory", ">price")
+    for row in plan.rows:
+        price = "none" if row.price is None else f"${row.price:,.2f}"
+        memory = size(row.memory_bytes) if row.memory_bytes else ""
+        table.add_row(Text(row.way, style="bold"), f"{row.tokens:,}", duration(row.seconds), memory, price)
+    return Group(table, *(Text(note, style="dim") for note in plan.notes))
+
+
+def asked_view(asked: Asked) -> RenderableType:
+    """Return the answer, whether its call is valid, who gave it, and where it comes from."""
+    parts: list[RenderableType] = [*_prose_and_code(asked.answer.text), Text()]
+    if asked.judgement is not None:
+        parts.append(judged(asked.judgement, asked.version))
+    if asked.answer.finish == "length":
+        parts.append(Text("The answer was cut at its longest length.", style="yellow"))
+    took = f"{duration(asked.answer.seconds)}, {asked.answer.completion_tokens:,} tokens"
+    parts.append(Text(f"Answered by {asked.contender} ({took})", style="dim"))
+    for source in asked.sources:
+        quote = " ".join(source.quote.split())
+        place = f"{source.document}, characters {source.start}-{source.end}"
+        parts.append(Text.assemble(("Source: ", "dim"), place, (f": “{quote}”" if quote else "")))
+    return Group(*parts)
+
+
+def judged(judgement: Judgement, version: str | None) -> Text:
+    """Return one line that says whether a call exists and binds, with a word as well as a colour."""
+    against = f" in {version}" if version else ""
+    called = judgement.called or "the call"
+    reason = f": {judgement.reason}" if judgement.reason else ""
+    if judgement.verdict in ("exact", "valid"):
+        return Text.assemble(("✓ valid ", "green"), f"{called} exists{against} and takes these arguments")
+    if judgement.verdict == "wrong_arguments":
+        return Text.assemble(
+            ("✗ not valid ", "red"), f"{called} exists{against} but not with these arguments{reason}"
+        )
+    if judgement.verdict == "hallucinated":
+        return Text.assemble(("✗ not valid ", "red"), f"{called} does not exist{against}{reason}")
+    return Text.assemble(("– no call ", "yellow"), f"the answer makes none{reason}")
+
+
+def verdict_view(report: Mapping[str, Any]) -> RenderableType:
+    """Return the verdict, and the main set's figures with their intervals, floors set apart."""
+    return Group(Text(str(report["verdict"]), style="bold"), Text(), figures_view(report))
+
+
+def figures_view(report: Mapping[str, Any]) -> RenderableType:
+    """Return contenders, then floors, then ceilings, on the set that the verdict rests on."""
+    main = _main_set(report)
+    if main is None:
+        return Text("Nothing was measured.", style="yellow")
+    table = _table(f"on {main}", ">exact", ">95 %", ">valid", ">hallucinated", ">questions")
+    for part in ("contenders", "floors", "ceilings"):
+        rows = [(name, sets[main]) for name, sets in report.get(part, {}).items() if main in sets]
+        if rows and part != "contenders":
+            table.add_row()
+            table.add_row(Text(f"{part}:", style="dim italic"))
+        for name, figures in rows:
+            table.add_row(Text(name, style="bold" if part == "contenders" else "dim"), *_figures(figures))
+    return table
+
+
+def models_view(models: Sequence[Usable]) -> RenderableType:
+    """Return the models and encoders that can be used here, by where they come from."""
+    table = _table("address", "kind", ">size", "what it is")
+    for each in models:
+        table.add_row(Text(each.address, style="bold"), each.kind, size(each.bytes), Text(each.note))
+    return table
+
+
+class LiveShow:
+    """Draws a bar with rate and time left; for a terminal."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._bar = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=30),
+            TextColumn("{task.completed:,}/{task.total:,}"),
+            _Rate(),
+            TimeRemainingColumn(),
+            TextColumn("{task.fields[note]}", style="dim", markup=False),
+            console=console,
+            transient=True,
+        )
+
+    @contextmanager
+    def showing(self) -> Iterator[LiveShow]:
+        """Keep the bar on the screen while the block runs."""
+        with self._bar:
+            yield self
+
+    def stage_started(self, name: str, caption: str) -> None:
+        """Say what begins."""
+        self._clear()
+        self._console.print(Text.assemble((name, "bold"), (f"  {caption}", "dim")))
+
+    def progress(self, done: int, total: int, note: str = "") -> None:
+        """Move the bar, or draw it."""
+        if not self._bar.tasks:
+            # Begun at `done`: what a resumed stage finds there is not this run's speed.
+            self._bar.add_task("  ", total=total, completed=done, note=note)
+        self._bar.update(self._bar.tasks[0].id, completed=done, total=total, note=note)
+
+    def stage_done(self, name: str, seconds: float, reused: bool, counts: Mapping[str, int]) -> None:
+        """Take the bar away and say what there is now."""
+        self._clear()
+        self._console.print(Text.assemble(("  ✓ ", "green"), _done(seconds, reused, counts)))
+
+    def say(self, text: str) -> None:
+        """Print a line above the bar."""
+        self._console.print(Text(f"  {text}"))
+
+    def _clear(self) -> None:
+        for task in tuple(self._bar.task_ids):
+            self._bar.remove_task(task)
+        self._bar.refresh()  # or the next line printed would draw the old bar below itself once more
+
+
+class PlainShow:
+    """Writes lines, at most one every 10 seconds while a stage goes on; for logs and pipes.
+
+    `clock` gives seconds that only grow.
+    """
+
+    def __init__(
+        self, write: Callable[[str], object], *, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._write = write
+        self._clock = clock
+        self._stage = ""
+        self._started = self._said = clock()
+        self._first = 0
+
+    @contextmanager
+    def showing(self) -> Iterator[PlainShow]:
+        """Do nothing: lines need no screen."""
+        yield self
+
+    def stage_started(self, name: str, caption: str) -> None:
+        """Say what begins."""
+        self._stage, self._first = name, -1
+        self._started = self._said = self._clock()
+        self._write(f"{name}: {caption}")
+
+    def progress(self, done: int, total: int, note: str = "") -> None:
+        """Say how far it is, unless something was said within the last 10 seconds."""
+        now = self._clock()
+        if self._first < 0:  # what a resumed stage finds done is not this run's speed
+            self._first, self._started = done, now
+        if now - self._said < _QUIET_SECONDS:
+            return
+        self._said = now
+        rate = (done - self._first) / (now - self._started) if now > self._started else 0.0
+        left = f"{duration((total - done) / rate)} left" if rate > 0 else ""
+        speed = f"{rate:.3g}/s" if rate > 0 else ""
+        parts = (f"{done:,} of {total:,}", speed, left, note)
+        self._write(f"{self._stage}: {' · '.join(part for part in parts if part)}")
+
+    def stage_done(self, name: str, seconds: float, reused: bool, counts: Mapping[str, int]) -> None:
+        """Say what there is now."""
+        self._write(f"{name}: {_done(seconds, reused, counts)}")
+
+    def say(self, text: str) -> None:
+        """Write the line."""
+        self._write(text)
+
+
+@contextmanager
+def showing(console: Console) -> Iterator[Show]:
+    """Yield a bar where there is a terminal, lines where there is none."""
+    if console.is_terminal:
+        with LiveShow(console).showing() as live:
+            yield live
+    else:
+        yield PlainShow(lambda line: console.print(Text(line), soft_wrap=True))
+
+
+class _Rate(ProgressColumn):
+    """Units per second."""
+
+    def render(self, task: Task) -> Text:
+        speed = task.finished_speed or task.speed
+        return Text("" if speed is None else f"{speed:.3g}/s", style="dim")
+
+
+@dataclass(frozen=True, slots=True)
+class _Percent:
+    """A share with its 95 % interval, as report --json gives it."""
+
+    value: float
+    low: float
+    high: float
+    n: int
+
+    def __str__(self) -> str:
+        return f"{self.value:.1%}".replace("%", " %")
+
+    @property
+    def interval(self) -> str:
+        return f"{100 * self.low:.1f}–{100 * self.high:.1f}"
+
+
+def _figures(figures: Mapping[str, Mapping[str, Any]]) -> tuple[str, ...]:
+    shares = {
+        key: _Percent(share["value"], share["low"], share["high"], share["n"])
+        for key, share in figures.items()
+        if key in ("exact", "valid", "hallucinated")
+    }
+    exact, valid, hallucinated = (shares.get(key) for key in ("exact", "valid", "hallucinated"))
+    return (
+        "" if exact is None else str(exact),
+        "" if exact is None else exact.interval,
+        "" if valid is None else str(valid),
+        "" if hallucinated is None else str(hallucinated),
+        "" if exact is None else f"{exact.n:,}",
+    )
+
+
+def _main_set(report: Mapping[str, Any]) -> str | None:
+    measured = {name for sets in report.get("contenders", {}).values() for name in sets}
+    return next((name for name in _SETS if name in measured), None)
+
+
+def _prose_and_code(answer: str) -> Iterable[RenderableType]:
+    """Yield an answer's prose as text, as it is, and what stands between fences as highlighted code."""
+    for number, piece in enumerate(answer.split("```")):
+        if number % 2 == 0:
+            if piece.strip():
+                yield Text(piece.strip())
+        else:
+            language, _, code = piece.partition("\n")
+            yield Text()
+            yield Syntax(code.rstrip(), language.strip() or "python", theme="ansi_light", padding=(0, 2))
+
+
+def _done(seconds: float, reused: bool, counts: Mapping[str, int]) -> str:
+    """Say how a stage ended."""
+    how = "was done already" if reused else f"done in {duration(seconds)}"
+    return f"{how}: {counted(counts)}" if counts else how
+
+
+def _table(*columns: str) -> Table:
+    """Return an empty table; a column whose name starts with > is set right."""
+    table = Table(box=None, pad_edge=False, header_style="dim", padding=(0, 2, 0, 0))
+    for column in columns:
+        right = column.startswith(">")
+        table.add_column(column.removeprefix(">"), justify="right" if right else "left", no_wrap=right)
+    return table
+
+
+def _plain(value: object) -> Any:
+    if is_dataclass(value) and not isinstance(value, type):
+        return {each.name: _plain(getattr(value, each.name)) for each in fields(value)}
+    if isinstance(value, Mapping):
+        return {str(key): _plain(each) for key, each in value.items()}
+    if isinstance(value, list | tuple | set | frozenset):
+        return [_plain(each) for each in value]
+    if isinstance(value, Path):
+        return str(value)
+    if isinstance(value, float) and not math.isfinite(value):
+        return None  # JSON has no NaN
+    return value

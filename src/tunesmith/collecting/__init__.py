@@ -1,0 +1,1 @@
+"""Reads material: installed Python packages, files and folders."""

@@ -1,0 +1,201 @@
+"""Source addresses in; sources, documents and the catalogue out, with what was not read and why."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from tunesmith.catalogue import Catalogue, merge
+from tunesmith.collecting.python_package import PackageRead, package_source, read_package
+from tunesmith.collecting.readers import KINDS, try_file
+from tunesmith.errors import AddressError, SourceError
+from tunesmith.records import Document, Rejection, Source
+
+_UNDERSTOOD = "Understood are: python:PACKAGE, a file, a folder, a pattern such as docs/**/*.md."
+
+
+@dataclass(frozen=True, slots=True)
+class Collected:
+    """All that the addresses gave; `left_out` counts what of a package is no entry, by reason."""
+
+    sources: tuple[Source, ...]
+    documents: tuple[Document, ...]
+    catalogue: Catalogue | None
+    rejections: tuple[Rejection, ...]
+    left_out: dict[str, int]
+
+
+def collect(addresses: Sequence[str], *, base: Path) -> Collected:
+    """Read what the addresses name; relative paths start at `base`.
+
+    An address is `python:PACKAGE`, a file, a folder (read with all below it, hidden files left out) or a
+    glob pattern. One file that cannot be read is a Rejection. Raises AddressError for an address of no such
+    form, and SourceError that names what is missing, empty, or unreadable altogether.
+    """
+    packages: list[PackageRead] = []
+    documents: dict[str, Document] = {}
+    rejections: list[Rejection] = []
+    listings = [_listing(address, base) for address in _each_once(addresses)]
+    seen: set[Path] = set()
+    for listing in listings:
+        if listing.package is not None:
+            packages.append(read_package(listing.package))
+            continue
+        rejections += listing.hidden
+        for file in listing.files:
+            if file.path.resolve() in seen:
+                rejections.append(Rejection("collect", "twice", file.name, "another address has read it"))
+                continue
+            seen.add(file.path.resolve())
+            outcome = try_file(file.path, name=file.name, source=listing.address)
+            if isinstance(outcome, Rejection):
+                rejections.append(outcome)
+            else:
+                documents[outcome.id] = outcome
+    every = [*(each for package in packages for each in package.documents), *documents.values()]
+    if not every:
+        raise SourceError(_nothing_readable(addresses, rejections), hint=_readable_hint())
+    return Collected(
+        sources=tuple(_source(listing) for listing in listings),
+        documents=tuple(every),
+        catalogue=merge([package.catalogue for package in packages]),
+        rejections=(*(each for package in packages for each in package.rejections), *rejections),
+        left_out=dict(sum((Counter(package.left_out) for package in packages), Counter())),
+    )
+
+
+def digest_sources(addresses: Sequence[str], base: Path) -> tuple[Source, ...]:
+    """Return the addresses' sources with digests of the bytes behind them, without parsing anything.
+
+    Raises as `collect` does for what is missing, empty or not understood.
+    """
+    return tuple(_source(_listing(address, base)) for address in _each_once(addresses))
+
+
+# --- from an address to files ---
+
+
+@dataclass(frozen=True, slots=True)
+class _File:
+    """A file on disk, and its name as the address reaches it."""
+
+    path: Path
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Listing:
+    """What an address names: a package, or files with those that are hidden apart."""
+
+    address: str
+    package: str | None = None
+    files: tuple[_File, ...] = ()
+    hidden: tuple[Rejection, ...] = ()
+
+
+def _each_once(addresses: Sequence[str]) -> list[str]:
+    if not addresses:
+        raise SourceError("no source is given.", hint=_UNDERSTOOD)
+    return list(dict.fromkeys(addresses))
+
+
+def _listing(address: str, base: Path) -> _Listing:
+    if address.startswith("python:"):
+        return _Listing(address, package=address.removeprefix("python:"))
+    path = base / Path(address).expanduser()
+    if path.is_file():
+        return _Listing(address, files=(_File(path, Path(address).as_posix()),))
+    if path.is_dir():
+        return _folder(address, path)
+    # One letter before the colon would be a Windows drive.
+    if re.match(r"[A-Za-z][\w+.-]+:", address):
+        raise AddressError(f"the source address {address!r} is not understood.", hint=_UNDERSTOOD)
+    if re.search(r"[*?\[]", address):
+        return _matches(address, base)
+    raise SourceError(
+        f"the source {address!r} does not exist.", hint=f"It was looked for at {path}. {_UNDERSTOOD}"
+    )
+
+
+def _folder(address: str, folder: Path) -> _Listing:
+    files: list[_File] = []
+    hidden: list[Rejection] = []
+    prefix = Path(address)
+    for path, is_hidden in _walk(folder):
+        name = (prefix / path.relative_to(folder)).as_posix()
+        if is_hidden:
+            hidden.append(Rejection("collect", "hidden", name, "its name starts with a dot"))
+        else:
+            files.append(_File(path, name))
+    if not files:
+        raise SourceError(f"the folder {address!r} has no files to read.", hint=_readable_hint())
+    return _Listing(address, files=tuple(files), hidden=tuple(hidden))
+
+
+def _walk(folder: Path) -> Iterator[tuple[Path, bool]]:
+    """Yield the files below a folder in sorted order, a hidden folder as one, and whether each is hidden."""
+    for where, folders, files in os.walk(folder):
+        hidden_folders = [name for name in folders if name.startswith(".")]
+        folders[:] = sorted(set(folders) - set(hidden_folders))
+        for name in sorted([*files, *hidden_folders]):
+            yield Path(where) / name, name.startswith(".")
+
+
+def _matches(address: str, base: Path) -> _Listing:
+    pattern = Path(address).expanduser()
+    anchor = Path(pattern.anchor) if pattern.is_absolute() else base
+    relative = pattern.relative_to(pattern.anchor) if pattern.is_absolute() else pattern
+    found = sorted(path for path in anchor.glob(str(relative)) if path.is_file())
+    if not found:
+        raise SourceError(
+            f"the pattern {address!r} matches no file.", hint=f"It was looked for below {anchor}."
+        )
+    inside = [(path, path.relative_to(anchor)) for path in found]
+    hidden = [each for each in inside if any(part.startswith(".") and part != ".." for part in each[1].parts)]
+    return _Listing(
+        address,
+        files=tuple(_File(path, _shown(path, base)) for path, _ in inside if (path, _) not in hidden),
+        hidden=tuple(
+            Rejection("collect", "hidden", _shown(path, base), "its name starts with a dot")
+            for path, _ in hidden
+        ),
+    )
+
+
+def _shown(path: Path, base: Path) -> str:
+    return path.relative_to(base).as_posix() if path.is_relative_to(base) else path.as_posix()
+
+
+def _source(listing: _Listing) -> Source:
+    if listing.package is not None:
+        return package_source(listing.package)
+    digest = hashlib.sha256()
+    for file in listing.files:
+        digest.update(file.name.encode("utf-8", "surrogateescape") + b"\0")
+        digest.update(_file_digest(file.path))
+    return Source(address=listing.address, kind="files", digest=digest.hexdigest())
+
+
+def _file_digest(path: Path) -> bytes:
+    """Return the bytes' SHA-256; nothing for a file that is refused without looking into it."""
+    if path.suffix.lower() not in KINDS:
+        return b""
+    try:
+        return hashlib.sha256(path.read_bytes()).digest()
+    except OSError:
+        return b""
+
+
+def _nothing_readable(addresses: Sequence[str], rejections: Sequence[Rejection]) -> str:
+    shown = "\n".join(f"  {each.item}: {each.detail}" for each in rejections[:10])
+    more = f"\n  and {len(rejections) - 10} more" if len(rejections) > 10 else ""
+    return f"nothing of {', '.join(addresses)} can be read:\n{shown}{more}"
+
+
+def _readable_hint() -> str:
+    return f"What can be read: UTF-8 text in {', '.join(KINDS)}."

@@ -1,0 +1,353 @@
+"""tunesmith.toml in, Config out: one table per stage; unknown keys refused with the nearest name.
+
+A table holds two kinds of keys. What to work on (sources, question files, a teacher's address) is read here.
+How to work is the stage's own Settings class, which lives beside the stage's code and is only composed here.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+import re
+import tomllib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+import tomlkit
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic.fields import FieldInfo
+
+from tunesmith.chunking.chunk import ChunkSettings
+from tunesmith.chunking.topics import TopicSettings
+from tunesmith.curating.curate import CurateSettings
+from tunesmith.errors import ConfigError, UsageError
+from tunesmith.evaluating.evaluate import EvaluateSettings
+from tunesmith.generating.generate import GenerateSettings
+
+FILE_NAME: Final = "tunesmith.toml"
+
+
+class _Table(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class ProjectTable(_Table):
+    """What the project is called."""
+
+    name: str = Field(min_length=1)
+
+
+class CollectTable(_Table):
+    """What the project knows: addresses of sources, paths among them relative to the project's folder."""
+
+    sources: tuple[str, ...] = Field(min_length=1)
+
+
+class GenerateTable(_Table):
+    """Where questions come from, besides the rules: files of written ones, and a teacher's model address."""
+
+    written: tuple[str, ...] = ()
+    teacher: str | None = None
+
+
+class CurateTable(_Table):
+    """The file of test questions in users' own words."""
+
+    asked: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """A project's tunesmith.toml: what it works on, and each stage's settings under the stage's name.
+
+    `sources`, `written` and `asked` are as the user wrote them; paths among them are relative to `folder`.
+    """
+
+    path: Path
+    name: str
+    sources: tuple[str, ...]
+    written: tuple[str, ...] = ()
+    teacher: str | None = None
+    asked: str | None = None
+    generate: GenerateSettings = field(default_factory=GenerateSettings)
+    curate: CurateSettings = field(default_factory=CurateSettings)
+    chunk: ChunkSettings = field(default_factory=ChunkSettings)
+    topics: TopicSettings = field(default_factory=TopicSettings)
+    # PLACE for the fields retrieve, encoder, train (and three lines in _TABLES, their keys in _EXPLAINED).
+    evaluate: EvaluateSettings = field(default_factory=EvaluateSettings)
+
+    @property
+    def folder(self) -> Path:
+        """The project's folder, where tunesmith.toml lies."""
+        return self.path.parent
+
+
+# Each table's classes, in the pipeline's order: first what config reads itself, then the stage's settings.
+_TABLES: Final[dict[str, tuple[type[BaseModel], ...]]] = {
+    "project": (ProjectTable,),
+    "collect": (CollectTable,),
+    "chunk": (ChunkSettings,),
+    "topics": (TopicSettings,),
+    "generate": (GenerateTable, GenerateSettings),
+    "curate": (CurateTable, CurateSettings),
+    # PLACE for "retrieve": (RetrieveSettings,), "encoder": (EncoderSettings,), "train": (TrainSettings,).
+    "evaluate": (EvaluateSettings,),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class _Why:
+    """What the template says of a key, and the value it shows where the default cannot be written down."""
+
+    text: str
+    example: Any = None
+
+
+_EXPLAINED: Final[dict[str, dict[str, _Why]]] = {
+    "project": {"name": _Why("how reports call it")},
+    "collect": {"sources": _Why("python:PACKAGE, a file, a folder or a glob; paths start here")},
+    "chunk": {"max_characters": _Why("a longer document is cut, where its structure lets it")},
+    "topics": {
+        "count": _Why("as many topics; left out, about the square root of half the chunks", 12),
+        "seed": _Why("another seed finds other topics"),
+    },
+    "generate": {
+        "written": _Why("questions in users' own words: nothing helps more", ["questions/train.jsonl"]),
+        "teacher": _Why("a model that asks more questions", "openai:MODEL@http://localhost:8000/v1"),
+        "rules": _Why("the rules that ask questions of their own"),
+        "rules_per_entry": _Why("how many of those questions about one entry"),
+        "questions_per_entry": _Why("how many the teacher is asked for about one entry"),
+        "seed": _Why("another seed words them otherwise"),
+    },
+    "curate": {
+        "asked": _Why("test questions, written apart from the others", "questions/asked.jsonl"),
+        "unseen_share": _Why("the share of entries that training never sees"),
+        "unseen_questions": _Why("test questions about those, at most"),
+        "seen_questions": _Why("test questions about entries that training sees, at most"),
+        "valid_share": _Why("the share of training examples kept for early stopping"),
+        "seed": _Why("another seed holds out other entries"),
+        "near_duplicate": _Why("questions sharing this share of their words are one question"),
+        "leak_similarity": _Why("a training question this like a test question is a leak"),
+        "leak_words": _Why("so is one with this many words in a row in common"),
+        "accept_leaks": _Why("ids of asked questions whose leak is known"),
+    },
+    "evaluate": {
+        "max_tokens": _Why("an answer is cut after so many tokens"),
+        "batch_size": _Why("questions asked at a time"),
+        "stop": _Why("an answer ends after any of these strings"),
+    },
+}
+
+
+@dataclass(frozen=True, slots=True)
+class _Problem:
+    line: int | None
+    text: str
+
+    def __str__(self) -> str:
+        return self.text if self.line is None else f"line {self.line}: {self.text}"
+
+
+def load(path: Path) -> Config:
+    """Read a tunesmith.toml; raises ConfigError with all of the file's problems, each with its line."""
+    text = _read(path)
+    document = _parse(path, text)
+    lines = _key_lines(text)
+    problems = [*_strangers(document, lines), *_misfits(document, lines)]
+    if problems:
+        raise _refusal(path, problems)
+    return _compose(path, document)
+
+
+def find_project(start: Path) -> Path:
+    """Return the nearest folder with a tunesmith.toml, from `start` upwards; raises UsageError."""
+    folder = start.absolute()
+    for each in (folder, *folder.parents):
+        if each.joinpath(FILE_NAME).is_file():
+            return each
+    raise UsageError(
+        f"There is no {FILE_NAME} in {folder}, nor in any folder above it.",
+        hint="Make a project with `tunesmith new NAME --from SOURCE`, or name one with --project PATH.",
+    )
+
+
+def template(name: str, sources: Sequence[str]) -> str:
+    """Return the tunesmith.toml of a new project: what it works on, and every other key with its default."""
+    head = "# What this assistant is made from, and how. Take the # from a line to change its default.\n"
+    given: dict[str, Any] = {"name": name, "sources": list(sources)}
+    tables = (
+        "\n".join([f"[{table}]", *_template_lines(table, given if table in ("project", "collect") else {})])
+        for table in _TABLES
+    )
+    return head + "\n" + "\n\n".join(tables) + "\n"
+
+
+def _template_lines(table: str, given: Mapping[str, Any]) -> Iterator[str]:
+    for key, info in _fields(table).items():
+        why = _EXPLAINED.get(table, {}).get(key) or _Why(info.description or "")
+        if key in given:
+            yield f"{key} = {_toml(given[key])}  # {why.text}"
+        elif why.example is not None:
+            yield f"# {key} = {_toml(why.example)}  # for example: {why.text}"
+        else:
+            yield f"# {key} = {_toml(info.get_default(call_default_factory=True))}  # {why.text}"
+
+
+def _toml(value: Any) -> str:
+    plain = list(value) if isinstance(value, tuple | frozenset) else value
+    text: str = tomlkit.item(plain).as_string()
+    return text
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except FileNotFoundError as error:
+        raise UsageError(
+            f"There is no file {path}.", hint="Make a project with `tunesmith new NAME --from SOURCE`."
+        ) from error
+    except UnicodeDecodeError as error:
+        raise ConfigError(
+            f"{path} is not UTF-8 text: byte {error.start} cannot be read.", hint="Save it as UTF-8."
+        ) from error
+
+
+def _parse(path: Path, text: str) -> dict[str, Any]:
+    try:
+        return tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(
+            f"{path} is not TOML: {error}.", hint="Strings stand in quotes, lists in brackets: key = [1, 2]."
+        ) from error
+
+
+def _strangers(document: Mapping[str, Any], lines: Mapping[str, int]) -> Iterator[_Problem]:
+    """Yield the tables and keys that mean nothing."""
+    for table, content in document.items():
+        if table not in _TABLES:
+            known = f"the tables are {', '.join(_TABLES)}"
+            yield _Problem(
+                lines.get(table), f"there is no table [{table}]; {_nearest(table, _TABLES, known)}"
+            )
+        elif not isinstance(content, dict):
+            yield _Problem(lines.get(table), f"{table} must be a table: write [{table}] on a line of its own")
+        else:
+            for key in content.keys() - _fields(table).keys():
+                text = f"[{table}] has no key {key!r}; {_right_key(table, key)}"
+                yield _Problem(lines.get(f"{table}.{key}"), text)
+
+
+def _misfits(document: Mapping[str, Any], lines: Mapping[str, int]) -> Iterator[_Problem]:
+    """Yield the values that are missing, or of a wrong type or size."""
+    for table, parts in _TABLES.items():
+        content = document.get(table, {})
+        if not isinstance(content, dict):
+            continue
+        for part in parts:
+            try:
+                _fill(part, content)
+            except ValidationError as error:
+                yield from (_misfit(table, dict(each), lines) for each in error.errors())
+
+
+def _misfit(table: str, error: Mapping[str, Any], lines: Mapping[str, int]) -> _Problem:
+    place = [str(part) for part in error["loc"]]
+    line = lines.get(".".join([table, *place[:1]]), lines.get(table))
+    if error["type"] == "missing":
+        return _Problem(line, f"[{table}] needs a value for {'.'.join(place)!r}")
+    said = _SUBJECT.sub("it should", str(error["msg"]).removeprefix("Value error, "))
+    if not place:
+        return _Problem(line, f"[{table}]: {said}")
+    return _Problem(line, f"[{table}] {'.'.join(place)} = {_shown(error['input'])}: {said}")
+
+
+def _shown(value: Any) -> str:
+    text = json.dumps(value, ensure_ascii=False, default=str)
+    return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+def _compose(path: Path, document: Mapping[str, Any]) -> Config:
+    """Put together a document that has no problems."""
+    values: dict[str, Any] = {}
+    for table, parts in _TABLES.items():
+        for part in parts:
+            filled = _fill(part, document.get(table, {}))
+            if issubclass(part, _Table):
+                values |= {key: getattr(filled, key) for key in part.model_fields}
+            else:
+                values[table] = filled
+    return Config(path=path, **values)
+
+
+def _fill(part: type[BaseModel], content: Mapping[str, Any]) -> BaseModel:
+    """Return one class of a table, from its own keys.
+
+    By way of JSON, since pydantic's strict mode there takes a list for a tuple but never "5" for 5.
+    """
+    own = {key: value for key, value in content.items() if key in part.model_fields}
+    return part.model_validate_json(json.dumps(own, default=str), strict=True)
+
+
+def _fields(table: str) -> dict[str, FieldInfo]:
+    return {key: info for part in _TABLES[table] for key, info in part.model_fields.items()}
+
+
+def _right_key(table: str, key: str) -> str:
+    homes = [other for other in _TABLES if other != table and key in _fields(other)]
+    known = f"its keys are {', '.join(_fields(table))}"
+    if homes and not difflib.get_close_matches(key, _fields(table)):
+        return f"it belongs to [{homes[0]}]"
+    return _nearest(key, _fields(table), known)
+
+
+def _nearest(name: str, names: Mapping[str, Any], otherwise: str) -> str:
+    near = difflib.get_close_matches(name, names, n=1)
+    return f"did you mean {near[0]!r}?" if near else otherwise
+
+
+def _refusal(path: Path, problems: Sequence[_Problem]) -> ConfigError:
+    ordered = sorted(set(problems), key=lambda each: (each.line is None, each.line or 0, each.text))
+    if len(ordered) == 1:
+        return ConfigError(f"{path}, {ordered[0]}", hint="Mend it and run the command again.")
+    listed = "\n".join(f"  {each}" for each in ordered)
+    return ConfigError(
+        f"{path} has {len(ordered)} problems:\n{listed}", hint="Mend them and run the command again."
+    )
+
+
+_SUBJECT = re.compile(r"^(Input|List|Tuple|String) should")
+_HEADER = re.compile(r"^\s*\[\s*([\w.\"' -]+?)\s*\]")
+_KEY = re.compile(r"^\s*([\w.\"' -]+?)\s*=\s*(.*)$")
+
+
+def _key_lines(text: str) -> dict[str, int]:
+    """Return the line, from 1, of each "table" and "table.key" of a text that is known to be TOML.
+
+    Lines inside a list or a multi-line string are passed over: a statement goes on until it parses.
+    """
+    found: dict[str, int] = {}
+    table, statement = "", ""
+    for number, line in enumerate(text.splitlines(), 1):
+        if not statement and (header := _HEADER.match(line)):
+            table = _bare(header[1])
+            found.setdefault(table, number)
+        elif not statement and (key := _KEY.match(line)):
+            found.setdefault(f"{table}.{_bare(key[1])}".lstrip("."), number)
+            statement = "" if _whole(line) else line
+        elif statement:
+            statement = "" if _whole(f"{statement}\n{line}") else f"{statement}\n{line}"
+    return found
+
+
+def _whole(statement: str) -> bool:
+    try:
+        tomllib.loads(statement)
+    except tomllib.TOMLDecodeError:
+        return False
+    return True
+
+
+def _bare(name: str) -> str:
+    return re.sub(r"[\"'\s]", "", name)

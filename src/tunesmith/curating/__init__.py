@@ -1,0 +1,1 @@
+"""Check, deduplicate, split and guard the examples against leaks."""

@@ -1,0 +1,235 @@
+"""Check, deduplicate and split examples, set the asked questions beside them, and look for leaks."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+from pydantic import Field
+
+from tunesmith.catalogue import Catalogue
+from tunesmith.curating.checks import PASSED, Documents, check
+from tunesmith.curating.contamination import Distance, Leak, distance, find_leaks, named_unseen
+from tunesmith.curating.duplicates import deduplicate
+from tunesmith.curating.split import Split, SplitSettings, split
+from tunesmith.errors import LeakError
+from tunesmith.records import Document, Example, Rejection, Tally, Written, fingerprint
+
+_LEAKS_SHOWN = 5
+
+
+class CurateSettings(SplitSettings):
+    """What is too alike, and how much is held out.
+
+    `near_duplicate` and `leak_similarity` are Jaccard similarities of words; `leak_words` is how many words
+    in a row may not be shared. `accept_leaks` names asked examples whose leak is known: they stay, and the
+    training rows that give them away go.
+    """
+
+    near_duplicate: float = Field(default=0.85, gt=0, le=1)
+    leak_similarity: float = Field(default=0.85, gt=0, le=1)
+    leak_words: int = Field(default=8, ge=3)
+    accept_leaks: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Curated:
+    """Five disjoint sets, everything that is in none of them and why, and what connects them."""
+
+    train: tuple[Example, ...]
+    valid: tuple[Example, ...]
+    seen: tuple[Example, ...]
+    unseen: tuple[Example, ...]
+    asked: tuple[Example, ...]
+    rejections: tuple[Rejection, ...]
+    tally: Tally
+    leaks: tuple[Leak, ...]
+    distances: tuple[Distance, ...]
+    notes: tuple[str, ...]
+
+
+def curate(
+    examples: Sequence[Example],
+    asked: Sequence[Written],
+    documents: Sequence[Document],
+    catalogue: Catalogue,
+    *,
+    answer_of: Callable[[str], str | None],
+    settings: CurateSettings,
+) -> Curated:
+    """Turn examples into sets that can be trained on and tested with.
+
+    `answer_of` returns the reference answer of an entry id, None where there is none. A training row that
+    gives a seen or unseen question away is left out; one that gives an asked question away is for the user to
+    mend: LeakError, unless `accept_leaks` names the asked example. Raises DatasetError when too little is
+    left.
+    """
+    by_id = {document.id: document for document in documents}
+    checked, failures = _checked(examples, by_id, catalogue)
+    unique = deduplicate(checked, settings.near_duplicate)
+    parts = split(unique.kept, settings)
+    test = _asked(asked, by_id, catalogue, answer_of)
+    clean = _without_leaks(parts, test.examples, settings)
+    sets = (clean.train, clean.valid, parts.seen, parts.unseen, test.examples)
+    rejections = (*failures, *unique.rejections, *parts.rejections, *clean.rejections, *test.rejections)
+    tally = Tally(
+        requested=len(examples) + len(asked),
+        accepted=sum(map(len, sets)),
+        rejected=dict(Counter(rejection.rule for rejection in rejections)),
+    )
+    named = (("seen", parts.seen), ("unseen", parts.unseen), ("asked", test.examples))
+    distances = [distance(name, rows, clean.train) for name, rows in named]
+    return Curated(
+        *sets,
+        rejections=rejections,
+        tally=tally,
+        leaks=clean.leaks,
+        distances=tuple(found for found in distances if found is not None),
+        notes=(*parts.notes, *test.notes),
+    )
+
+
+def _checked(
+    examples: Sequence[Example], documents: Documents, catalogue: Catalogue
+) -> tuple[list[Example], list[Rejection]]:
+    kept: list[Example] = []
+    rejections: list[Rejection] = []
+    for example in examples:
+        failure = check(example, documents, catalogue)
+        if failure is None:
+            kept.append(replace(example, checks=PASSED))
+        else:
+            detail = f"{example.question!r} ({example.origin}): {failure.detail}"
+            rejections.append(Rejection("curate", failure.rule, example.id, detail))
+    return kept, rejections
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """The asked questions as examples, those that cannot be used, and what to tell about the others."""
+
+    examples: tuple[Example, ...]
+    rejections: tuple[Rejection, ...]
+    notes: tuple[str, ...]
+
+
+def _asked(
+    asked: Sequence[Written],
+    documents: Documents,
+    catalogue: Catalogue,
+    answer_of: Callable[[str], str | None],
+) -> _Asked:
+    made: list[Example] = []
+    rejections: list[Rejection] = []
+    notes: list[str] = []
+    for written in asked:
+        example = _asked_example(written, catalogue, answer_of)
+        if isinstance(example, Rejection):
+            rejections.append(example)
+            continue
+        made.append(example)
+        unknown = [path for path in written.acceptable if catalogue.resolve(path) is None]
+        notes += [f"{written.file}, line {written.line}: {_unknown(path, catalogue)}" for path in unknown]
+    checked, failures = _checked(made, documents, catalogue)
+    # Several people may ask nearly the same; only the very same words would count one question twice.
+    unique = deduplicate(checked, near_duplicate=1.0)
+    return _Asked(unique.kept, (*rejections, *failures, *unique.rejections), tuple(notes))
+
+
+def _asked_example(
+    written: Written, catalogue: Catalogue, answer_of: Callable[[str], str | None]
+) -> Example | Rejection:
+    first = catalogue.resolve(written.acceptable[0])
+    if first is None:
+        detail = f"{written.question!r}: {_unknown(written.acceptable[0], catalogue)}"
+        return Rejection("curate", "unknown entry", written.origin, detail)
+    answer = answer_of(first.id)
+    if answer is None:
+        return Rejection(
+            "curate", "no answer", written.origin, f"{written.question!r}: {first.id} has no answer"
+        )
+    known = [entry.id for path in written.acceptable if (entry := catalogue.resolve(path)) is not None]
+    return Example(
+        id=fingerprint(written.question, first.id, written.origin),
+        question=written.question,
+        answer=answer,
+        origin=written.origin,
+        entry=first.id,
+        acceptable=tuple(dict.fromkeys(known)),
+    )
+
+
+def _unknown(path: str, catalogue: Catalogue) -> str:
+    nearest = catalogue.suggest(path, 1)
+    hint = f", the nearest is {nearest[0]}" if nearest else ""
+    return f"{path} is not in {catalogue.package} {catalogue.version}{hint}"
+
+
+@dataclass(frozen=True, slots=True)
+class _Clean:
+    """What may be trained on once nothing gives a test question away."""
+
+    train: tuple[Example, ...]
+    valid: tuple[Example, ...]
+    rejections: tuple[Rejection, ...]
+    leaks: tuple[Leak, ...]
+
+
+def _without_leaks(parts: Split, asked: Sequence[Example], settings: CurateSettings) -> _Clean:
+    """Leave out of train and valid what names an unseen entry or gives a test question away."""
+    rows = (*parts.train, *parts.valid)
+    out: dict[str, Rejection] = {}
+    for row in rows:
+        named = named_unseen(row, parts.unseen_entries)
+        if named is not None:
+            detail = f"{row.question!r} ({row.origin}) names {named}"
+            out[row.id] = Rejection("curate", "names an unseen entry", row.id, detail)
+    pool = [row for row in rows if row.id not in out]
+    leaks = tuple(
+        leak
+        for name, tests in (("asked", asked), ("seen", parts.seen), ("unseen", parts.unseen))
+        for leak in find_leaks(
+            name, tests, pool, run_length=settings.leak_words, similarity=settings.leak_similarity
+        )
+    )
+    _stop_for_asked(leaks, pool, settings)
+    for leak in leaks:
+        detail = f"{leak.train_question!r}: {leak.likeness} with {leak.test_question!r}"
+        out.setdefault(leak.train, Rejection("curate", f"leaks into {leak.set}", leak.train, detail))
+    return _Clean(
+        tuple(row for row in parts.train if row.id not in out),
+        tuple(row for row in parts.valid if row.id not in out),
+        tuple(out.values()),
+        leaks,
+    )
+
+
+def _stop_for_asked(leaks: Sequence[Leak], rows: Sequence[Example], settings: CurateSettings) -> None:
+    """Raise LeakError if a written row gives an asked question away; rows made by us are just left out."""
+    origins = {row.id: row.origin for row in rows}
+    found: dict[str, list[Leak]] = defaultdict(list)
+    for leak in leaks:
+        if (
+            leak.set == "asked"
+            and leak.test not in settings.accept_leaks
+            and _is_written(origins[leak.train])
+        ):
+            found[leak.test].append(leak)
+    if not found:
+        return
+    shown = [
+        f"  {test}: {pairs[0].test_question!r}\n    {pairs[0].likeness}: {pairs[0].train_question!r} "
+        f"({origins[pairs[0].train]})"
+        for test, pairs in list(found.items())[:_LEAKS_SHOWN]
+    ]
+    more = f"\n  and {len(found) - _LEAKS_SHOWN} more" if len(found) > _LEAKS_SHOWN else ""
+    raise LeakError(
+        f"{len(found)} asked question(s) stand in the training questions:\n" + "\n".join(shown) + more,
+        hint="Take the training questions out of their file. If you must keep both, list the asked ids under "
+        "curate.accept_leaks: then the training rows are left out.",
+    )
+
+
+def _is_written(origin: str) -> bool:
+    return origin.startswith("written:")

@@ -1,0 +1,585 @@
+"""The report: one self-contained page with the verdict first, and the same as JSON."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from html import escape
+from importlib import resources
+from statistics import median
+from typing import Any
+
+from tunesmith.evaluating import plots, tables
+from tunesmith.evaluating.plots import Bar, CurvePoint, Kind, Row
+from tunesmith.evaluating.scores import Summary, acceptable
+from tunesmith.evaluating.statistics import Paired
+from tunesmith.evaluating.tables import NONE, Head, body, cell, code, row, share_cell, small
+from tunesmith.evaluating.verdict import SETS, Decision, cost_order, describe, describe_set, points
+from tunesmith.evaluating.worked import Worked, choose
+from tunesmith.records import Example, Score, Source, Tally
+
+_WIDE, _NARROW = 900, 350  # pixels: a page, a phone
+_TOPICS_SHOWN = 12
+_FAR_OFF = 1.5
+
+
+@dataclass(frozen=True, slots=True)
+class StageStory:
+    """What a stage asked for, kept and rejected; `unit` names what is counted ("examples")."""
+
+    stage: str
+    unit: str
+    tally: Tally
+
+
+@dataclass(frozen=True, slots=True)
+class LexicalDistance:
+    """How far a set's questions are in words from the training questions: 0 the same words, 1 none shared."""
+
+    set: str
+    value: float
+
+
+@dataclass(frozen=True, slots=True)
+class TopicSize:
+    """A topic's label and how many chunks it holds."""
+
+    label: str
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """One line of the bill: what was foreseen and what it came to, None where that is not known."""
+
+    what: str
+    unit: str
+    estimated: float | None
+    actual: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Fact:
+    """One line about how the run was made: a package's version, the processor, the date."""
+
+    name: str
+    value: str
+
+
+@dataclass(frozen=True, slots=True)
+class ReportData:
+    """All that the page shows. `floors` and `ceilings` stand apart from the contenders' `summaries`.
+
+    `sets` holds the test sets' questions, for the worked examples, which come from the decision's set.
+    """
+
+    project: str
+    sources: tuple[Source, ...]
+    decision: Decision
+    summaries: tuple[Summary, ...]
+    floors: tuple[Summary, ...] = ()
+    ceilings: tuple[Summary, ...] = ()
+    paired: tuple[Paired, ...] = ()
+    scores: tuple[Score, ...] = ()
+    sets: Mapping[str, tuple[Example, ...]] = field(default_factory=dict)
+    story: tuple[StageStory, ...] = ()
+    distances: tuple[LexicalDistance, ...] = ()
+    topics: tuple[TopicSize, ...] = ()
+    curve: tuple[CurvePoint, ...] = ()
+    cost: tuple[Cost, ...] = ()
+    environment: tuple[Fact, ...] = ()
+
+
+# --- the same as JSON
+
+
+def to_json(data: ReportData) -> dict[str, Any]:
+    """Return what `tunesmith report --json` prints: verdict, figures with intervals, story and cost."""
+    return {
+        "project": data.project,
+        "sources": [asdict(source) for source in data.sources],
+        "verdict": data.decision.sentence,
+        "best": data.decision.best,
+        "cheapest": data.decision.cheapest,
+        "set": data.decision.set,
+        "why": list(data.decision.why),
+        "contenders": _by_name(data.summaries, _contender_figures),
+        "floors": _by_name(data.floors, _shares),
+        "ceilings": _by_name(data.ceilings, _shares),
+        "paired": [asdict(one) for one in data.paired],
+        "dataset": {
+            "stages": [asdict(one) for one in data.story],
+            "lexical_distance": {one.set: one.value for one in data.distances},
+            "topics": [asdict(one) for one in data.topics],
+        },
+        "training": [asdict(one) for one in data.curve],
+        "cost": [asdict(one) for one in data.cost],
+        "environment": {one.name: one.value for one in data.environment},
+    }
+
+
+def _by_name(
+    summaries: Iterable[Summary], figures: Callable[[Summary], dict[str, Any]]
+) -> dict[str, dict[str, Any]]:
+    found: dict[str, dict[str, Any]] = {}
+    for one in summaries:
+        found.setdefault(one.contender, {})[one.set] = figures(one)
+    return found
+
+
+def _shares(one: Summary) -> dict[str, Any]:
+    return {
+        "exact": asdict(one.exact),
+        "valid": asdict(one.valid),
+        "hallucinated": asdict(one.hallucinated),
+        "wrong_arguments": one.wrong_arguments,
+        "no_call": one.no_call,
+    }
+
+
+def _contender_figures(one: Summary) -> dict[str, Any]:
+    return _shares(one) | {
+        "cut_off": one.cut_off,
+        "latency_s": {"p50": one.seconds_p50, "p95": one.seconds_p95},
+        "tokens": {"prompt": one.prompt_tokens, "completion": one.completion_tokens},
+    }
+
+
+# --- the page
+
+
+def render_html(data: ReportData) -> str:
+    """Return the page as one string that needs no network: style and plots are inside, scripts are none."""
+    headline, _, rest = data.decision.sentence.partition(": ")
+    sections = [
+        _section("figures", "What each way scores", _figures(data)),
+        _section("compared", "Is the difference real?", _comparisons(data)),
+        _section("examples", "Worked examples", _worked_examples(data)),
+        _section("dataset", "What it learned from", _dataset(data)),
+        _section("training", "How training went", _training(data)),
+        _section("cost", "What it cost", _cost(data)),
+        _section("made", "How this was made", _environment(data)),
+    ]
+    style = resources.files("tunesmith.evaluating").joinpath("report.css").read_text(encoding="utf-8")
+    return f"""<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<meta name="color-scheme" content="light dark">
+<meta name="generator" content="Tunesmith">
+<title>{escape(data.project)}: {escape(headline)}</title>
+<style>
+{style}
+</style>
+</head>
+<body>
+<header class="verdict">
+<p class="kicker"><b>{escape(data.project)}</b>{_source_names(data.sources)}</p>
+<h1>{escape(headline)}</h1>
+{f'<p class="lede">{escape(_sentence_case(rest))}</p>' if rest else ""}
+{_tiles(data)}
+</header>
+<main>
+<section id="why" aria-labelledby="why-title"><h2 id="why-title">Why</h2>
+<ul class="why">{"".join(f"<li>{escape(reason)}</li>" for reason in data.decision.why)}</ul></section>
+{"".join(sections)}
+</main>
+<footer><p>Made by Tunesmith. All figures are on the test sets' questions, which training never saw; intervals
+are 95 %. The rows behind them are in the project's folder.</p></footer>
+</body>
+</html>
+"""
+
+
+def _section(name: str, title: str, content: str) -> str:
+    """Return a section under a heading, nothing where there is no content."""
+    if not content:
+        return ""
+    heading = f'<h2 id="{name}-title">{escape(title)}</h2>'
+    return f'<section id="{name}" aria-labelledby="{name}-title">{heading}\n{content}</section>\n'
+
+
+def _sentence_case(text: str) -> str:
+    return text[:1].upper() + text[1:]
+
+
+def _source_names(sources: Sequence[Source]) -> str:
+    names = (f"{source.address} {source.version or ''}".strip() for source in sources)
+    return "".join(f"<span>{escape(name)}</span>" for name in names)
+
+
+def _tiles(data: ReportData) -> str:
+    """Show what it knew before, what retrieval alone gives, and what the best knows, on the main set."""
+    decision = data.decision
+    main = {one.contender: one for one in (*data.floors, *data.summaries) if one.set == decision.set}
+    wanted = ("base", "retrieval", "tuned_first_hit", decision.cheapest, decision.best)
+    tiles = "".join(_tile(main[name], decision) for name in dict.fromkeys(wanted) if name in main)
+    caption = escape(f"Exact calls on {main[decision.best].n} {describe_set(decision.set)}")
+    note = f'<p class="note">{caption}; below each figure its 95 % interval.</p>'
+    return f'<dl class="tiles" aria-label="{caption}">{tiles}</dl>{note}'
+
+
+def _tile(one: Summary, decision: Decision) -> str:
+    marked = ' class="marked"' if one.contender == decision.best else ""
+    name = escape(_sentence_case(describe(one.contender))) + _badges(one.contender, decision)
+    figure = tables.share(one.exact.value) + small(tables.interval(one.exact))
+    return f"<div{marked}><dt>{name}</dt><dd>{figure}</dd></div>"
+
+
+def _badges(name: str, decision: Decision) -> str:
+    words = [word for word in ("best", "cheapest") if getattr(decision, word) == name]
+    return f' <span class="badge">{" and ".join(words)}</span>' if words else ""
+
+
+# --- figures: the dot plot and the tables
+
+
+def _figures(data: ReportData) -> str:
+    main = data.decision.set
+    caption = (
+        f"Exact calls on the set {main} ({describe_set(main)}). The bar is the 95 % interval. Dots: a tuned "
+        "language model; squares: an untuned one; diamonds: floors, reached without any language model, the "
+        "highest dashed; triangles: ceilings, the best that choosing among what was retrieved could do, the "
+        "highest dotted."
+    )
+    rows = _rows(data)
+    wide = plots.dot_plot(rows, width=_WIDE, name="dots-wide")
+    narrow = plots.dot_plot(rows, width=_NARROW, name="dots-narrow")
+    return tables.figure(wide, narrow, caption) + _overview(data) + _all_figures(data)
+
+
+def _rows(data: ReportData) -> list[Row]:
+    main = data.decision.set
+    return [
+        *(Row(one.contender, _kind(one), one.exact) for one in _by_cost(data.summaries) if one.set == main),
+        *(Row(one.contender, "floor", one.exact) for one in data.floors if one.set == main),
+        *(Row(one.contender, "ceiling", one.exact) for one in data.ceilings if one.set == main),
+    ]
+
+
+def _kind(one: Summary) -> Kind:
+    return "tuned" if "tuned" in one.contender.split("+") else "untuned"
+
+
+def _by_cost(summaries: Iterable[Summary]) -> list[Summary]:
+    return sorted(summaries, key=lambda one: cost_order(one.contender))
+
+
+def _set_names(data: ReportData) -> list[str]:
+    """Return the sets, the decision's first."""
+    present = {one.set for one in data.summaries}
+    known = [name for name in SETS if name in present]
+    return list(dict.fromkeys((data.decision.set, *known, *sorted(present))))
+
+
+def _overview(data: ReportData) -> str:
+    """Return contenders by sets with the main set's other figures, floors and ceilings set apart."""
+    sets, main = _set_names(data), data.decision.set
+    heads = [
+        Head("Contender"),
+        *(Head("Exact", name) for name in sets),
+        Head("Valid", main),
+        Head("Hallucinated", main),
+        Head("Seconds", "median"),
+        Head("Tokens", "in + out"),
+    ]
+    groups = (
+        ("Contenders", _by_cost(data.summaries)),
+        ("Floors: no language model", data.floors),
+        ("Ceilings: a perfect choice among what was retrieved", data.ceilings),
+    )
+    bodies = [
+        body(_overview_rows(data, summaries, sets), group=title, columns=len(heads))
+        for title, summaries in groups
+        if summaries
+    ]
+    caption = "Contenders from cheap to dear. Each share with its 95 % interval (Wilson)."
+    return tables.table("All contenders", heads, bodies, caption=caption, kind="overview")
+
+
+def _overview_rows(data: ReportData, summaries: Sequence[Summary], sets: Sequence[str]) -> Iterator[str]:
+    by_key = {(one.contender, one.set): one for one in summaries}
+    asked = {one.contender for one in data.summaries}
+    for name in dict.fromkeys(one.contender for one in summaries):
+        badges = _badges(name, data.decision) if name in asked else ""
+        exact = [_exact_cell(by_key.get((name, set_name))) for set_name in sets]
+        rest = _rest_cells(by_key.get((name, data.decision.set)), timed=name in asked)
+        yield row(
+            code(name) + badges + small(describe(name)), (*exact, *rest), marked=name == data.decision.best
+        )
+
+
+def _exact_cell(one: Summary | None) -> str:
+    return share_cell(one.exact, strip=True) if one else NONE
+
+
+def _rest_cells(one: Summary | None, *, timed: bool) -> Iterator[str]:
+    """Yield valid, hallucinated, seconds and tokens; without a language model time is not worth showing."""
+    if one is None:
+        yield from [NONE] * 4
+        return
+    yield share_cell(one.valid)
+    yield share_cell(one.hallucinated)
+    yield f"<td>{one.seconds_p50:.2f}{small(f'p95 {one.seconds_p95:.2f}')}</td>" if timed else NONE
+    yield cell(f"{one.prompt_tokens:.0f} + {one.completion_tokens:.0f}") if timed else NONE
+
+
+def _all_figures(data: ReportData) -> str:
+    every = (*data.summaries, *data.floors, *data.ceilings)
+    by_set = "".join(
+        f"<h3>{escape(name)} {small(describe_set(name))}</h3>"
+        + tables.summary_table([one for one in every if one.set == name])
+        for name in _set_names(data)
+    )
+    return f"<details><summary>Every figure, set by set</summary>{by_set}</details>\n"
+
+
+# --- comparisons
+
+
+def _comparisons(data: ReportData) -> str:
+    """Show how far the best contender is above each other and each floor, on the same questions."""
+    best = data.decision.best
+    mine = [
+        one if one.a == best else one.flipped()
+        for one in data.paired
+        if best in (one.a, one.b) and (one.set, one.metric) == (data.decision.set, "exact")
+    ]
+    if not mine:
+        return ""
+    titles = ("Against", "Points", "95 % interval", "Reading", "McNemar p")
+    rows = map(_comparison, sorted(mine, key=lambda one: -one.difference))
+    return (
+        f"<p>How many points more of the {mine[0].n} questions {code(best)} answers exactly than each of the "
+        "others, asked the same. An interval that holds zero is noise: the test cannot tell the two "
+        "apart, which "
+        "does not prove them equal.</p>\n"
+        + tables.table("Comparisons", [Head(title) for title in titles], [body(rows)])
+        + '<p class="note">Intervals: bootstrap over catalogue entries, since questions about one entry '
+        "rise and "
+        "fall together. McNemar's exact test takes the questions for independent, so its p is somewhat too "
+        "small.</p>\n"
+    )
+
+
+def _comparison(one: Paired) -> str:
+    reading = "above" if one.low > 0 else "below" if one.high < 0 else "within noise"
+    return row(
+        code(one.b),
+        (
+            cell(points(one.difference)),
+            cell(f"{points(one.low)} to {points(one.high)}"),
+            cell(reading, reading.replace(" ", "-")),
+            cell("under 0.001" if one.p_value < 0.001 else f"{one.p_value:.3f}"),
+        ),
+    )
+
+
+# --- worked examples
+
+
+def _worked_examples(data: ReportData) -> str:
+    main = data.decision.set
+    scores = [one for one in data.scores if one.set == main]
+    asked = data.sets.get(main, ())
+    if not scores or not asked:
+        return ""
+    contenders = sorted({one.contender for one in scores}, key=cost_order)
+    before, after = contenders[0], _after(contenders, data.decision)
+    chosen = choose(scores, asked, before=before, after=after)
+    cards = "".join(_card(number, one, contenders) for number, one in enumerate(chosen, 1))
+    return (
+        f"<p>Chosen by rule, not by taste: some that {code(after)} gets right where {code(before)} did not "
+        "(fixed), some the other way round (regression), some that nobody gets right. Answers that are "
+        "alike word "
+        f'for word share a box.</p>\n<div class="cards">{cards}</div>'
+    )
+
+
+def _after(contenders: Sequence[str], decision: Decision) -> str:
+    """Return whose answers count as "after": the best's, or the dearest's if the best is where we began."""
+    return decision.best if decision.best != contenders[0] else contenders[-1]
+
+
+def _card(number: int, one: Worked, contenders: Sequence[str]) -> str:
+    example = one.example
+    truth = ", ".join(map(code, acceptable(example)))
+    lesson = f'<span class="lesson {one.lesson.replace(" ", "-")}">{one.lesson}</span>'
+    ordered = sorted(one.scores, key=lambda score: contenders.index(score.contender))
+    return f"""<article class="card" aria-labelledby="example-{number}">
+<h3 id="example-{number}">{lesson} {escape(example.question)}</h3>
+<div class="truth"><p><b>Right:</b> {truth}</p>
+<details><summary>The derived answer</summary>{_answer(example.answer)}</details></div>
+<div class="answers">{"".join(_answers(ordered))}</div></article>
+"""
+
+
+def _answers(scores: Sequence[Score]) -> Iterator[str]:
+    alike: dict[tuple[str, str], list[Score]] = {}
+    for one in scores:
+        alike.setdefault((one.verdict, one.answer.text), []).append(one)
+    for group in alike.values():
+        first = group[0]
+        names = ", ".join(code(one.contender) for one in group)
+        side = "right" if first.exact else "wrong"
+        said = _mark(first) + _answer(first.answer.text)
+        yield f'<div class="answer {side}"><p class="who">{names}</p>{said}</div>'
+
+
+def _mark(one: Score) -> str:
+    if one.exact:
+        return '<p class="mark">✓ right</p>'
+    word = "another call" if one.verdict == "valid" else one.verdict.replace("_", " ")
+    called = f" {code(one.called)}" if one.called else ""
+    return f'<p class="mark">✗ {word}{called}</p>'
+
+
+def _answer(text: str) -> str:
+    """Show prose as paragraphs and what stands between fences as code."""
+    parts = text.split("```")
+    shown = "".join(_fenced(part) if index % 2 else _prose(part) for index, part in enumerate(parts))
+    return f'<div class="said">{shown or "<p><i>nothing</i></p>"}</div>'
+
+
+def _fenced(part: str) -> str:
+    language, newline, rest = part.partition("\n")
+    words = rest if newline and " " not in language.strip() else part
+    return f"<pre>{code(words.strip())}</pre>"
+
+
+def _prose(part: str) -> str:
+    marked = re.sub(r"`([^`\n]+)`", r"<code>\1</code>", escape(part.strip()))
+    return f"<p>{marked}</p>" if marked else ""
+
+
+# --- dataset, training, cost, environment
+
+
+def _dataset(data: ReportData) -> str:
+    return _story(data.story) + _distances(data.distances) + _topics(data.topics)
+
+
+def _story(story: Sequence[StageStory]) -> str:
+    if not story:
+        return ""
+    bars = [Bar(one.stage, one.tally.accepted, _rejections(one.tally), one.tally.failed) for one in story]
+    figure = tables.figure(
+        plots.story_plot(bars, width=_WIDE, name="story-wide"),
+        plots.story_plot(bars, width=_NARROW, name="story-narrow"),
+        "What each stage kept, rejected and failed at.",
+    )
+    titles = ("Stage", "Requested", "Kept", "Rejected", "Failed")
+    heads = [*(Head(title) for title in titles), Head("Rejected because", words=True)]
+    caption = "Requested = kept + rejected + failed, at every stage."
+    return figure + tables.table(
+        "The dataset's story", heads, [body(map(_story_row, story))], caption=caption
+    )
+
+
+def _story_row(one: StageStory) -> str:
+    tally = one.tally
+    by_count = sorted(tally.rejected.items(), key=lambda item: (-item[1], item[0]))
+    counts = (tally.requested, tally.accepted, _rejections(tally), tally.failed)
+    reasons = ", ".join(f"{rule} {count:,}" for rule, count in by_count) or "–"
+    return row(
+        escape(one.stage) + small(one.unit),
+        (*(cell(f"{count:,}") for count in counts), cell(reasons, "words")),
+    )
+
+
+def _rejections(tally: Tally) -> int:
+    return sum(tally.rejected.values())
+
+
+def _distances(distances: Sequence[LexicalDistance]) -> str:
+    if not distances:
+        return ""
+    items = "".join(
+        tables.meter(escape(one.set) + small(describe_set(one.set)), one.value, 1, f"{one.value:.2f}")
+        for one in distances
+    )
+    return (
+        "<h3>How far the test questions are from the training questions</h3>\n"
+        "<p>In words: 0 would be the same, 1 none in common. A score on a set that is near says little.</p>\n"
+        f'<ul class="meters">{items}</ul>\n'
+    )
+
+
+def _topics(topics: Sequence[TopicSize]) -> str:
+    if not topics:
+        return ""
+    ordered = sorted(topics, key=lambda one: (-one.size, one.label))
+    shown, rest = ordered[:_TOPICS_SHOWN], ordered[_TOPICS_SHOWN:]
+    items = "".join(
+        tables.meter(escape(one.label), one.size, ordered[0].size, f"{one.size:,}") for one in shown
+    )
+    pieces = sum(one.size for one in rest)
+    more = f'<p class="note">And {len(rest)} smaller topics with {pieces:,} pieces.</p>' if rest else ""
+    return f'<h3>What the material is about</h3>\n<ul class="meters">{items}</ul>{more}\n'
+
+
+def _training(data: ReportData) -> str:
+    if not data.curve:
+        return ""
+    first, last = data.curve[0], data.curve[-1]
+    caption = (
+        f"Loss over {last.step:,} steps: training from {first.train_loss:.2f} to {last.train_loss:.2f}"
+        f"{_validation(data.curve)}.{_speed(data.curve)}"
+    )
+    return tables.figure(
+        plots.loss_plot(data.curve, width=_WIDE, name="loss-wide"),
+        plots.loss_plot(data.curve, width=_NARROW, name="loss-narrow"),
+        caption,
+    )
+
+
+def _validation(curve: Sequence[CurvePoint]) -> str:
+    losses = [one.valid_loss for one in curve if one.valid_loss is not None]
+    if not losses:
+        return ""
+    return f", validation from {losses[0]:.2f} to {losses[-1]:.2f}, at best {min(losses):.2f}"
+
+
+def _speed(curve: Sequence[CurvePoint]) -> str:
+    speeds = [one.tokens_per_second for one in curve if one.tokens_per_second is not None]
+    return f" Median speed: {median(speeds):,.0f} tokens a second." if speeds else ""
+
+
+def _cost(data: ReportData) -> str:
+    if not data.cost:
+        return ""
+    titles = ("What", "Foreseen", "Came to", "Off by")
+    return tables.table("Cost", [Head(title) for title in titles], [body(map(_cost_row, data.cost))])
+
+
+def _cost_row(one: Cost) -> str:
+    cells = (cell(_amount(one.estimated)), cell(_amount(one.actual)), _off_by(one))
+    return row(escape(one.what) + small(one.unit), cells)
+
+
+def _amount(value: float | None) -> str:
+    if value is None:
+        return "–"
+    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
+
+
+def _off_by(one: Cost) -> str:
+    if not one.estimated or one.actual is None:
+        return cell("–")
+    ratio = one.actual / one.estimated
+    change = f"{100 * (ratio - 1):+.0f} %".replace("-", "−")
+    far = not 1 / _FAR_OFF <= ratio <= _FAR_OFF
+    return cell(f"{change}, far off", "below") if far else cell(change)
+
+
+def _environment(data: ReportData) -> str:
+    sources = [
+        Fact(f"Source {one.address}", f"{one.version or ''} {one.digest[:12]}") for one in data.sources
+    ]
+    items = "".join(
+        f"<div><dt>{escape(one.name)}</dt><dd>{escape(one.value.strip())}</dd></div>"
+        for one in (*data.environment, *sources)
+    )
+    return f'<dl class="facts">{items}</dl>' if items else ""

@@ -1,0 +1,215 @@
+"""How sure a figure is: Wilson intervals, paired differences clustered by entry, what a test can detect."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from statistics import NormalDist
+from typing import TYPE_CHECKING, Literal
+
+from tunesmith.errors import DatasetError
+from tunesmith.records import Score
+
+if TYPE_CHECKING:
+    from numpy import float64, int64
+    from numpy.typing import NDArray
+
+Metric = Literal["exact", "valid", "hallucinated"]
+
+RESAMPLES = 2000
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """A share between 0 and 1, its confidence interval, and the number of questions behind it."""
+
+    value: float
+    low: float
+    high: float
+    n: int
+
+
+@dataclass(frozen=True, slots=True)
+class Paired:
+    """How far `a` is above `b` on the same questions (a share, so 0.1 is ten points), with its interval.
+
+    `p_value` is the exact McNemar test's, which takes the questions for independent; the interval does not.
+    """
+
+    a: str
+    b: str
+    set: str
+    metric: Metric
+    difference: float
+    low: float
+    high: float
+    n: int
+    p_value: float
+
+    @property
+    def clear(self) -> bool:
+        """The interval leaves out zero: `a` is above or below `b` beyond noise."""
+        return self.low > 0 or self.high < 0
+
+    def flipped(self) -> Paired:
+        """Return the same comparison seen from the other side."""
+        return Paired(
+            a=self.b,
+            b=self.a,
+            set=self.set,
+            metric=self.metric,
+            difference=-self.difference,
+            low=-self.high,
+            high=-self.low,
+            n=self.n,
+            p_value=self.p_value,
+        )
+
+
+def wilson(successes: int, n: int, level: float = 0.95) -> Estimate:
+    """Return the share of successes with Wilson's score interval.
+
+    Takes the questions for independent; several questions about one entry make the truth somewhat wider.
+    Raises DatasetError where there is no question, or more successes than questions.
+    E. B. Wilson, Probable inference, the law of succession, and statistical inference, JASA 22 (1927).
+    """
+    if not 0 <= successes <= n or n == 0:
+        raise DatasetError(
+            f"a share of {successes} in {n} questions has no meaning",
+            hint="Give the test set at least one question.",
+        )
+    z = _quantile(level)
+    share = successes / n
+    centre = (share + z * z / (2 * n)) / (1 + z * z / n)
+    half = z / (1 + z * z / n) * (share * (1 - share) / n + z * z / (4 * n * n)) ** 0.5
+    # At the ends the formula is exact, but its floating-point value is off by 1e-17 or so.
+    low = 0.0 if successes == 0 else centre - half
+    high = 1.0 if successes == n else centre + half
+    return Estimate(value=share, low=low, high=high, n=n)
+
+
+def paired_difference(
+    a: Sequence[Score],
+    b: Sequence[Score],
+    metric: Metric,
+    *,
+    level: float = 0.95,
+    resamples: int = RESAMPLES,
+    seed: int = 0,
+) -> Paired:
+    """Return how far contender `a` is above contender `b` on the same questions of one set.
+
+    The interval is the percentile interval of a cluster bootstrap: whole groups are drawn with replacement,
+    since questions about one entry are right or wrong together (C. A. Field and A. H. Welsh, Bootstrapping
+    clustered data, JRSS B 69, 2007). Two imagined groups of one question, one won by each side, are drawn
+    with them, so that five questions without a difference do not look like certainty (D. G. Bonett and R. M.
+    Price, Adjusted Wald confidence interval for a difference of binomial proportions based on paired data,
+    JEBS 37, 2012). Equal questions and seed give equal intervals, in whatever order the scores come.
+
+    Raises DatasetError if the questions differ, repeat, or are none.
+    """
+    import numpy as np
+
+    first, second = _by_example(a), _by_example(b)
+    _check_same_questions(first, second)
+    wins, losses = _discordant(first, second, metric)
+    gains, sizes = _group_sums(first, second, metric)
+    weights = _draws(len(gains), resamples, seed)
+    means = (weights @ gains) / (weights @ sizes)
+    low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
+    difference = (wins - losses) / len(first)
+    return Paired(
+        a=a[0].contender,
+        b=b[0].contender,
+        set=a[0].set,
+        metric=metric,
+        difference=difference,
+        low=min(float(low), difference),
+        high=max(float(high), difference),
+        n=len(first),
+        p_value=mcnemar(wins, losses),
+    )
+
+
+def mcnemar(wins: int, losses: int) -> float:
+    """Return the two-sided exact McNemar p-value for questions that only one, or only the other, got right.
+
+    Q. McNemar, Note on the sampling error of the difference between correlated proportions, Psychometrika 12
+    (1947).
+    """
+    from scipy.stats import binomtest
+
+    if wins + losses == 0:
+        return 1.0
+    return float(binomtest(wins, wins + losses).pvalue)
+
+
+def detectable_difference(paired: Paired, *, level: float = 0.95, power: float = 0.8) -> float:
+    """Return the smallest true difference that such a test would show as clear with the given power.
+
+    The standard error is read off the paired interval, so it already holds the clusters and the pairing.
+    """
+    z = _quantile(level)
+    standard_error = (paired.high - paired.low) / (2 * z)
+    return min(1.0, (z + NormalDist().inv_cdf(power)) * standard_error)
+
+
+def _quantile(level: float) -> float:
+    return NormalDist().inv_cdf((1 + level) / 2)
+
+
+def _by_example(scores: Sequence[Score]) -> dict[str, Score]:
+    by_example = {score.example: score for score in scores}
+    columns = {(score.contender, score.set) for score in scores}
+    if len(by_example) != len(scores) or len(columns) > 1:
+        raise DatasetError(
+            "a paired comparison needs one contender's answers to one set, each question once; "
+            f"got {len(scores)} answers to {len(by_example)} questions from {sorted(columns)}",
+            hint="Pick the scores by contender and set first.",
+        )
+    return by_example
+
+
+def _check_same_questions(first: dict[str, Score], second: dict[str, Score]) -> None:
+    if not first or not second:
+        raise DatasetError("a paired comparison of no questions", hint="Evaluate both contenders first.")
+    left, right = next(iter(first.values())), next(iter(second.values()))
+    apart = sorted(first.keys() ^ second.keys())
+    if apart or left.set != right.set:
+        raise DatasetError(
+            f"{left.contender} on {left.set} and {right.contender} on {right.set} were not asked the same"
+            + (f": {len(apart)} questions were asked of one only, {apart[0]} first" if apart else ""),
+            hint="Ask both the same questions; a comparison of different questions is not a paired one.",
+        )
+
+
+def _discordant(first: dict[str, Score], second: dict[str, Score], metric: Metric) -> tuple[int, int]:
+    wins = sum(getattr(first[key], metric) and not getattr(second[key], metric) for key in first)
+    losses = sum(getattr(second[key], metric) and not getattr(first[key], metric) for key in first)
+    return wins, losses
+
+
+def _group_sums(
+    first: dict[str, Score], second: dict[str, Score], metric: Metric
+) -> tuple[NDArray[float64], NDArray[float64]]:
+    """Return each group's summed differences and number of questions, the two imagined groups last."""
+    import numpy as np
+
+    names = sorted({score.group for score in first.values()})
+    place = {name: index for index, name in enumerate(names)}
+    gains, sizes = np.zeros(len(names) + 2), np.zeros(len(names) + 2)
+    for key, score in first.items():
+        index = place[score.group]
+        gains[index] += float(getattr(score, metric)) - float(getattr(second[key], metric))
+        sizes[index] += 1
+    gains[-2:], sizes[-2:] = (1, -1), 1
+    return gains, sizes
+
+
+@lru_cache(maxsize=8)
+def _draws(groups: int, resamples: int, seed: int) -> NDArray[int64]:
+    """Return how often each group is drawn, as (resamples, groups); the same for all pairs of one set."""
+    import numpy as np
+
+    return np.random.default_rng(seed).multinomial(groups, np.full(groups, 1 / groups), size=resamples)

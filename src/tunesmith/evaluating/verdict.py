@@ -1,0 +1,400 @@
+"""The verdict in plain words: what to do, resting on paired differences and the cost of each contender."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from tunesmith.errors import DatasetError
+from tunesmith.evaluating.scores import Summary, columns
+from tunesmith.evaluating.statistics import Estimate, Metric, Paired, detectable_difference, paired_difference
+from tunesmith.records import Score
+
+# The set in users' own words first: only there does a score tell how the assistant will do.
+SETS = ("asked", "unseen", "seen")
+ANSWER_FLOORS = ("constant", "majority", "nearest", "nearest_embedded")
+RETRIEVER_FLOORS = ("first_hit", "tuned_first_hit")
+
+_HALLUCINATED_TOO_OFTEN = 0.05
+
+_TUNE_THE_ENCODER = "Tune the encoder, keep the model"
+_RETRIEVAL_IS_ENOUGH = "Do not fine-tune, retrieval is enough"
+
+_FLOORS = {
+    "constant": "one constant answer",
+    "majority": "the most frequent training answer",
+    "nearest": "copying the nearest training question's answer (BM25)",
+    "nearest_embedded": "copying the nearest training question's answer (embeddings)",
+    "first_hit": "the retriever's first hit alone",
+    "tuned_first_hit": "the tuned retriever's first hit alone",
+}
+_PARTS = {
+    "few_shot": "few-shot examples",
+    "retrieval": "retrieval",
+    "tuned_retrieval": "tuned retrieval",
+    "constrained": "calls constrained to the catalogue",
+}
+_SET_PHRASES = {
+    "asked": "questions in users' own words",
+    "unseen": "questions about entries that training never mentions",
+    "seen": "new phrasings of training questions",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What to do, in a sentence with its figures, and why.
+
+    `best` has most exact answers on `set`; `cheapest` is the cheapest contender that cannot be told apart
+    from it.
+    """
+
+    sentence: str
+    best: str
+    cheapest: str
+    set: str
+    why: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Evidence:
+    """The figures of one set: contenders in order of cost, floors and ceilings by name, all comparisons."""
+
+    set: str
+    contenders: tuple[Summary, ...]
+    floors: dict[str, Summary]
+    ceilings: dict[str, Summary]
+    paired: tuple[Paired, ...]
+
+    def against(self, a: str, b: str, metric: Metric = "exact") -> Paired:
+        """Return how far `a` is above `b`; raises DatasetError where that was not compared."""
+        for one in self.paired:
+            if (one.set, one.metric) == (self.set, metric) and {one.a, one.b} == {a, b}:
+                return one if one.a == a else one.flipped()
+        raise DatasetError(
+            f"{a} and {b} were not compared on {self.set} ({metric})",
+            hint="Make the comparisons with `compare(scores, floors)` from the same scores.",
+        )
+
+
+def cost_order(contender: str) -> tuple[int, ...]:
+    """Return a key that sorts contenders from cheap to dear, all a matter of what must be made and run.
+
+    Training the language model costs most, then tuning the encoder, then keeping an index, then longer
+    prompts, then a grammar: base < few_shot < retrieval < tuned_retrieval < tuned < combinations.
+    """
+    parts = contender.split("+")
+    retrieves = "retrieval" in parts or "tuned_retrieval" in parts
+    dear_to_cheap = ("tuned" in parts, "tuned_retrieval" in parts, retrieves, "few_shot" in parts)
+    return (*map(int, dear_to_cheap), int("constrained" in parts), len(parts))
+
+
+def describe(name: str) -> str:
+    """Return a contender's, floor's or ceiling's name in plain words."""
+    if name in _FLOORS:
+        return _FLOORS[name]
+    if ceiling := re.fullmatch(r"(tuned_)?hit_in_(\d+)", name):
+        return f"the right entry is among the {'tuned ' if ceiling[1] else ''}retriever's first {ceiling[2]}"
+    parts = name.split("+")
+    model = "the tuned model" if "tuned" in parts else "the base model"
+    extras = [_PARTS.get(part, part) for part in parts if part not in ("base", "tuned")]
+    if not extras:
+        return model
+    *head, last = extras
+    return f"{model} with {', '.join(head)} and {last}" if head else f"{model} with {last}"
+
+
+def describe_set(name: str) -> str:
+    """Return in plain words what a test set's questions are."""
+    return _SET_PHRASES.get(name, f"questions of the set {name}")
+
+
+def percent(share: float) -> str:
+    """Return a share as a percentage with one decimal: "65.4 %"."""
+    return f"{100 * share:.1f} %"
+
+
+def points(difference: float) -> str:
+    """Return a difference of shares as signed percentage points: "+41.2"."""
+    rounded = round(100 * difference, 1) + 0.0  # turns -0.0 into 0.0
+    return f"{rounded:+.1f}".replace("-", "−")
+
+
+def compare(scores: Sequence[Score], floors: Sequence[Score] = ()) -> tuple[Paired, ...]:
+    """Compare on each set every two contenders, and each contender with each floor, on the same questions.
+
+    Exact answers throughout, the dearer contender as `a`, and the tuned retriever's first hit against the
+    plain one's; hallucinated calls for each contender against the cheapest. Raises DatasetError where
+    two were not asked the same questions.
+    """
+    by_column, floor_columns = columns(scores), columns(floors)
+    found: list[Paired] = []
+    for name in dict.fromkeys(set_name for _, set_name in by_column):
+        dearest_last = sorted((key[0] for key in by_column if key[1] == name), key=cost_order)
+        asked = [by_column[contender, name] for contender in dearest_last]
+        copied = [column for key, column in floor_columns.items() if key[1] == name]
+        for place, column in enumerate(asked):
+            found += [paired_difference(column, other, "exact") for other in (*asked[:place], *copied)]
+        found += [paired_difference(column, asked[0], "hallucinated") for column in asked[1:]]
+        plain, tuned = (floor_columns.get((floor, name)) for floor in RETRIEVER_FLOORS)
+        if plain and tuned:
+            found.append(paired_difference(tuned, plain, "exact"))
+    return tuple(found)
+
+
+def decide(
+    summaries: Sequence[Summary],
+    paired: Sequence[Paired],
+    *,
+    floors: Sequence[Summary] = (),
+    ceilings: Sequence[Summary] = (),
+) -> Decision:
+    """Say what to do, from the summaries and from the comparisons that `compare` made of the same scores.
+
+    The verdict rests on exact answers on `asked`, else on `unseen`, else on `seen`, and then warns. A
+    contender is within noise of the best if the paired interval includes zero, which is not a proof that they
+    are equal: the reasons say what difference the test would have found. Raises DatasetError without any
+    summary.
+    """
+    evidence = _gather(summaries, paired, floors, ceilings)
+    best = max(
+        evidence.contenders, key=lambda one: one.exact.value
+    )  # the cheaper of two equals: they are sorted
+    cheapest = next(one for one in evidence.contenders if not _clearly_above(evidence, best, one))
+    advice = _advice(evidence, best, cheapest)
+    warning = "" if evidence.set == "asked" else " " + _warning(evidence.set)
+    return Decision(
+        sentence=advice + warning,
+        best=best.contender,
+        cheapest=cheapest.contender,
+        set=evidence.set,
+        why=tuple(_reasons(evidence, best, cheapest)),
+    )
+
+
+def _gather(
+    summaries: Sequence[Summary],
+    paired: Sequence[Paired],
+    floors: Sequence[Summary],
+    ceilings: Sequence[Summary],
+) -> _Evidence:
+    present = [one.set for one in summaries]
+    if not present:
+        raise DatasetError("there is nothing to decide on", hint="Evaluate at least one contender.")
+    main = next((name for name in SETS if name in present), present[0])
+    return _Evidence(
+        set=main,
+        contenders=tuple(
+            sorted((one for one in summaries if one.set == main), key=lambda one: cost_order(one.contender))
+        ),
+        floors={one.contender: one for one in floors if one.set == main},
+        ceilings={one.contender: one for one in ceilings if one.set == main},
+        paired=tuple(paired),
+    )
+
+
+def _clearly_above(evidence: _Evidence, one: Summary, other: Summary) -> bool:
+    return one is not other and evidence.against(one.contender, other.contender).low > 0
+
+
+def _advice(evidence: _Evidence, best: Summary, cheapest: Summary) -> str:
+    if floor := _unbeaten_floor(evidence, best):
+        return _use_none(evidence, best, floor)
+    return _hit_advice(evidence, best, cheapest) or _contender_advice(evidence, best, cheapest)
+
+
+def _hit_advice(evidence: _Evidence, best: Summary, cheapest: Summary) -> str | None:
+    """Return what to do where a retriever's first hit needs no language model behind it, else None."""
+    parts = cheapest.contender.split("+")
+    trains_model, trains_encoder = "tuned" in parts, "tuned_retrieval" in parts
+    plain, tuned = (evidence.floors.get(name) for name in RETRIEVER_FLOORS)
+    tuning_helps = plain is not None and tuned is not None and _clearly_above(evidence, tuned, plain)
+    # The cheaper retriever first: where its first hit does, nothing need be trained.
+    if plain and not tuning_helps and _hit_suffices(evidence, best, plain, trains_model or trains_encoder):
+        return _hit_is_enough(evidence, best, plain, _RETRIEVAL_IS_ENOUGH)
+    if tuned and _hit_suffices(evidence, best, tuned, trains_model):
+        return _hit_is_enough(evidence, best, tuned, _TUNE_THE_ENCODER)
+    return None
+
+
+def _contender_advice(evidence: _Evidence, best: Summary, cheapest: Summary) -> str:
+    parts = cheapest.contender.split("+")
+    if "tuned" in parts:
+        return _fine_tune(evidence, best)
+    if "tuned_retrieval" in parts:
+        return _enough(evidence, best, cheapest, _TUNE_THE_ENCODER)
+    if "retrieval" in parts:
+        return _enough(evidence, best, cheapest, _RETRIEVAL_IS_ENOUGH)
+    return _enough(evidence, best, cheapest, "Do not fine-tune, prompting is enough")
+
+
+def _unbeaten_floor(evidence: _Evidence, best: Summary) -> Summary | None:
+    """Return the highest floor made of training answers that the best contender does not clearly beat."""
+    unbeaten = [
+        evidence.floors[name]
+        for name in ANSWER_FLOORS
+        if name in evidence.floors and not _clearly_above(evidence, best, evidence.floors[name])
+    ]
+    return max(unbeaten, key=lambda one: one.exact.value, default=None)
+
+
+def _hit_suffices(evidence: _Evidence, best: Summary, hit: Summary, contender_is_dearer: bool) -> bool:
+    """Tell whether a first hit clearly beats all contenders, or costs less and is not clearly beaten."""
+    if _clearly_above(evidence, hit, best):
+        return True
+    return contender_is_dearer and not _clearly_above(evidence, best, hit)
+
+
+def _use_none(evidence: _Evidence, best: Summary, floor: Summary) -> str:
+    return (
+        f"Use none of these yet: {describe(floor.contender)} answers {_figure(floor)} of the "
+        f"{_questions(evidence)} exactly, and the best contender, {describe(best.contender)}, is not "
+        f"clearly above "
+        f"it with {_figure(best)} ({_gap(evidence, best, floor)})."
+    )
+
+
+def _hit_is_enough(evidence: _Evidence, best: Summary, hit: Summary, advice: str) -> str:
+    relation = "clearly above" if _clearly_above(evidence, hit, best) else "not clearly below"
+    return (
+        f"{advice}: {describe(hit.contender)}, without any language model, answers {_figure(hit)} of the "
+        f"{_questions(evidence)} exactly, {relation} {describe(best.contender)} with {_figure(best)} "
+        f"({_gap(evidence, hit, best)})."
+    )
+
+
+def _enough(evidence: _Evidence, best: Summary, cheapest: Summary, advice: str) -> str:
+    subject = (
+        f"{advice}: {describe(cheapest.contender)} answers {_figure(cheapest)} of the {_questions(evidence)} "
+        "exactly"
+    )
+    if best is cheapest:
+        return f"{subject}, and nothing that was tried does better."
+    return (
+        f"{subject}, and the highest score, {_figure(best)} by {describe(best.contender)}, is not clearly "
+        f"better ({_gap(evidence, best, cheapest)})."
+    )
+
+
+def _fine_tune(evidence: _Evidence, best: Summary) -> str:
+    untrained = [one for one in evidence.contenders if "tuned" not in one.contender.split("+")]
+    rivals = [*untrained, *(evidence.floors[name] for name in RETRIEVER_FLOORS if name in evidence.floors)]
+    subject = (
+        f"Fine-tune: {describe(best.contender)} answers {_figure(best)} of the {_questions(evidence)} exactly"
+    )
+    if not rivals:
+        return f"{subject}; nothing untuned was measured, so this does not say what the tuning brought."
+    rival = max(rivals, key=lambda one: one.exact.value)
+    return (
+        f"{subject}, clearly more than the best without a tuned language model, {describe(rival.contender)}, "
+        f"with {_figure(rival)} ({_gap(evidence, best, rival)})."
+    )
+
+
+def _reasons(evidence: _Evidence, best: Summary, cheapest: Summary) -> Iterator[str]:
+    if evidence.set != "asked":
+        yield _warning(evidence.set)
+    yield (
+        f"Best: {describe(best.contender)}, {_interval(best.exact)} of {_questions(evidence)}. It was picked "
+        f"from {len(evidence.contenders)} on these same questions, so expect slightly less elsewhere."
+    )
+    yield from _reason_base(evidence, best)
+    if cheapest is not best:
+        yield (
+            f"Cheapest within noise of the best: {describe(cheapest.contender)}, "
+            f"{_interval(cheapest.exact)}; the "
+            f"best is {_gap(evidence, best, cheapest)} above it."
+        )
+    yield from _reason_first_hit(evidence)
+    yield from _reason_hallucinated(best, cheapest)
+    yield from _reason_floors(evidence)
+    yield from _reason_ceilings(evidence)
+    yield from _reason_power(evidence, best)
+
+
+def _reason_base(evidence: _Evidence, best: Summary) -> Iterator[str]:
+    base = next((one for one in evidence.contenders if one.contender == "base"), None)
+    if base is not None and base is not best:
+        yield (
+            f"Before anything was done, {describe('base')} answered {_interval(base.exact)}; the gain is "
+            f"{_gap(evidence, best, base)}."
+        )
+
+
+def _reason_first_hit(evidence: _Evidence) -> Iterator[str]:
+    """Answer the question that every tuned language model must face: is it more than its retriever?"""
+    trained = [one for one in evidence.contenders if "tuned" in one.contender.split("+")]
+    hit = evidence.floors.get("tuned_first_hit") or evidence.floors.get("first_hit")
+    if not trained or hit is None:
+        return
+    champion = max(trained, key=lambda one: one.exact.value)
+    paired = evidence.against(champion.contender, hit.contender)
+    word = "beats" if paired.low > 0 else "loses to" if paired.high < 0 else "does not clearly beat"
+    yield (
+        f"The tuned language model {word} {describe(hit.contender)}: {percent(champion.exact.value)} against "
+        f"{_interval(hit.exact)}, {_gap(evidence, champion, hit)}."
+    )
+
+
+def _reason_hallucinated(best: Summary, cheapest: Summary) -> Iterator[str]:
+    for one in dict.fromkeys((best, cheapest)):
+        rate = one.hallucinated
+        if rate.value > _HALLUCINATED_TOO_OFTEN:
+            yield (
+                f"Beware: {describe(one.contender)} calls something that does not exist in "
+                f"{_interval(rate)} of "
+                "its answers; constrain the calls to the catalogue."
+            )
+        else:
+            yield f"Calls that do not exist: {describe(one.contender)}, {_interval(rate)}."
+
+
+def _reason_floors(evidence: _Evidence) -> Iterator[str]:
+    floors = [evidence.floors[name] for name in ANSWER_FLOORS if name in evidence.floors]
+    if floors:
+        highest = max(floors, key=lambda one: one.exact.value)
+        yield f"The highest floor to stand above: {describe(highest.contender)}, {_interval(highest.exact)}."
+
+
+def _reason_ceilings(evidence: _Evidence) -> Iterator[str]:
+    for one in evidence.ceilings.values():
+        yield f"Ceiling: {describe(one.contender)} for {_interval(one.exact)} of the questions."
+
+
+def _reason_power(evidence: _Evidence, best: Summary) -> Iterator[str]:
+    others = [one for one in evidence.contenders if one is not best]
+    if not others:
+        return
+    runner_up = max(others, key=lambda one: one.exact.value)
+    smallest = detectable_difference(evidence.against(best.contender, runner_up.contender))
+    yield (
+        f"How sharp the test is: with {best.n} questions, a true difference between contenders like the best "
+        f"two must be about {100 * smallest:.1f} points to be found four times in five; smaller ones can "
+        f"hide in "
+        "the noise."
+    )
+
+
+def _warning(set_name: str) -> str:
+    return (
+        f"There are no questions in users' own words, so this rests on {describe_set(set_name)} (the set "
+        f"{set_name}) and says little about real use."
+    )
+
+
+def _questions(evidence: _Evidence) -> str:
+    return f"{evidence.contenders[0].n} {describe_set(evidence.set)}"
+
+
+def _figure(one: Summary) -> str:
+    return percent(one.exact.value)
+
+
+def _interval(estimate: Estimate) -> str:
+    return f"{percent(estimate.value)} ({100 * estimate.low:.1f} to {100 * estimate.high:.1f})"
+
+
+def _gap(evidence: _Evidence, a: Summary, b: Summary) -> str:
+    paired = evidence.against(a.contender, b.contender)
+    return f"{points(paired.difference)} points, interval {points(paired.low)} to {points(paired.high)}"

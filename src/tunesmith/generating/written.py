@@ -1,0 +1,90 @@
+"""Questions that people wrote, one JSON object a line, with the entry or entries that answer them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+from tunesmith.errors import DatasetError
+from tunesmith.records import Written
+
+_PROBLEMS_SHOWN = 20
+_KEYS = frozenset(("question", "entry", "acceptable"))
+
+
+def read_written(path: Path) -> tuple[Written, ...]:
+    """Return the questions of a JSON lines file.
+
+    A line holds "question" and "entry" (an id), "acceptable" (a list of ids, the best first), or both.
+    Raises DatasetError that names every broken line, the first twenty of them.
+    """
+    questions: list[Written] = []
+    problems: list[str] = []
+    for number, line in enumerate(_lines(path), 1):
+        if not line.strip():
+            continue
+        found = _read_line(line, path.name, number)
+        if isinstance(found, Written):
+            questions.append(found)
+        else:
+            problems.append(f"  line {number}: {found}")
+    if problems:
+        more = f"\n  and {len(problems) - _PROBLEMS_SHOWN} more" if len(problems) > _PROBLEMS_SHOWN else ""
+        raise DatasetError(
+            f"{path}: {len(problems)} line(s) cannot be used:\n"
+            + "\n".join(problems[:_PROBLEMS_SHOWN])
+            + more,
+            hint='Each line must be JSON such as {"question": "How ...?", "entry": "package.function"}.',
+        )
+    return tuple(questions)
+
+
+def _lines(path: Path) -> Iterator[str]:
+    try:
+        # Not splitlines: a question may hold a Unicode line separator, which JSON does not end a line with.
+        yield from path.read_text(encoding="utf-8-sig").split("\n")
+    except FileNotFoundError as error:
+        raise DatasetError(
+            f"{path}: there is no such file of questions",
+            hint="Write one, or take its name out of tunesmith.toml.",
+        ) from error
+    except UnicodeDecodeError as error:
+        raise DatasetError(
+            f"{path}: byte {error.start} is not UTF-8", hint="Save the file as UTF-8."
+        ) from error
+    except OSError as error:
+        raise DatasetError(f"{path}: cannot be read: {error.strerror}") from error
+
+
+def _read_line(line: str, file: str, number: int) -> Written | str:
+    """Return the question of a line, or what is wrong with it."""
+    try:
+        row = json.loads(line)
+    except json.JSONDecodeError as error:
+        return f"not JSON: {error.msg} at character {error.colno}"
+    if not isinstance(row, dict):
+        return "not an object with the keys question and entry"
+    unknown = sorted(row.keys() - _KEYS)
+    if unknown:
+        return f"unknown key {', '.join(map(repr, unknown))}; known are {', '.join(sorted(_KEYS))}"
+    question = row.get("question")
+    if not isinstance(question, str) or not question.strip():
+        return "no question"
+    acceptable = _acceptable(row.get("entry"), row.get("acceptable"))
+    if isinstance(acceptable, str):
+        return acceptable
+    return Written(question.strip(), acceptable, file, number)
+
+
+def _acceptable(entry: object, listed: object) -> tuple[str, ...] | str:
+    """Return the ids, the entry first, or what is wrong with them."""
+    if entry is not None and (not isinstance(entry, str) or not entry.strip()):
+        return "entry is not a name"
+    if listed is not None and not (
+        isinstance(listed, list) and all(isinstance(path, str) and path.strip() for path in listed)
+    ):
+        return "acceptable is not a list of names"
+    paths = ([entry] if isinstance(entry, str) else []) + (listed if isinstance(listed, list) else [])
+    ids = tuple(dict.fromkeys(path.strip() for path in paths))
+    return ids or "neither entry nor acceptable names an entry"

@@ -1,0 +1,295 @@
+"""A causal language model in this process: load a folder, render its chat template, generate in batches."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+from tunesmith.errors import ModelError
+from tunesmith.models.base import Sampling
+from tunesmith.records import Answer, Conversation
+
+if TYPE_CHECKING:
+    import torch
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+
+class Constraint(Protocol):
+    """Says at each step which tokens may come next in one answer."""
+
+    def allow(self, logits_V: torch.Tensor) -> None:
+        """Set the logits of forbidden tokens to minus infinity, in place."""
+        ...
+
+    def advance(self, token: int) -> None:
+        """Take note of the token that was picked."""
+        ...
+
+    def finished(self) -> bool:
+        """Tell whether the answer is complete."""
+        ...
+
+
+@cache
+def fast_dtype() -> torch.dtype:
+    """Return bfloat16 where this machine multiplies matrices faster in it, else float32; measured, not assumed."""
+    import torch
+
+    if torch.cuda.is_available():
+        return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
+    seconds = {}
+    for dtype in (torch.float32, torch.bfloat16):
+        a, b = torch.ones(512, 576, dtype=dtype), torch.ones(576, 1536, dtype=dtype)
+        a @ b
+        start = time.perf_counter()
+        for _ in range(5):
+            a @ b
+        seconds[dtype] = time.perf_counter() - start
+    return torch.bfloat16 if seconds[torch.bfloat16] < 0.8 * seconds[torch.float32] else torch.float32
+
+
+def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
+    """Return the tokenizer in a model folder; raises ModelError if there is none or it has no chat template."""
+    from transformers import AutoTokenizer
+
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(folder)
+    except (OSError, ValueError) as error:
+        raise ModelError(f"{folder} holds no tokenizer that transformers can read: {error}") from error
+    if tokenizer.chat_template is None:
+        raise ModelError(
+            f"the model in {folder} has no chat template, so conversations cannot be rendered for it",
+            hint="Use an instruct model, or put a chat_template.jinja beside its tokenizer.",
+        )
+    if tokenizer.pad_token_id is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    return tokenizer
+
+
+def load_model(folder: Path, *, dtype: torch.dtype | None = None, adapter: Path | None = None) -> PreTrainedModel:
+    """Return the model in a folder, in `dtype` (None: the faster one here), with an adapter merged into it."""
+    from transformers import AutoModelForCausalLM
+
+    from tunesmith.models.adapter import merge_adapter
+
+    try:
+        model = AutoModelForCausalLM.from_pretrained(
+            folder, dtype=dtype or fast_dtype(), attn_implementation="sdpa", trust_remote_code=False
+        )
+    except (OSError, ValueError) as error:
+        raise ModelError(f"{folder} holds no causal language model that transformers can read: {error}") from error
+    if adapter is not None:
+        merge_adapter(model, adapter)
+    model.eval()
+    return model
+
+
+def prompt_ids(tokenizer: PreTrainedTokenizerBase, conversation: Conversation) -> tuple[int, ...]:
+    """Return the ids of a conversation up to where the assistant speaks, as its own chat template renders it."""
+    text = tokenizer.apply_chat_template(
+        [{"role": message.role, "content": message.content} for message in conversation],
+        tokenize=False,
+        add_generation_prompt=True,
+    )
+    ids: Any = tokenizer(str(text), add_special_tokens=False)["input_ids"]
+    return tuple(ids)
+
+
+@dataclass
+class _Row:
+    """One answer in the making."""
+
+    index: int
+    prompt: tuple[int, ...]
+    constraint: Constraint | None
+    generator: torch.Generator | None
+    tokens: list[int] = field(default_factory=list)
+    seconds: float = 0.0
+    done: bool = False
+    stopped: bool = False
+
+
+class LocalModel:
+    """A chat model whose weights are in this process.
+
+    `batch_size` bounds how many conversations are generated at once; `constraints`, if given, makes for each
+    conversation a Constraint on what may be said. Answers do not depend on which others share their batch beyond
+    the rounding of the processor's arithmetic.
+    """
+
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        tokenizer: PreTrainedTokenizerBase,
+        *,
+        name: str,
+        batch_size: int = 48,
+        constraints: Callable[[Conversation], Constraint] | None = None,
+    ) -> None:
+        self.model = model
+        self.tokenizer = tokenizer
+        self._name = name
+        self._batch_size = batch_size
+        self._constraints = constraints
+        self._ends = _end_ids(tokenizer, model)
+
+    @property
+    def name(self) -> str:
+        """The model's address."""
+        return self._name
+
+    def constrained(self, constraints: Callable[[Conversation], Constraint], name: str) -> LocalModel:
+        """Return the same model, weights shared, that can only say what its constraints allow."""
+        return LocalModel(
+            self.model, self.tokenizer, name=name, batch_size=self._batch_size, constraints=constraints
+        )
+
+    def reply(self, conversations: Sequence[Conversation], sampling: Sampling) -> list[Answer]:
+        """Return one answer for each conversation, in order; those of like length are generated together."""
+        rows = [self._row(index, conversation, sampling) for index, conversation in enumerate(conversations)]
+        by_length = sorted(rows, key=lambda row: len(row.prompt))
+        for start in range(0, len(by_length), self._batch_size):
+            for _ in self._generate(by_length[start : start + self._batch_size], sampling):
+                pass
+        return [self._answer(row, sampling) for row in rows]
+
+    def stream(self, conversation: Conversation, sampling: Sampling) -> Iterator[str]:
+        """Yield the answer as it is generated, cut at character boundaries."""
+        row = self._row(0, conversation, sampling)
+        said = ""
+        for _ in self._generate([row], sampling):
+            text = self._text(row, sampling)
+            if row.done or not text.endswith("�"):
+                held = 0 if row.done else max((len(stop) - 1 for stop in sampling.stop), default=0)
+                upto = max(len(said), len(text) - held)
+                if upto > len(said):
+                    yield text[len(said) : upto]
+                    said = text[:upto]
+
+    def _row(self, index: int, conversation: Conversation, sampling: Sampling) -> _Row:
+        import torch
+
+        prompt = prompt_ids(self.tokenizer, conversation)
+        limit = getattr(self.model.config, "max_position_embeddings", None)
+        if limit is not None and len(prompt) + sampling.max_tokens > limit:
+            raise ModelError(
+                f"the conversation has {len(prompt)} tokens and {sampling.max_tokens} are asked for, "
+                f"but {self.name} reads at most {limit}",
+                hint="Shorten the conversation, retrieve fewer passages, or lower max_tokens.",
+            )
+        generator = None
+        if sampling.temperature > 0:
+            generator = torch.Generator().manual_seed(sampling.seed * 1_000_003 + index)
+        constraint = None if self._constraints is None else self._constraints(conversation)
+        return _Row(index, prompt, constraint, generator)
+
+    def _generate(self, rows: list[_Row], sampling: Sampling) -> Iterator[None]:
+        """Generate for all rows at once, dropping finished ones from the batch; yields after each step."""
+        import torch
+        from transformers import DynamicCache
+
+        device = self.model.device
+        width = max(len(row.prompt) for row in rows)
+        pad = int(self.tokenizer.pad_token_id or 0)
+        tokens_B_T = torch.tensor(
+            [[pad] * (width - len(row.prompt)) + list(row.prompt) for row in rows], device=device
+        )
+        mask_B_T = torch.tensor(
+            [[0] * (width - len(row.prompt)) + [1] * len(row.prompt) for row in rows], device=device
+        )
+        cache = DynamicCache(config=self.model.config)
+        active = list(rows)
+        for step in range(sampling.max_tokens):
+            start = time.perf_counter()
+            positions_B_T = (mask_B_T.cumsum(-1) - 1).clamp(min=0)[:, -tokens_B_T.shape[1] :]
+            with torch.inference_mode():
+                logits_B_V = self.model(
+                    input_ids=tokens_B_T,
+                    attention_mask=mask_B_T,
+                    position_ids=positions_B_T,
+                    past_key_values=cache,
+                    use_cache=True,
+                    logits_to_keep=1,
+                ).logits[:, -1]
+            # A clone made outside inference mode may be changed in place by constraints.
+            logits_B_V = logits_B_V.clone()
+            picked = self._pick(active, logits_B_V, sampling)
+            for row, token in zip(active, picked, strict=True):
+                self._take(row, token, sampling)
+            share = (time.perf_counter() - start) / len(active)
+            for row in active:
+                row.seconds += share
+            yield
+            keep = [i for i, row in enumerate(active) if not row.done]
+            if not keep or step + 1 == sampling.max_tokens:
+                return
+            if len(keep) < len(active):
+                chosen = torch.tensor(keep, device=device)
+                cache.batch_select_indices(chosen)
+                mask_B_T = mask_B_T[chosen]
+                active = [active[i] for i in keep]
+                picked = [picked[i] for i in keep]
+            tokens_B_T = torch.tensor(picked, device=device)[:, None]
+            mask_B_T = torch.cat([mask_B_T, mask_B_T.new_ones(len(active), 1)], dim=1)
+
+    def _pick(self, rows: Sequence[_Row], logits_B_V: torch.Tensor, sampling: Sampling) -> list[int]:
+        import torch
+
+        for row, logits_V in zip(rows, logits_B_V, strict=True):
+            if row.constraint is not None:
+                row.constraint.allow(logits_V)
+        if sampling.temperature == 0:
+            return [int(token) for token in logits_B_V.argmax(-1)]
+        picked = []
+        for row, logits_V in zip(rows, logits_B_V, strict=True):
+            probabilities = torch.softmax(logits_V.float() / sampling.temperature, -1).cpu()
+            picked.append(int(torch.multinomial(probabilities, 1, generator=row.generator)))
+        return picked
+
+    def _take(self, row: _Row, token: int, sampling: Sampling) -> None:
+        if token in self._ends:
+            row.done = row.stopped = True
+            return
+        row.tokens.append(token)
+        if row.constraint is not None:
+            row.constraint.advance(token)
+            row.done = row.stopped = row.constraint.finished()
+        if sampling.stop and not row.done:
+            tail = str(self.tokenizer.decode(row.tokens[-(max(map(len, sampling.stop)) + 4) :]))
+            row.done = row.stopped = any(stop in tail for stop in sampling.stop)
+
+    def _text(self, row: _Row, sampling: Sampling) -> str:
+        text = str(self.tokenizer.decode(row.tokens, skip_special_tokens=True))
+        ends = [found + len(stop) for stop in sampling.stop if (found := text.find(stop)) >= 0]
+        return text[: min(ends)] if ends else text
+
+    def _answer(self, row: _Row, sampling: Sampling) -> Answer:
+        return Answer(
+            text=self._text(row, sampling),
+            prompt_tokens=len(row.prompt),
+            completion_tokens=len(row.tokens),
+            seconds=row.seconds,
+            finish="stop" if row.stopped else "length",
+        )
+
+
+def _end_ids(tokenizer: PreTrainedTokenizerBase, model: PreTrainedModel) -> frozenset[int]:
+    """Return the ids that end a turn, from the generation config, the tokenizer and the chat template."""
+    configured = getattr(getattr(model, "generation_config", None), "eos_token_id", None)
+    ids = set(configured if isinstance(configured, list) else [configured])
+    return frozenset(int(i) for i in ids if i is not None) | end_of_turn_ids(tokenizer)
+
+
+def end_of_turn_ids(tokenizer: PreTrainedTokenizerBase) -> frozenset[int]:
+    """Return the ids that may end an assistant's turn: the tokenizer's eos and the template's own end marker."""
+    probe = [{"role": "user", "content": "u"}, {"role": "assistant", "content": "a"}]
+    text = str(tokenizer.apply_chat_template(probe, tokenize=False))
+    ids: Any = tokenizer(text, add_special_tokens=False)["input_ids"]
+    special = set(tokenizer.all_special_ids)
+    after = [token for token in ids if token in special][-1:]
+    eos = [] if tokenizer.eos_token_id is None else [int(tokenizer.eos_token_id)]
+    return frozenset([*after, *eos])

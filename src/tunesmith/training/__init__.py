@@ -1,0 +1,1 @@
+"""Fine-tuning: the language model's adapter and the retriever's encoder."""

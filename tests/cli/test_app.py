@@ -1,0 +1,392 @@
+"""The commands: arguments in, one call, shown result, exit code."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import pytest
+from typer.testing import CliRunner
+
+from tunesmith.artifacts import Store
+from tunesmith.cli import inventory
+from tunesmith.cli.app import app
+from tunesmith.cli.ports import Show
+from tunesmith.config import load
+from tunesmith.errors import DiskFull, TunesmithError, UsageError
+from tunesmith.records import Answer, Evidence
+
+run_cli = CliRunner()
+
+
+@dataclass(frozen=True)
+class State:
+    """A stage's state."""
+
+    stage: str = "collect"
+    id: str | None = "c1"
+    state: Literal["done", "part", "to do"] = "done"
+    seconds: float | None = 3.2
+    counts: Mapping[str, int] = field(default_factory=lambda: {"documents": 7})
+    made: str | None = "2026-11-01T12:00:04+00:00"
+    needs: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Row:
+    """A way of training."""
+
+    way: str = "LoRA here"
+    tokens: int = 10
+    seconds: float = 20.0
+    memory_bytes: int = 30
+    price: float | None = None
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A plan of one way."""
+
+    rows: tuple[Row, ...] = (Row(),)
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """What a call is worth."""
+
+    verdict: str = "valid"
+    called: str | None = "p.f"
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class Asked:
+    """An answer."""
+
+    question: str
+    answer: Answer
+    contender: str
+    judgement: Judgement | None = Judgement()
+    sources: tuple[Evidence, ...] = ()
+    version: str | None = "p 1"
+
+
+@dataclass(frozen=True)
+class Files:
+    """A written report."""
+
+    html: Path
+    json: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Ran:
+    """What a run was for."""
+
+    upto: str | None
+
+
+@dataclass(frozen=True)
+class StandIn:
+    """A project that answers at once, or fails."""
+
+    path: Path = Path("shop")
+    name: str = "shop"
+    error: BaseException | None = None
+
+    def _fail(self) -> None:
+        if self.error is not None:
+            raise self.error
+
+    def run(self, upto: str | None, show: Show) -> Ran:
+        """Run one stage."""
+        show.stage_started("collect", "read the sources")
+        self._fail()
+        show.progress(1, 1)
+        show.stage_done("collect", 3.2, False, {"documents": 7})
+        return Ran(upto)
+
+    def status(self) -> tuple[State, ...]:
+        """Return one stage that is done."""
+        self._fail()
+        return (State(),)
+
+    def estimate(self) -> Plan:
+        """Return a plan."""
+        self._fail()
+        return Plan()
+
+    def ask(self, question: str, model: str | None) -> Asked:
+        """Repeat the question."""
+        self._fail()
+        return Asked(question, Answer(f"You ask: {question}"), model or "best")
+
+    def report(self) -> Files:
+        """Return a short report."""
+        self._fail()
+        return Files(self.path / "report.html", {"verdict": "Retrieval is enough.", "contenders": {}})
+
+
+Opener = Callable[[Path | None], StandIn]
+
+
+def opener(error: BaseException | None = None) -> Opener:
+    """Return what opens a stand-in."""
+    return lambda path: StandIn(path or Path("shop"), error=error)
+
+
+def python(*arguments: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+    """Run Python in a process of its own."""
+    return subprocess.run(
+        [sys.executable, *arguments], capture_output=True, text=True, check=False, timeout=60, cwd=cwd
+    )
+
+
+def test_help_is_light() -> None:
+    """`tunesmith --help` loads no model library, no settings library and no server."""
+    code = (
+        "import sys\n"
+        "from typer.testing import CliRunner\n"
+        "from tunesmith.cli.app import app\n"
+        "assert CliRunner().invoke(app, ['--help']).exit_code == 0\n"
+        "heavy = {'torch', 'transformers', 'faiss', 'fastapi', 'pydantic', 'numpy', 'huggingface_hub'}\n"
+        "print(heavy & set(sys.modules))"
+    )
+    assert python("-c", code).stdout == "set()\n"
+
+
+@pytest.mark.parametrize("command", ["new", "run", "status", "estimate", "ask", "report", "models"])
+def test_every_command_has_help_and_json(command: str) -> None:
+    """Each command says what it does and takes --json."""
+    result = run_cli.invoke(app, [command, "--help"], env={"COLUMNS": "120", "NO_COLOR": "1"})
+    assert (result.exit_code, "--json" in result.stdout) == (0, True)
+
+
+def test_run_shows_progress_on_stderr_and_the_next_command() -> None:
+    """A run keeps stdout for its result and ends by naming the next command."""
+    result = run_cli.invoke(app, ["run"], obj=opener())
+    assert (result.exit_code, result.stdout) == (0, "\nNext: tunesmith report\n")
+    assert result.stderr == "collect: read the sources\ncollect: done in 3.2 s: 7 documents\n"
+
+
+def test_run_hands_on_the_stage_and_the_project(tmp_path: Path) -> None:
+    """STAGE and --project reach the project; --json is one document with progress still on stderr."""
+    result = run_cli.invoke(app, ["run", "collect", "--json", "--project", str(tmp_path)], obj=opener())
+    assert json.loads(result.stdout) == {
+        "project": "shop",
+        "result": {"upto": "collect"},
+        "stages": [
+            {
+                "stage": "collect",
+                "id": "c1",
+                "state": "done",
+                "seconds": 3.2,
+                "counts": {"documents": 7},
+                "made": "2026-11-01T12:00:04+00:00",
+                "needs": [],
+            }
+        ],
+        "next": "tunesmith report",
+    }
+    assert result.stderr.startswith("collect: read the sources\n")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "pieces"),
+    [
+        (["status"], ["collect", "7 documents", "Next: tunesmith report"]),
+        (["estimate"], ["LoRA here", "Next: tunesmith run"]),
+        (["ask", "Why [1]?"], ["You ask: Why [1]?", "✓ valid p.f", "by best", "Next: tunesmith report"]),
+        (["ask", "Why?", "--model", "base"], ["Answered by base"]),
+        (["report"], ["Retrieval is enough.", "shop/report.html", "Next: tunesmith report --open"]),
+    ],
+)
+def test_commands_show_and_name_the_next(arguments: list[str], pieces: list[str]) -> None:
+    """Each command shows its result and the next command, with exit code 0."""
+    result = run_cli.invoke(app, arguments, obj=opener())
+    assert result.exit_code == 0
+    assert [piece for piece in pieces if piece not in result.stdout] == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "keys"),
+    [
+        (["status"], {"project", "path", "stages", "next"}),
+        (["estimate"], {"plan", "next"}),
+        (["ask", "Why?"], {"asked", "next"}),
+        (["report"], {"verdict", "contenders"}),
+    ],
+)
+def test_json_is_one_document(arguments: list[str], keys: set[str]) -> None:
+    """With --json stdout is one JSON document and nothing else."""
+    result = run_cli.invoke(app, [*arguments, "--json"], obj=opener())
+    assert (result.exit_code, set(json.loads(result.stdout))) == (0, keys)
+
+
+@pytest.mark.parametrize(
+    ("error", "code"), [(UsageError("No such stage.", hint="Look."), 2), (DiskFull("Full.", hint="Free."), 1)]
+)
+@pytest.mark.parametrize("arguments", [["run"], ["status"], ["estimate"], ["ask", "Why?"], ["report"]])
+def test_errors_are_calm(arguments: list[str], error: TunesmithError, code: int) -> None:
+    """An expected error is a rule and a way out on stderr, with its exit code and no traceback."""
+    result = run_cli.invoke(app, arguments, obj=opener(error))
+    assert (result.exit_code, result.stdout) == (code, "")
+    assert result.stderr.endswith(f"Error: {error.message}\n  → {error.hint}\n")
+    as_json = run_cli.invoke(app, [*arguments, "--json"], obj=opener(error))
+    assert as_json.exit_code == code
+    assert json.loads(as_json.stdout) == {
+        "error": {"type": type(error).__name__, "message": error.message, "hint": error.hint}
+    }
+
+
+def test_ctrl_c_says_what_is_kept() -> None:
+    """An interrupted run says what is kept and how to go on, and exits with 130."""
+    result = run_cli.invoke(app, ["run"], obj=opener(KeyboardInterrupt()))
+    assert (result.exit_code, result.stdout) == (130, "")
+    assert "Finished stages are kept" in result.stderr
+    assert "`tunesmith run` goes on from there." in result.stderr
+    as_json = run_cli.invoke(app, ["run", "--json"], obj=opener(KeyboardInterrupt()))
+    assert (as_json.exit_code, json.loads(as_json.stdout)["error"]["type"]) == (130, "Interrupted")
+
+
+SLEEPER = """
+import signal, sys, time
+from tunesmith.cli import app as module
+class Sleeper:
+    def run(self, upto, show):
+        print("in", flush=True)
+        time.sleep(60)
+module._open = lambda context, path: Sleeper()
+sys.argv = ["tunesmith", "run"]
+module.main()
+"""
+
+
+@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
+def test_signals_stop_cleanly(sent: signal.Signals) -> None:
+    """Ctrl-C and a polite kill end a real process with 130, a way on, and no traceback."""
+    with subprocess.Popen(
+        [sys.executable, "-c", SLEEPER], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "in\n"
+        process.send_signal(sent)
+        _, errors = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert "goes on from there" in errors
+    assert "Traceback" not in errors
+
+
+def test_a_bug_keeps_its_traceback() -> None:
+    """An error that nobody expected is not dressed up."""
+    result = run_cli.invoke(app, ["status"], obj=opener(ZeroDivisionError("bug")))
+    assert result.exit_code == 1
+    assert isinstance(result.exception, ZeroDivisionError)
+
+
+@pytest.mark.parametrize("arguments", [["sing"], ["ask"], ["run", "--loud"], ["new"]])
+def test_wrong_usage_exits_with_2(arguments: list[str]) -> None:
+    """An unknown command or option, or a missing argument, is wrong usage."""
+    assert run_cli.invoke(app, arguments, obj=opener()).exit_code == 2
+
+
+def test_new_makes_a_project_that_loads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`new` writes a config whose paths are seen from the project's folder, and keeps work out of git."""
+    monkeypatch.chdir(tmp_path)
+    for name in ("docs", "a.md", "b.md"):
+        tmp_path.joinpath(name).mkdir() if name == "docs" else tmp_path.joinpath(name).write_text("#")
+    arguments = ["new", "shop", "--from", "python:networkx", "--from", "docs", "--from", "*.md"]
+    result = run_cli.invoke(app, arguments)
+    assert (result.exit_code, result.stdout) == (
+        0,
+        "Made shop/tunesmith.toml. Read it: each line says what it does.\n\nNext: cd shop && tunesmith run\n",
+    )
+    loaded = load(tmp_path / "shop" / "tunesmith.toml")
+    assert (loaded.name, loaded.sources) == ("shop", ("python:networkx", "../docs", "../*.md"))
+    assert tmp_path.joinpath("shop", ".gitignore").read_text() == ".tunesmith/\n"
+
+
+def test_new_takes_what_a_shell_makes_of_a_glob(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Several sources after one --from are all taken, absolute ones as they are."""
+    monkeypatch.chdir(tmp_path)
+    for name in ("a.md", "b.md"):
+        tmp_path.joinpath(name).write_text("#")
+    absolute = str(tmp_path / "b.md")
+    result = run_cli.invoke(app, ["new", "shop", "--from", "a.md", absolute, "--json"])
+    assert json.loads(result.stdout) == {
+        "project": "shop",
+        "config": "shop/tunesmith.toml",
+        "next": "cd shop && tunesmith run",
+    }
+    assert load(tmp_path / "shop" / "tunesmith.toml").sources == ("../a.md", absolute)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["new", "shop"], "A project needs something to know."),
+        (["new", "shop", "docs"], "A project needs something to know (docs stands there without --from)."),
+        (["new", "shop", "--from", "nowhere/*.md"], "The source 'nowhere/*.md' does not exist."),
+        (["new", "old", "--from", "python:x"], "old/tunesmith.toml exists already."),
+        (["new", "file", "--from", "python:x"], "file is a file."),
+    ],
+)
+def test_new_refuses(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str], message: str
+) -> None:
+    """What cannot be a project is refused before anything is written."""
+    monkeypatch.chdir(tmp_path)
+    tmp_path.joinpath("old").mkdir()
+    tmp_path.joinpath("old", "tunesmith.toml").write_text("mine")
+    tmp_path.joinpath("file").write_text("")
+    result = run_cli.invoke(app, arguments)
+    assert (result.exit_code, result.stderr.splitlines()[0]) == (2, f"Error: {message}")
+    assert not tmp_path.joinpath("shop").exists()
+    assert tmp_path.joinpath("old", "tunesmith.toml").read_text() == "mine"
+
+
+def write_weights(draft: Path) -> None:
+    """Build an artefact of three bytes."""
+    draft.joinpath("weights").write_bytes(b"123")
+
+
+def test_inventory_of_bundled_and_tuned(tmp_path: Path) -> None:
+    """Bundled models say whether they are here; what the project tuned is listed with its size."""
+    tmp_path.joinpath("smollm2").mkdir()
+    tmp_path.joinpath("smollm2", "model").write_bytes(b"1234")
+    places = {"smollm2": tmp_path / "smollm2", "minilm": tmp_path / "minilm"}
+    assert tuple(inventory.bundled(places)) == (
+        inventory.Usable("smollm2", "bundled", "in the cache", 4),
+        inventory.Usable("minilm", "bundled", "fetched when it is first used", None),
+    )
+    store = Store(tmp_path / ".tunesmith")
+    for stage in ("chunk", "train"):
+        made = store.make(stage, "1", settings={}, inputs=(), build=write_weights)
+    (only,) = inventory.tuned(store)
+    assert (only.address, only.kind, only.bytes) == (f"path:{made.path}", "tuned", 3)
+
+
+def test_inventory_without_a_cache(tmp_path: Path) -> None:
+    """A machine that never fetched anything has nothing cached, and that is no error."""
+    code = "from tunesmith.cli import inventory; print(tuple(inventory.cached()))"
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
+        env=os.environ | {"HF_HOME": str(tmp_path / "none"), "HF_HUB_CACHE": str(tmp_path / "none" / "hub")},
+    )
+    assert done.stdout == "()\n"
+
+
+def test_python_m_tunesmith() -> None:
+    """`python -m tunesmith` is the command."""
+    done = python("-m", "tunesmith", "--help")
+    assert (done.returncode, "assistant that it can prove" in done.stdout) == (0, True)

@@ -1,0 +1,278 @@
+"""The verdict says what the figures say, in each case that can come up."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+
+import pytest
+
+from tunesmith.errors import DatasetError
+from tunesmith.evaluating.scores import summarise
+from tunesmith.evaluating.verdict import (
+    Decision,
+    compare,
+    cost_order,
+    decide,
+    describe,
+    percent,
+    points,
+)
+from tunesmith.records import Score
+
+MakeScores = Callable[..., tuple[Score, ...]]
+Decide = Callable[..., Decision]
+
+
+@pytest.fixture
+def verdict(scores: MakeScores) -> Decide:
+    """Return a maker of decisions from how many of 100 questions each answers, always the first ones."""
+
+    def columns(shares: dict[str, int], set_name: str) -> tuple[Score, ...]:
+        marks = {name: "x" * right + "v" * (100 - right) for name, right in shares.items()}
+        return tuple(one for name in shares for one in scores(name, marks[name], set_name=set_name))
+
+    def make(
+        contenders: dict[str, int],
+        floors: dict[str, int] | None = None,
+        ceilings: dict[str, int] | None = None,
+        set_name: str = "asked",
+    ) -> Decision:
+        asked, floor = columns(contenders, set_name), columns(floors or {}, set_name)
+        return decide(
+            summarise(asked),
+            compare(asked, floor),
+            floors=summarise(floor),
+            ceilings=summarise(columns(ceilings or {}, set_name)),
+        )
+
+    return make
+
+
+def without_interval(text: str) -> str:
+    """Return a text without the bootstrap's endpoints, which another numpy may draw a little differently."""
+    return re.sub(r"interval [+−][\d.]+ to [+−][\d.]*\d", "interval LOW to HIGH", text)
+
+
+def test_contenders_have_an_order_of_cost() -> None:
+    """What must be trained weighs most, then the encoder, the index, the prompt and the grammar."""
+    names = [
+        "base",
+        "base+constrained",
+        "few_shot",
+        "retrieval",
+        "retrieval+constrained",
+        "tuned_retrieval",
+        "tuned",
+        "tuned+retrieval",
+        "tuned+tuned_retrieval",
+        "tuned+tuned_retrieval+constrained",
+    ]
+    shuffled = sorted(names)
+    assert sorted(shuffled, key=cost_order) == names
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("base", "the base model"),
+        ("tuned_retrieval", "the base model with tuned retrieval"),
+        ("tuned+retrieval", "the tuned model with retrieval"),
+        (
+            "tuned+tuned_retrieval+constrained",
+            "the tuned model with tuned retrieval and calls constrained to the catalogue",
+        ),
+        ("tuned_first_hit", "the tuned retriever's first hit alone"),
+        ("tuned_hit_in_5", "the right entry is among the tuned retriever's first 5"),
+        ("base+tools", "the base model with tools"),
+    ],
+)
+def test_names_become_plain_words(name: str, words: str) -> None:
+    """Contenders, floors, ceilings and parts not known yet all read as English."""
+    assert describe(name) == words
+
+
+def test_figures_read_as_people_write_them() -> None:
+    """Percentages have one decimal, differences a sign, and zero is never minus zero."""
+    assert (percent(0.6543), points(0.412), points(-0.05), points(-1e-9)) == (
+        "65.4 %",
+        "+41.2",
+        "−5.0",
+        "+0.0",
+    )
+
+
+def test_fine_tuning_is_advised_where_it_wins(verdict: Decide) -> None:
+    """The tuned model beats base, retrieval and the tuned retriever's first hit clearly."""
+    found = verdict(
+        {"base": 2, "retrieval": 25, "tuned+tuned_retrieval": 80},
+        {"constant": 1, "first_hit": 30, "tuned_first_hit": 60},
+        {"tuned_hit_in_5": 90},
+    )
+    assert without_interval(found.sentence) == (
+        "Fine-tune: the tuned model with tuned retrieval answers 80.0 % of the 100 questions in users' own "
+        "words exactly, clearly more than the best without a tuned language model, the tuned "
+        "retriever's first hit "
+        "alone, with 60.0 % (+20.0 points, interval LOW to HIGH)."
+    )
+    assert (found.best, found.cheapest, found.set) == (
+        "tuned+tuned_retrieval",
+        "tuned+tuned_retrieval",
+        "asked",
+    )
+
+
+def test_a_tuned_model_no_better_than_its_retriever_is_not_advised(verdict: Decide) -> None:
+    """Where the tuned retriever's first hit does as well, the encoder is what to tune."""
+    found = verdict(
+        {"base": 2, "tuned_retrieval": 40, "tuned+tuned_retrieval": 68},
+        {"first_hit": 30, "tuned_first_hit": 67},
+    )
+    assert found.sentence.startswith(
+        "Tune the encoder, keep the model: the tuned retriever's first hit alone, without any language "
+        "model, answers 67.0 % of the 100 questions in users' own words exactly, not clearly below "
+        "the tuned model "
+        "with tuned retrieval with 68.0 % (−1.0 points"
+    )
+    assert any("does not clearly beat the tuned retriever's first hit" in reason for reason in found.why)
+
+
+def test_a_retriever_that_beats_every_contender_is_advised(verdict: Decide) -> None:
+    """The first hit wins even where the cheapest contender needs no training at all."""
+    found = verdict({"base": 30, "retrieval": 31}, {"first_hit": 20, "tuned_first_hit": 70})
+    assert found.sentence.startswith(
+        "Tune the encoder, keep the model: the tuned retriever's first hit alone"
+    )
+    assert "clearly above the base model with retrieval with 31.0 %" in found.sentence
+
+
+def test_a_plain_retriever_that_does_as_well_is_enough(verdict: Decide) -> None:
+    """Where the untuned first hit keeps up with a tuned contender, and tuning it brings nothing."""
+    found = verdict({"base": 2, "tuned+retrieval": 61}, {"first_hit": 60, "tuned_first_hit": 61})
+    assert found.sentence.startswith("Do not fine-tune, retrieval is enough: the retriever's first hit alone")
+
+
+def test_a_better_encoder_goes_before_a_plain_one(verdict: Decide) -> None:
+    """Both first hits beat every contender, and the tuned one clearly the other."""
+    found = verdict({"base": 2, "retrieval": 20}, {"first_hit": 50, "tuned_first_hit": 80})
+    assert found.sentence.startswith(
+        "Tune the encoder, keep the model: the tuned retriever's first hit alone"
+    )
+
+
+def test_a_tuned_encoder_is_enough(verdict: Decide) -> None:
+    """The base model with the tuned retriever is within noise of the tuned model."""
+    found = verdict({"base": 2, "retrieval": 30, "tuned_retrieval": 70, "tuned+tuned_retrieval": 71})
+    assert found.sentence.startswith(
+        "Tune the encoder, keep the model: the base model with tuned retrieval answers"
+    )
+    assert (found.best, found.cheapest) == ("tuned+tuned_retrieval", "tuned_retrieval")
+
+
+def test_retrieval_is_enough(verdict: Decide) -> None:
+    """The base model with plain retrieval is within noise of everything dearer."""
+    found = verdict({"base": 2, "retrieval": 70, "tuned_retrieval": 71, "tuned": 40})
+    assert without_interval(found.sentence) == (
+        "Do not fine-tune, retrieval is enough: the base model with retrieval answers 70.0 % of the 100 "
+        "questions in users' own words exactly, and the highest score, 71.0 % by the base model with tuned "
+        "retrieval, is not clearly better (+1.0 points, interval LOW to HIGH)."
+    )
+
+
+@pytest.mark.parametrize("cheap", ["base", "few_shot"])
+def test_prompting_is_enough(verdict: Decide, cheap: str) -> None:
+    """Where the model already does it, nothing is to be built."""
+    found = verdict({cheap: 80, "retrieval": 70, "tuned": 78})
+    assert found.sentence.startswith("Do not fine-tune, prompting is enough: the base model")
+    assert found.sentence.endswith("exactly, and nothing that was tried does better.")
+    assert (found.best, found.cheapest) == (cheap, cheap)
+
+
+def test_a_floor_that_no_contender_beats_forbids_all(verdict: Decide) -> None:
+    """A model that copies no better than a lookup is not worth its weights."""
+    found = verdict({"base": 2, "tuned": 50}, {"constant": 20, "nearest": 49})
+    assert found.sentence.startswith(
+        "Use none of these yet: copying the nearest training question's answer (BM25) answers 49.0 %"
+    )
+
+
+def test_tuning_alone_does_not_say_what_it_brought(verdict: Decide) -> None:
+    """Without anything untuned beside it, the verdict says that it compares nothing."""
+    assert "this does not say what the tuning brought" in verdict({"tuned": 90}).sentence
+
+
+def test_without_asked_questions_the_verdict_warns(verdict: Decide) -> None:
+    """A verdict that rests on other questions says so in its sentence and first among its reasons."""
+    found = verdict({"base": 2, "tuned": 98}, set_name="seen")
+    warning = (
+        "There are no questions in users' own words, so this rests on new phrasings of training "
+        "questions (the "
+        "set seen) and says little about real use."
+    )
+    assert found.set == "seen"
+    assert found.sentence.endswith(f" {warning}")
+    assert found.why[0] == warning
+
+
+def test_asked_goes_before_the_other_sets(scores: MakeScores) -> None:
+    """The verdict rests on `asked` although `seen` comes first and looks better."""
+    rows = (*scores("base", "x" * 20, set_name="seen"), *scores("base", "v" * 20), *scores("tuned", "x" * 20))
+    rows = (*rows, *scores("tuned", "x" * 20, set_name="seen"))
+    assert decide(summarise(rows), compare(rows)).set == "asked"
+
+
+def test_the_reasons_hold_the_figures(verdict: Decide) -> None:
+    """Gain over base, floors, ceilings, hallucinations and the test's sharpness are all there."""
+    why = verdict(
+        {"base": 2, "tuned": 20, "tuned+tuned_retrieval": 80},
+        {"constant": 1, "nearest": 15, "tuned_first_hit": 60},
+        {"hit_in_5": 55, "tuned_hit_in_5": 90},
+    ).why
+    assert [reason.split(":")[0].split(",")[0] for reason in why] == [
+        "Best",
+        "Before anything was done",
+        "The tuned language model beats the tuned retriever's first hit alone",
+        "Calls that do not exist",
+        "The highest floor to stand above",
+        "Ceiling",
+        "Ceiling",
+        "How sharp the test is",
+    ]
+    assert without_interval(why[1]) == (
+        "Before anything was done, the base model answered 2.0 % (0.6 to 7.0); the gain is +78.0 points, "
+        "interval LOW to HIGH."
+    )
+
+
+def test_hallucinations_of_the_best_are_told(scores: MakeScores) -> None:
+    """More than one made-up call in twenty is a warning with its figure."""
+    rows = (*scores("base", "v" * 20), *scores("tuned", "x" * 18 + "hh"))
+    why = decide(summarise(rows), compare(rows)).why
+    assert any(
+        reason.startswith("Beware: the tuned model calls something that does not exist in 10.0 %")
+        for reason in why
+    )
+
+
+def test_comparisons_cover_what_the_verdict_needs(scores: MakeScores) -> None:
+    """Contenders in pairs, each with each floor, the two first hits, hallucinations against the cheapest."""
+    rows = (*scores("tuned", "xx"), *scores("base", "vv"))
+    floor = (*scores("first_hit", "xv"), *scores("tuned_first_hit", "xx"))
+    assert [(one.a, one.b, one.metric) for one in compare(rows, floor)] == [
+        ("base", "first_hit", "exact"),
+        ("base", "tuned_first_hit", "exact"),
+        ("tuned", "base", "exact"),
+        ("tuned", "first_hit", "exact"),
+        ("tuned", "tuned_first_hit", "exact"),
+        ("tuned", "base", "hallucinated"),
+        ("tuned_first_hit", "first_hit", "exact"),
+    ]
+
+
+def test_missing_figures_are_named(scores: MakeScores) -> None:
+    """No summary at all, or a comparison that was never made, is an error and no guess."""
+    with pytest.raises(DatasetError, match="nothing to decide on"):
+        decide((), ())
+    rows = (*scores("base", "vv"), *scores("tuned", "xx"))
+    with pytest.raises(DatasetError, match="tuned and base were not compared on asked"):
+        decide(summarise(rows), ())

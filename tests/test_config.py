@@ -1,0 +1,217 @@
+"""tunesmith.toml: read whole, refused with every problem in it, written with what is true."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import BaseModel
+
+from tunesmith import config as module
+from tunesmith.config import FILE_NAME, Config, find_project, load, template
+from tunesmith.curating.curate import CurateSettings
+from tunesmith.errors import ConfigError, UsageError
+from tunesmith.evaluating.evaluate import EvaluateSettings
+
+SMALL = '[project]\nname = "x"\n[collect]\nsources = ["docs"]\n'
+
+
+def written(folder: Path, text: str) -> Path:
+    """Write a tunesmith.toml and return its path."""
+    path = folder / FILE_NAME
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def refusal(folder: Path, text: str) -> list[str]:
+    """Return the lines of the error for a file."""
+    with pytest.raises(ConfigError) as caught:
+        load(written(folder, text))
+    assert caught.value.exit_code == 2
+    assert caught.value.hint is not None
+    return caught.value.message.replace(str(folder / FILE_NAME), "FILE").splitlines()
+
+
+def test_small_file_has_the_defaults(tmp_path: Path) -> None:
+    """A name and a source are enough; every stage then has its own defaults."""
+    path = written(tmp_path, SMALL)
+    assert load(path) == Config(path=path, name="x", sources=("docs",))
+    assert load(path).folder == tmp_path
+
+
+def test_values_reach_their_stage(tmp_path: Path) -> None:
+    """What config reads itself and what a stage reads may stand in one table, and each gets its own."""
+    text = SMALL + '[curate]\nasked = "asked.jsonl"\nseed = 7\n[evaluate]\nstop = ["\\n\\n"]\n'
+    loaded = load(written(tmp_path, text))
+    assert loaded.asked == "asked.jsonl"
+    assert loaded.curate == CurateSettings(seed=7)
+    assert loaded.evaluate == EvaluateSettings(stop=("\n\n",))
+
+
+def test_unknown_key_is_named_with_the_nearest(tmp_path: Path) -> None:
+    """A mistyped key is refused with its line and the key that was meant."""
+    assert refusal(tmp_path, SMALL + "[evaluate]\nbatchsize = 4\n") == [
+        "FILE, line 6: [evaluate] has no key 'batchsize'; did you mean 'batch_size'?"
+    ]
+
+
+def test_key_in_the_wrong_table_is_sent_home(tmp_path: Path) -> None:
+    """A real key in another table's place is told where it belongs."""
+    assert refusal(tmp_path, SMALL + "teacher = 'openai:m@http://x'\n") == [
+        "FILE, line 5: [collect] has no key 'teacher'; it belongs to [generate]"
+    ]
+
+
+def test_unknown_table_is_named_with_the_nearest(tmp_path: Path) -> None:
+    """A mistyped table is refused with its line and the table that was meant."""
+    assert refusal(tmp_path, SMALL + "\n[evalute]\n") == [
+        "FILE, line 6: there is no table [evalute]; did you mean 'evaluate'?"
+    ]
+
+
+def test_all_problems_come_at_once(tmp_path: Path) -> None:
+    """Several problems are one error, in the order of the file's lines."""
+    text = """[project]
+nam = "x"
+
+[collect]
+sources = [
+  "a = 1",  # a list may run over lines, and its strings may look like keys
+]
+[curate]
+unseen_share = 0.9
+seed = "7"
+accept_leaks = "one"
+[serve]
+"""
+    assert refusal(tmp_path, text) == [
+        "FILE has 6 problems:",
+        "  line 1: [project] needs a value for 'name'",
+        "  line 2: [project] has no key 'nam'; did you mean 'name'?",
+        "  line 9: [curate] unseen_share = 0.9: it should be less than or equal to 0.5",
+        '  line 10: [curate] seed = "7": it should be a valid integer',
+        '  line 11: [curate] accept_leaks = "one": it should be a valid array',
+        f"  line 12: there is no table [serve]; the tables are {', '.join(module._TABLES)}",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "  [collect] needs a value for 'sources'"),
+        ("project = 1\n", "  line 1: project must be a table: write [project] on a line of its own"),
+        ("project.nam = 1\n", "  line 1: [project] has no key 'nam'; did you mean 'name'?"),
+        ("[collect]\nsources = []\n", "  line 2: [collect] sources = []: it should have at least 1 item"),
+        ("[collect]\nsources = [1]\n", "  line 2: [collect] sources.0 = 1: it should be a valid string"),
+        (
+            "[curate]\nseed = 2026-11-01\n",
+            '  line 2: [curate] seed = "2026-11-01": it should be a valid integer',
+        ),
+        ("[curate]\nvalid_share = nan\n", "  line 2: [curate] valid_share = NaN: it should be"),
+    ],
+)
+def test_shapes_of_trouble(tmp_path: Path, text: str, message: str) -> None:
+    """Missing, wrongly shaped and odd values are each named with what is allowed."""
+    assert any(line.startswith(message) for line in refusal(tmp_path, text))
+
+
+def test_broken_toml_has_line_and_column(tmp_path: Path) -> None:
+    """A file that is not TOML is refused with the place."""
+    (line,) = refusal(tmp_path, "[project]\nname = x\n")
+    assert line == "FILE is not TOML: Invalid value (at line 2, column 8)."
+
+
+def test_file_that_is_not_text(tmp_path: Path) -> None:
+    """A file that is not UTF-8 is refused with the byte's place; a byte order mark is no trouble."""
+    path = tmp_path / FILE_NAME
+    path.write_bytes(b"[project]\nname = '\xff'")
+    with pytest.raises(ConfigError, match="is not UTF-8 text: byte 18 cannot be read"):
+        load(path)
+    path.write_bytes(b"\xef\xbb\xbf" + SMALL.encode())
+    assert load(path).name == "x"
+
+
+def test_missing_file(tmp_path: Path) -> None:
+    """A file that is not there is a wrong use, with the way to make one."""
+    with pytest.raises(UsageError, match="There is no file") as caught:
+        load(tmp_path / "other.toml")
+    assert caught.value.exit_code == 2
+    assert "tunesmith new" in (caught.value.hint or "")
+
+
+def test_project_is_found_from_below(tmp_path: Path) -> None:
+    """The nearest folder above with a tunesmith.toml is the project."""
+    written(tmp_path, SMALL)
+    below = tmp_path / "a" / "b"
+    below.mkdir(parents=True)
+    assert find_project(below) == tmp_path
+    assert find_project(tmp_path) == tmp_path
+
+
+def test_no_project_above(tmp_path: Path) -> None:
+    """Without a tunesmith.toml the error says how to make one."""
+    with pytest.raises(UsageError, match=r"There is no tunesmith\.toml") as caught:
+        find_project(tmp_path)
+    assert "tunesmith new" in (caught.value.hint or "")
+
+
+def test_template_loads_and_shows_the_defaults(tmp_path: Path) -> None:
+    """What `tunesmith new` writes gives the defaults, and so does every line of it made active."""
+    text = template("shop", ["python:networkx", "../docs"])
+    path = written(tmp_path, text)
+    expected = Config(path=path, name="shop", sources=("python:networkx", "../docs"))
+    assert load(path) == expected
+    active = [line for line in text.splitlines() if "# for example: " not in line]
+    written(tmp_path, "\n".join(re.sub(r"^# (\w+ = )", r"\1", line) for line in active))
+    assert load(path) == expected
+
+
+def test_template_examples_are_real(tmp_path: Path) -> None:
+    """The lines whose default cannot be written down show a value that the key takes."""
+    text = re.sub(r"^# (\w+ = )", r"\1", template("x", ["y"]), flags=re.MULTILINE)
+    assert load(written(tmp_path, text)).teacher == "openai:MODEL@http://localhost:8000/v1"
+
+
+def test_template_explains_every_key() -> None:
+    """Each key of each table stands in the template once, with a word on what it does; nothing else does."""
+    shown: dict[str, list[str]] = {}
+    for line in template("x", ["y"]).splitlines()[1:]:
+        if header := re.match(r"\[(\w+)\]$", line):
+            keys = shown.setdefault(header[1], [])
+        elif line:
+            key = re.match(r"(?:# )?(\w+) = .+  # (?:for example: )?\S.{8,}", line)
+            assert key is not None, line
+            keys.append(key[1])
+    assert shown == {table: list(module._fields(table)) for table in module._TABLES}
+    for name, why in module._EXPLAINED.items():
+        assert set(why) <= set(shown[name])
+
+
+def test_every_settings_class_is_strict_and_frozen() -> None:
+    """A stage's settings refuse unknown keys and never change."""
+    for parts in module._TABLES.values():
+        for part in parts:
+            assert issubclass(part, BaseModel)
+            assert (part.model_config["extra"], part.model_config["frozen"]) == ("forbid", True)
+
+
+@given(name=st.text(min_size=1), sources=st.lists(st.text(), min_size=1))
+def test_any_name_and_source_survive_the_template(
+    tmp_path_factory: pytest.TempPathFactory, name: str, sources: list[str]
+) -> None:
+    """A name and sources with quotes, line breaks or # come back as they were."""
+    loaded = load(written(tmp_path_factory.mktemp("project"), template(name, sources)))
+    assert (loaded.name, loaded.sources) == (name, tuple(sources))
+
+
+def test_config_is_light() -> None:
+    """Reading a config loads no model library."""
+    heavy = "{'torch', 'transformers', 'faiss', 'sklearn', 'scipy', 'altair'}"
+    code = f"import sys, tunesmith.config; print({heavy} & set(sys.modules))"
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60
+    )
+    assert done.stdout == "set()\n"
