@@ -16,15 +16,19 @@ from pathlib import Path
 from typing import Any, Final
 
 import tomlkit
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 from pydantic.fields import FieldInfo
 
 from tunesmith.chunking.chunk import ChunkSettings
 from tunesmith.chunking.topics import TopicSettings
 from tunesmith.curating.curate import CurateSettings
-from tunesmith.errors import ConfigError, UsageError
+from tunesmith.errors import AddressError, ConfigError, UsageError
 from tunesmith.evaluating.evaluate import EvaluateSettings
+from tunesmith.evaluating.names import USUAL, check_name
 from tunesmith.generating.generate import GenerateSettings
+from tunesmith.retrieving.index import RetrieveSettings
+from tunesmith.training.encoder import EncoderSettings
+from tunesmith.training.train import TrainSettings
 
 FILE_NAME: Final = "tunesmith.toml"
 
@@ -58,6 +62,22 @@ class CurateTable(_Table):
     asked: str | None = None
 
 
+class EvaluateTable(_Table):
+    """Which contenders are asked."""
+
+    contenders: tuple[str, ...] = Field(default=USUAL, min_length=1)
+
+    @field_validator("contenders")
+    @classmethod
+    def _names(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        for name in names:
+            try:
+                check_name(name)
+            except AddressError as error:
+                raise ValueError(str(error)) from error
+        return names
+
+
 @dataclass(frozen=True, slots=True)
 class Config:
     """A project's tunesmith.toml: what it works on, and each stage's settings under the stage's name.
@@ -71,11 +91,14 @@ class Config:
     written: tuple[str, ...] = ()
     teacher: str | None = None
     asked: str | None = None
+    contenders: tuple[str, ...] = USUAL
     generate: GenerateSettings = field(default_factory=GenerateSettings)
     curate: CurateSettings = field(default_factory=CurateSettings)
     chunk: ChunkSettings = field(default_factory=ChunkSettings)
     topics: TopicSettings = field(default_factory=TopicSettings)
-    # PLACE for the fields retrieve, encoder, train (and three lines in _TABLES, their keys in _EXPLAINED).
+    retrieve: RetrieveSettings = field(default_factory=RetrieveSettings)
+    encoder: EncoderSettings = field(default_factory=EncoderSettings)
+    train: TrainSettings = field(default_factory=TrainSettings)
     evaluate: EvaluateSettings = field(default_factory=EvaluateSettings)
 
     @property
@@ -92,8 +115,10 @@ _TABLES: Final[dict[str, tuple[type[BaseModel], ...]]] = {
     "topics": (TopicSettings,),
     "generate": (GenerateTable, GenerateSettings),
     "curate": (CurateTable, CurateSettings),
-    # PLACE for "retrieve": (RetrieveSettings,), "encoder": (EncoderSettings,), "train": (TrainSettings,).
-    "evaluate": (EvaluateSettings,),
+    "retrieve": (RetrieveSettings,),
+    "encoder": (EncoderSettings,),
+    "train": (TrainSettings,),
+    "evaluate": (EvaluateTable, EvaluateSettings),
 }
 
 
@@ -133,7 +158,38 @@ _EXPLAINED: Final[dict[str, dict[str, _Why]]] = {
         "leak_words": _Why("so is one with this many words in a row in common"),
         "accept_leaks": _Why("ids of asked questions whose leak is known"),
     },
+    "retrieve": {
+        "count": _Why("entries shown to the model with each question"),
+        "bank_weight": _Why("how much a known question counts beside its entry's own text"),
+    },
+    "encoder": {
+        "base": _Why("the encoder to start from"),
+        "epochs": _Why("passes over the questions; 0 leaves the encoder as it is"),
+        "batch_size": _Why("questions that are told apart at a time"),
+        "learning_rate": _Why("the largest step, reached after a tenth of the way"),
+        "temperature": _Why("smaller tells near entries apart more sharply"),
+        "seed": _Why("another seed shuffles otherwise"),
+    },
+    "train": {
+        "base": _Why("the model to start from"),
+        "epochs": _Why("passes over the examples"),
+        "examples": _Why("at most so many examples; left out, all of them", 400),
+        "batch_size": _Why("examples in a step"),
+        "learning_rate": _Why("the largest step"),
+        "rank": _Why("LoRA rank: how much the adapter can hold"),
+        "alpha": _Why("LoRA scale: alpha / rank multiplies the update"),
+        "top_layers": _Why("adapt only the last blocks: faster; left out, all of them", 15),
+        "warmup_share": _Why("share of the steps in which the rate rises"),
+        "clip": _Why("gradients longer than this are shortened"),
+        "retrieved_share": _Why("share of the prompts that show retrieved entries"),
+        "passages": _Why("how many entries those prompts show"),
+        "max_length": _Why("longer examples are cut, in tokens"),
+        "evaluate_every": _Why("steps between two looks at the validation loss, each with a checkpoint"),
+        "patience": _Why("looks without a better loss before training stops"),
+        "seed": _Why("another seed shuffles otherwise"),
+    },
     "evaluate": {
+        "contenders": _Why("parts joined by +: base, tuned, few_shot, retrieval, tuned_retrieval, constrained"),
         "max_tokens": _Why("an answer is cut after so many tokens"),
         "batch_size": _Why("questions asked at a time"),
         "stop": _Why("an answer ends after any of these strings"),

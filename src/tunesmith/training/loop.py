@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from tunesmith.training.attention import use_short_attention
 from tunesmith.training.render import Rendered
 
 if TYPE_CHECKING:
@@ -71,9 +72,8 @@ def token_losses(model: PreTrainedModel, batch: Batch) -> Tensor:
 
     The output projection sees only the hidden states that a label follows.
     """
-    hidden_B_T_D = model.base_model(
-        input_ids=batch.ids_B_T, attention_mask=batch.real_B_T, use_cache=False
-    ).last_hidden_state
+    # No attention mask: padding stands to the right, where causal attention never looks from a real token.
+    hidden_B_T_D = model.base_model(input_ids=batch.ids_B_T, use_cache=False).last_hidden_state
     wanted_B_T = batch.labelled_B_T[:, 1:]
     hidden_N_D = hidden_B_T_D[:, :-1][wanted_B_T]
     logits_N_V = model.get_output_embeddings()(hidden_N_D).float()
@@ -100,6 +100,7 @@ def train_step(
 
     The caller checks that the loss is finite: a step with a loss that is not changes nothing.
     """
+    use_short_attention(model)
     labelled = sum(int(part.labelled_B_T[:, 1:].sum()) for part in parts)
     total = 0.0
     for part in parts:
@@ -116,12 +117,12 @@ def train_step(
     return total
 
 
-def mean_loss(model: PreTrainedModel, batches: Sequence[Batch]) -> tuple[float, float]:
-    """Return the mean loss per labelled token in nats, and nothing is learned; second: seconds per token are not."""
+def mean_loss(model: PreTrainedModel, batches: Sequence[Batch]) -> float:
+    """Return the mean loss per labelled token in nats, learning nothing."""
     total, count = 0.0, 0
-    with torch.inference_mode():
+    with torch.no_grad():
         for batch in batches:
             losses = token_losses(model, batch)
             total += float(losses.sum())
             count += losses.numel()
-    return total / max(1, count), float(count)
+    return total / max(1, count)

@@ -57,7 +57,7 @@ class _Adapted(torch.autograd.Function):
     """Linear and LoRA as one function: it keeps the input and the thin product, nothing else."""
 
     @staticmethod
-    def forward(  # noqa: PLR0913 - autograd takes the operands one by one
+    def forward(
         ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, a: Tensor, b: Tensor, scale: float
     ) -> Tensor:
         a, b = a.to(x.dtype), (b * scale).to(x.dtype)

@@ -1,0 +1,62 @@
+"""A contender's name ("tuned+tuned_retrieval+constrained") to the model it means.
+
+A name is parts joined by "+", in any order: `base` or `tuned` says which weights (base if neither is there), `few_shot`,
+`retrieval` or `tuned_retrieval`, and `constrained` what is put around them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+
+from tunesmith.evaluating.names import check_name
+from tunesmith.models.base import ChatModel, Retriever
+from tunesmith.models.local import Constraint, LocalModel
+from tunesmith.models.wrappers import few_shot, retrieving
+from tunesmith.records import Conversation
+
+@dataclass
+class Workshop:
+    """What contenders are put together from; each part is made when a contender first needs it."""
+
+    load_base: Callable[[], LocalModel]
+    load_tuned: Callable[[], LocalModel]
+    load_retriever: Callable[[], Retriever]
+    load_tuned_retriever: Callable[[], Retriever]
+    load_constraint: Callable[[LocalModel], Callable[[Conversation], Constraint]]
+    shots: tuple[Conversation, ...]
+    passages: int
+
+    @cached_property
+    def base(self) -> LocalModel:
+        """The model as it was found."""
+        return self.load_base()
+
+    @cached_property
+    def tuned(self) -> LocalModel:
+        """The model with the adapter merged into it."""
+        return self.load_tuned()
+
+    @cached_property
+    def retriever(self) -> Retriever:
+        """BM25 and the encoder as it was found."""
+        return self.load_retriever()
+
+    @cached_property
+    def tuned_retriever(self) -> Retriever:
+        """The tuned encoder."""
+        return self.load_tuned_retriever()
+
+    def build(self, name: str) -> ChatModel:
+        """Return the model that a contender's name means; raises AddressError for a name that means none."""
+        parts = check_name(name)
+        local = self.tuned if "tuned" in parts else self.base
+        if "constrained" in parts:
+            local = local.constrained(self.load_constraint(local), name)
+        model: ChatModel = local
+        if "tuned_retrieval" in parts:
+            model = retrieving(model, self.tuned_retriever, count=self.passages)
+        elif "retrieval" in parts:
+            model = retrieving(model, self.retriever, count=self.passages)
+        return few_shot(model, self.shots) if "few_shot" in parts else model

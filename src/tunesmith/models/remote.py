@@ -1,0 +1,158 @@
+"""A chat model behind OpenAI's wire format, wherever it runs: OpenAI, vLLM, Ollama, llama-server, ..."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from tunesmith.errors import ModelError
+from tunesmith.models.base import Sampling
+from tunesmith.records import Answer, Conversation
+
+if TYPE_CHECKING:
+    from openai import OpenAIError
+
+_SECONDS = 120.0
+_HINTS = {
+    401: "Set OPENAI_API_KEY to a key of that service.",
+    403: "Set OPENAI_API_KEY to a key that may use this model.",
+    404: "Check the model's name and the URL, which mostly ends in /v1.",
+    429: "The service says that it is asked too much, or that the account has nothing left.",
+}
+
+
+class RemoteModel:
+    """A ChatModel that a service answers for, up to `max_concurrency` questions at once.
+
+    The key is `api_key`, else OPENAI_API_KEY, else "none" for services that want none; without `base_url` the
+    SDK's own holds (OPENAI_BASE_URL, else OpenAI). The SDK tries again by itself after refused connections,
+    time-outs and the statuses 408, 409, 429 and 5xx. Stop strings are applied here and not sent: services
+    leave them out of the answer, where a ChatModel keeps them, and do not say whether one was met.
+    """
+
+    def __init__(
+        self, model: str, *, base_url: str | None = None, api_key: str | None = None, max_concurrency: int = 8
+    ) -> None:
+        from openai import OpenAI
+
+        self._model = model
+        self._name = f"openai:{model}" + (f"@{base_url}" if base_url else "")
+        self._max_concurrency = max_concurrency
+        key = api_key or os.environ.get("OPENAI_API_KEY") or "none"
+        self._client = OpenAI(base_url=base_url, api_key=key, timeout=_SECONDS)
+
+    @property
+    def name(self) -> str:
+        """The model's address."""
+        return self._name
+
+    def reply(self, conversations: Sequence[Conversation], sampling: Sampling) -> list[Answer]:
+        """Return one answer for each conversation, in order; raises ModelError with the service's words."""
+        start = time.perf_counter()
+        with ThreadPoolExecutor(self._max_concurrency) as pool:
+            answers = list(pool.map(lambda conversation: self._ask(conversation, sampling), conversations))
+        passed, summed = time.perf_counter() - start, sum(answer.seconds for answer in answers)
+        # Questions overlap: shared out, their times add up to the time that passed.
+        return [replace(answer, seconds=answer.seconds * passed / summed) for answer in answers]
+
+    def stream(self, conversation: Conversation, sampling: Sampling) -> Iterator[str]:
+        """Yield the answer's pieces as they come; raises ModelError with the service's own words."""
+        said, received = 0, ""
+        held = max((len(stop) - 1 for stop in sampling.stop), default=0)
+        with self._errors_named(), self._create(conversation, sampling, stream=True) as chunks:
+            for chunk in chunks:
+                received += (chunk.choices[0].delta.content or "") if chunk.choices else ""
+                text = _cut(received, sampling.stop)
+                stopped = text is not None
+                upto = len(text) if text is not None else len(received) - held
+                if upto > said:
+                    yield received[said:upto]
+                    said = upto
+                if stopped:
+                    return
+        if len(received) > said:
+            yield received[said:]
+
+    def _ask(self, conversation: Conversation, sampling: Sampling) -> Answer:
+        start = time.perf_counter()
+        with self._errors_named():
+            completion = self._create(conversation, sampling, stream=False)
+        seconds = time.perf_counter() - start
+        # The SDK hands on whatever a server sends, a page of HTML too.
+        choices = getattr(completion, "choices", None)
+        if not choices:
+            raise ModelError(
+                f"{self.name} sent no answer in OpenAI's form: {str(completion)[:200]!r}", hint=_HINTS[404]
+            )
+        if choices[0].finish_reason == "content_filter":
+            raise ModelError(
+                f"{self.name} refused to answer: "
+                f"its content filter stopped it at {conversation[-1].content[:80]!r}",
+                hint="Leave the question out, or ask another model.",
+            )
+        message, usage = choices[0].message, completion.usage
+        said = message.content or message.refusal or ""
+        text = _cut(said, sampling.stop)
+        return Answer(
+            text=said if text is None else text,
+            prompt_tokens=usage.prompt_tokens if usage else 0,
+            completion_tokens=usage.completion_tokens if usage else 0,
+            seconds=seconds,
+            finish="length" if text is None and choices[0].finish_reason == "length" else "stop",
+        )
+
+    def _create(self, conversation: Conversation, sampling: Sampling, *, stream: bool) -> Any:
+        # OpenAI's newer models refuse the old name of the limit; other services know no other.
+        limit = "max_completion_tokens" if self._client.base_url.host == "api.openai.com" else "max_tokens"
+        request: dict[str, Any] = {
+            "model": self._model,
+            "messages": [{"role": message.role, "content": message.content} for message in conversation],
+            "temperature": sampling.temperature,
+            "seed": sampling.seed,
+            "stream": stream,
+            limit: sampling.max_tokens,
+        }
+        return self._client.chat.completions.create(**request)
+
+    @contextmanager
+    def _errors_named(self) -> Iterator[None]:
+        from openai import OpenAIError
+
+        try:
+            yield
+        except OpenAIError as error:
+            raise self._named(error) from error
+
+    def _named(self, error: OpenAIError) -> ModelError:
+        from openai import APIConnectionError, APIStatusError, APITimeoutError
+
+        if isinstance(error, APIStatusError):
+            status = error.status_code
+            return ModelError(f"{self.name} answered {status}: {_words(error)}", hint=_HINTS.get(status))
+        if isinstance(error, APITimeoutError):
+            return ModelError(f"{self.name} did not answer within {_SECONDS:.0f} seconds.")
+        if isinstance(error, APIConnectionError):
+            return ModelError(
+                f"{self.name} cannot be reached: {error.__cause__ or error}",
+                hint="Check that the service runs, and the URL behind the @.",
+            )
+        return ModelError(f"{self.name} did not answer: {error}")
+
+
+def _words(error: Any) -> str:
+    """Return what a service says went wrong: its JSON's message, else what it sent, else the SDK's words."""
+    body = error.body
+    if isinstance(body, dict) and isinstance(body.get("message"), str):
+        return str(body["message"])
+    return error.response.text.strip()[:300] or str(error)
+
+
+def _cut(text: str, stops: tuple[str, ...]) -> str | None:
+    """Return the text up to the end of the stop string that ends first, or None if there is none in it."""
+    ends = [found + len(stop) for stop in stops if (found := text.find(stop)) >= 0]
+    return text[: min(ends)] if ends else None

@@ -1,0 +1,141 @@
+"""The whole product on one screen: collect, chunk, generate, curate, estimate, tune, evaluate, report.
+
+Each stage is a function of the artefacts before it. STAGES says which, in order; `run` makes what is not there yet.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, Protocol
+
+from tunesmith import steps
+from tunesmith.artifacts import Artifact, Store, artifact_id
+from tunesmith.config import Config
+from tunesmith.errors import UsageError
+from tunesmith.steps import Work
+
+
+class Show(Protocol):
+    """Told what happens while a project runs."""
+
+    def stage_started(self, name: str, caption: str) -> None:
+        """Begin a stage."""
+
+    def progress(self, done: int, total: int, note: str = "") -> None:
+        """Report `done` of `total` units of the stage that was begun last."""
+
+    def stage_done(self, name: str, seconds: float, reused: bool, counts: Mapping[str, int]) -> None:
+        """End a stage; `reused` if its artefact was there already."""
+
+    def say(self, text: str) -> None:
+        """Say something that a person should read."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """One stage: what it needs, the settings and outside files that its result hangs on, and how it is made.
+
+    `version` is raised when the same inputs would give another result than before.
+    """
+
+    name: str
+    caption: str
+    needs: tuple[str, ...]
+    settings: Callable[[Config], Mapping[str, Any]]
+    outside: Callable[[Config], tuple[str, ...]]
+    build: Callable[[Work], Mapping[str, int]]
+    version: int = 1
+
+
+STAGES: Final = (
+    Stage("collect", "read the sources", (), steps.collect_settings, steps.source_digests, steps.collect),
+    Stage("chunk", "cut documents, find topics", ("collect",), steps.chunk_settings, steps.nothing, steps.chunk),
+    Stage("generate", "make questions and answers", ("collect",), steps.generate_settings, steps.written_digests,
+          steps.generate),
+    Stage("curate", "check, deduplicate, split", ("collect", "generate"), steps.curate_settings, steps.asked_digest,
+          steps.curate),
+    Stage("index", "embed the catalogue", ("collect",), steps.index_settings, steps.nothing, steps.index),
+    Stage("estimate", "tokens, time, memory, price", ("collect", "curate", "index"), steps.estimate_settings,
+          steps.nothing, steps.estimate),
+    Stage("encoder", "tune the retriever", ("collect", "curate", "index"), steps.encoder_settings, steps.nothing, steps.encoder),
+    Stage("train", "tune the language model", ("collect", "curate", "encoder"), steps.train_settings, steps.nothing,
+          steps.train),
+    Stage("evaluate", "ask every contender", ("collect", "generate", "curate", "index", "encoder", "train"),
+          steps.evaluate_settings, steps.nothing, steps.evaluate),
+    Stage("report", "the verdict", ("collect", "chunk", "generate", "curate", "estimate", "encoder", "train", "evaluate"),
+          steps.report_settings, steps.nothing, steps.report),
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Planned:
+    """A stage with its artefact's id, and the artefact if it is finished."""
+
+    stage: Stage
+    id: str
+    settings: Mapping[str, Any]
+    inputs: tuple[str, ...]
+
+
+def plan(config: Config) -> tuple[Planned, ...]:
+    """Return every stage with the id that its artefact has, or will have, for this config and these sources."""
+    planned: dict[str, Planned] = {}
+    for stage in STAGES:
+        settings = stage.settings(config)
+        inputs = (*stage.outside(config), *(planned[need].id for need in stage.needs))
+        planned[stage.name] = Planned(stage, artifact_id(stage.name, stage.version, settings, inputs), settings, inputs)
+    return tuple(planned.values())
+
+
+def run(config: Config, store: Store, upto: str | None, show: Show) -> dict[str, Artifact]:
+    """Make every stage up to `upto` (None: the last) that is not finished yet; returns the artefacts by stage."""
+    wanted = needed_for(upto)
+    made: dict[str, Artifact] = {}
+    with store.lock():
+        for one in plan(config):
+            if one.stage.name in wanted:
+                made[one.stage.name] = _make(one, config, store, made, show)
+    return made
+
+
+def needed_for(upto: str | None) -> frozenset[str]:
+    """Return a stage's name and those of all that it needs; raises UsageError if there is no such stage."""
+    by_name = {stage.name: stage for stage in STAGES}
+    last = STAGES[-1].name if upto is None else upto
+    if last not in by_name:
+        raise UsageError(f"there is no stage {last!r}", hint=f"The stages are {', '.join(by_name)}.")
+
+    def names(name: str) -> Iterator[str]:
+        yield name
+        for need in by_name[name].needs:
+            yield from names(need)
+
+    return frozenset(names(last))
+
+
+def _make(one: Planned, config: Config, store: Store, made: Mapping[str, Artifact], show: Show) -> Artifact:
+    stage = one.stage
+    show.stage_started(stage.name, stage.caption)
+    reused = store.find(stage.name, one.id) is not None
+
+    def build(draft: Path) -> None:
+        inputs = {need: made[need] for need in stage.needs}
+        counts = stage.build(Work(config, inputs, draft, show.progress, show.say))
+        draft.joinpath("counts.json").write_text(json.dumps(dict(counts)), encoding="utf-8")
+
+    artifact = store.make(
+        stage.name, one.id, settings=one.settings, inputs=one.inputs, build=build, version=stage.version
+    )
+    show.stage_done(stage.name, artifact.manifest.seconds, reused, counts_of(artifact))
+    return artifact
+
+
+def counts_of(artifact: Artifact) -> dict[str, int]:
+    """Return what a finished stage counted."""
+    counts: dict[str, int] = json.loads(artifact.file("counts.json").read_text(encoding="utf-8"))
+    return counts
+
+

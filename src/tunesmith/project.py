@@ -1,0 +1,195 @@
+"""A project folder as code and commands see it: run it, look at it, ask it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from tunesmith import steps
+from tunesmith.artifacts import Artifact, Store
+from tunesmith.catalogue import Judgement, judge
+from tunesmith.config import FILE_NAME, Config, find_project, load
+from tunesmith.errors import UsageError
+from tunesmith.pipeline import Planned, Show, counts_of, needed_for, plan, run
+from tunesmith.records import Answer, Evidence, Message
+
+if TYPE_CHECKING:
+    from tunesmith.models.base import ChatModel
+    from tunesmith.training.plan import Plan
+
+
+@dataclass(frozen=True, slots=True)
+class StageState:
+    """One stage: done, begun or to do; `seconds` of work, when it was `made`, and the stages it `needs`."""
+
+    stage: str
+    id: str | None
+    state: Literal["done", "part", "to do"]
+    seconds: float | None
+    counts: Mapping[str, int]
+    made: str | None
+    needs: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class RunResult:
+    """The artefacts that a run made or found: stage to folder."""
+
+    artifacts: Mapping[str, Path]
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """An answer, which contender or model gave it, what its call is worth, and where it comes from."""
+
+    question: str
+    answer: Answer
+    contender: str
+    judgement: Judgement
+    sources: tuple[Evidence, ...]
+    version: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class ReportFiles:
+    """The report's page, and the same as JSON."""
+
+    html: Path
+    json: Mapping[str, Any]
+
+    def _repr_html_(self) -> str:
+        return self.html.read_text(encoding="utf-8")
+
+
+class Silent:
+    """A Show that says nothing, for notebooks and tests."""
+
+    def stage_started(self, name: str, caption: str) -> None:
+        """Begin a stage."""
+
+    def progress(self, done: int, total: int, note: str = "") -> None:
+        """Report progress."""
+
+    def stage_done(self, name: str, seconds: float, reused: bool, counts: Mapping[str, int]) -> None:
+        """End a stage."""
+
+    def say(self, text: str) -> None:
+        """Say something."""
+
+
+class Project:
+    """A folder with a tunesmith.toml; its finished work lies in its `.tunesmith` folder."""
+
+    def __init__(self, config: Config) -> None:
+        self.config = config
+        self.store = Store(config.folder / ".tunesmith")
+
+    @classmethod
+    def open(cls, path: str | Path | None = None) -> Project:
+        """Return the project in a folder, or above the current one (None); raises UsageError, ConfigError."""
+        folder = find_project(Path.cwd()) if path is None else Path(path).absolute()
+        return cls(load(folder if folder.suffix == ".toml" else folder / FILE_NAME))
+
+    @property
+    def name(self) -> str:
+        """What the project is called."""
+        return self.config.name
+
+    @property
+    def path(self) -> Path:
+        """The project's folder."""
+        return self.config.folder
+
+    def run(self, upto: str | None = None, show: Show | None = None) -> RunResult:
+        """Make every stage up to `upto` (None: all) that is not finished, going on where a run was stopped."""
+        made = run(self.config, self.store, upto, show or Silent())
+        return RunResult({stage: artifact.path for stage, artifact in made.items()})
+
+    def status(self) -> tuple[StageState, ...]:
+        """Return every stage in order, as this config and these sources would have it."""
+        return tuple(self._state(one) for one in plan(self.config))
+
+    def estimate(self) -> Plan:
+        """Return what training would cost, making the stages before it if they are not finished."""
+        from tunesmith.training.plan import Plan, PlanRow
+
+        made = run(self.config, self.store, "estimate", Silent())
+        found = json.loads(made["estimate"].file("plan.json").read_text(encoding="utf-8"))
+        return Plan(tuple(PlanRow(**row) for row in found["rows"]), tuple(found["notes"]))
+
+    def report(self) -> ReportFiles:
+        """Return the report, written anew where something has changed; raises UsageError before evaluation."""
+        inputs = self._finished("evaluate", "tunesmith run")
+        made = inputs if "report" in inputs else run(self.config, self.store, "report", Silent())
+        artifact = made["report"]
+        figures = json.loads(artifact.file("report.json").read_text(encoding="utf-8"))
+        return ReportFiles(artifact.file("report.html"), figures)
+
+    def ask(self, question: str, model: str | None = None) -> Asked:
+        """Answer a question with a contender (None: the best one that was measured) or a model's address."""
+        from tunesmith.models.base import Sampling
+
+        if not question.strip():
+            raise UsageError("the question is empty", hint='Ask something: tunesmith ask "How do I ...?"')
+        inputs = self._finished("collect", "tunesmith run")
+        name = model or self._best()
+        catalogue = steps.catalogue_of(inputs)
+        conversation = (Message("system", steps.system_of(catalogue)), Message("user", question))
+        settings = self.config.evaluate
+        sampling = Sampling(max_tokens=settings.max_tokens, stop=settings.stop)
+        [answer] = self.contender(name).reply([conversation], sampling)
+        judgement = judge(answer.text, (), catalogue)
+        return Asked(question, answer, name, judgement, self._sources(judgement, inputs), catalogue.version)
+
+    def contender(self, name: str) -> ChatModel:
+        """Return a contender by its name ("tuned+tuned_retrieval"), or a model by its address."""
+        from tunesmith.evaluating.names import PARTS
+        from tunesmith.models.address import load_chat
+
+        if name.split("+")[0] not in PARTS:
+            return load_chat(name)
+        needed = "train" if "tuned" in name.split("+") else "encoder"
+        inputs = self._finished(needed, f"tunesmith run {needed}")
+        return steps.workshop(inputs, self.config, lambda text: None).build(name)
+
+    def _best(self) -> str:
+        return str(self.report().json["best"])
+
+    def _sources(self, judgement: Judgement, inputs: Mapping[str, Artifact]) -> tuple[Evidence, ...]:
+        """Return where the called entry is documented."""
+        from tunesmith.generating.derive import derive_answers
+
+        catalogue = steps.catalogue_of(inputs)
+        entry = None if judgement.called is None else catalogue.resolve(judgement.called)
+        if entry is None:
+            return ()
+        answers = derive_answers(steps.documents_of(inputs), catalogue).answers
+        return next((answer.evidence for answer in answers if answer.entry == entry.id), ())
+
+    def _finished(self, stage: str, command: str) -> dict[str, Artifact]:
+        """Return all finished artefacts; raises UsageError unless `stage` and all it needs are among them."""
+        found = {
+            one.stage.name: artifact
+            for one in plan(self.config)
+            if (artifact := self.store.find(one.stage.name, one.id)) is not None
+        }
+        missing = [one for one in sorted(needed_for(stage)) if one not in found]
+        if missing:
+            raise UsageError(
+                f"{self.name} has not got that far: {', '.join(missing)} must be run first.", hint=f"Run: {command}"
+            )
+        return found
+
+    def _state(self, one: Planned) -> StageState:
+        artifact = self.store.find(one.stage.name, one.id)
+        if artifact is not None:
+            counts = counts_of(artifact)
+            made = artifact.manifest.created
+            seconds = artifact.manifest.seconds
+            return StageState(one.stage.name, one.id, "done", seconds, counts, made, one.stage.needs)
+        begun = self.store.draft(one.stage.name, one.id) is not None
+        state: Literal["part", "to do"] = "part" if begun else "to do"
+        return StageState(one.stage.name, one.id, state, None, {}, None, one.stage.needs)

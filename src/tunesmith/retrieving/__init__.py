@@ -1,0 +1,1 @@
+"""Finding the entries that a question may be about."""

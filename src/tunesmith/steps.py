@@ -1,0 +1,649 @@
+"""Each stage of the pipeline, from its artefacts and settings to the files it leaves; no thought of its own."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import platform
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tunesmith.artifacts import Artifact
+from tunesmith.catalogue import Catalogue
+from tunesmith.config import Config
+from tunesmith.contenders import Workshop
+from tunesmith.errors import DatasetError, SourceError
+from tunesmith.progress import Progress
+from tunesmith.records import (
+    Document,
+    Example,
+    Message,
+    Passage,
+    Score,
+    Source,
+    Tally,
+    Topic,
+    Written,
+    read_jsonl,
+    write_jsonl,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from tunesmith.models.embedding import LocalEncoder
+    from tunesmith.models.local import LocalModel
+    from tunesmith.retrieving.index import Index
+    from tunesmith.training.encoder import Entries
+
+SETS = ("seen", "unseen", "asked")
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """What a stage works with: the finished artefacts it needs, and the draft folder it fills."""
+
+    config: Config
+    inputs: Mapping[str, Artifact]
+    draft: Path
+    progress: Progress
+    say: Callable[[str], None]
+
+
+# --- what a stage's result hangs on besides its inputs
+
+
+def nothing(config: Config) -> tuple[str, ...]:
+    """Return that a stage hangs on no outside file."""
+    return ()
+
+
+def source_digests(config: Config) -> tuple[str, ...]:
+    """Return the digests of the sources' bytes."""
+    from tunesmith.collecting.collect import digest_sources
+
+    return tuple(source.digest for source in digest_sources(config.sources, config.folder))
+
+
+def written_digests(config: Config) -> tuple[str, ...]:
+    """Return the digests of the files of written questions."""
+    return tuple(_file_digest(config, name) for name in config.written)
+
+
+def asked_digest(config: Config) -> tuple[str, ...]:
+    """Return the digest of the file of asked questions, if there is one."""
+    return () if config.asked is None else (_file_digest(config, config.asked),)
+
+
+def _file_digest(config: Config, name: str) -> str:
+    try:
+        return hashlib.sha256((config.folder / name).read_bytes()).hexdigest()
+    except OSError as error:
+        raise SourceError(
+            f"{config.folder / name}, which {config.path.name} names, cannot be read: {error.strerror}",
+            hint="Put the file there, or mend its name in tunesmith.toml.",
+        ) from error
+
+
+def collect_settings(config: Config) -> dict[str, Any]:
+    """Return what collecting is told."""
+    return {"sources": config.sources}
+
+
+def chunk_settings(config: Config) -> dict[str, Any]:
+    """Return what chunking and topics are told."""
+    return {"chunk": config.chunk.model_dump(), "topics": config.topics.model_dump(), "encoder": config.encoder.base}
+
+
+def generate_settings(config: Config) -> dict[str, Any]:
+    """Return what generating is told."""
+    return {"generate": config.generate.model_dump(), "teacher": config.teacher}
+
+
+def curate_settings(config: Config) -> dict[str, Any]:
+    """Return what curating is told."""
+    return config.curate.model_dump()
+
+
+def index_settings(config: Config) -> dict[str, Any]:
+    """Return what indexing is told."""
+    return {"encoder": config.encoder.base}
+
+
+def estimate_settings(config: Config) -> dict[str, Any]:
+    """Return what both trainings are told, which is what estimating hangs on."""
+    return encoder_settings(config) | {"train": train_settings(config)}
+
+
+def encoder_settings(config: Config) -> dict[str, Any]:
+    """Return what tuning and indexing are told."""
+    return {"encoder": config.encoder.model_dump(), "retrieve": config.retrieve.model_dump()}
+
+
+def train_settings(config: Config) -> dict[str, Any]:
+    """Return what training is told."""
+    return config.train.model_dump()
+
+
+def evaluate_settings(config: Config) -> dict[str, Any]:
+    """Return what evaluating is told."""
+    return {
+        "evaluate": config.evaluate.model_dump(),
+        "contenders": config.contenders,
+        "retrieve": config.retrieve.model_dump(),
+        "base": config.train.base,
+    }
+
+
+def report_settings(config: Config) -> dict[str, Any]:
+    """Return what the report is told."""
+    return {"name": config.name}
+
+
+# --- the stages
+
+
+def collect(work: Work) -> dict[str, int]:
+    """Read the sources into documents and a catalogue."""
+    from tunesmith.collecting.collect import collect as collect_sources
+
+    found = collect_sources(work.config.sources, base=work.config.folder)
+    if found.catalogue is None or not found.catalogue.entries:
+        raise SourceError(
+            "the sources name nothing that can be called, so no answers can be derived from them",
+            hint="This version makes assistants for Python packages: add python:PACKAGE to [collect] sources.",
+        )
+    write_jsonl(work.draft / "sources.jsonl", found.sources)
+    write_jsonl(work.draft / "documents.jsonl", found.documents)
+    write_jsonl(work.draft / "rejections.jsonl", found.rejections)
+    work.draft.joinpath("catalogue.json").write_text(found.catalogue.to_json(), encoding="utf-8")
+    _write_json(work.draft / "left_out.json", found.left_out)
+    return {
+        "documents": len(found.documents),
+        "entries": len(found.catalogue.entries),
+        "left out": sum(found.left_out.values()),
+    }
+
+
+def chunk(work: Work) -> dict[str, int]:
+    """Cut documents into chunks and find topics among them."""
+    from tunesmith.chunking.chunk import chunk as cut
+    from tunesmith.chunking.topics import find_topics
+    from tunesmith.models.address import load_encoder
+
+    chunks = cut(documents_of(work.inputs), work.config.chunk)
+    # The beginning of a chunk says what it is about; reading all of it would take four times as long.
+    encoder = load_encoder(work.config.encoder.base, say=work.say, max_length=48)
+    chunks, topics = find_topics(chunks, encoder, work.config.topics)
+    write_jsonl(work.draft / "chunks.jsonl", chunks)
+    write_jsonl(work.draft / "topics.jsonl", topics)
+    return {"chunks": len(chunks), "topics": len(topics)}
+
+
+def generate(work: Work) -> dict[str, int]:
+    """Make examples from the catalogue, the written questions and the teacher."""
+    from tunesmith.generating.generate import generate as make
+    from tunesmith.generating.written import read_written
+    from tunesmith.models.address import load_chat
+
+    config = work.config
+    written = [one for name in config.written for one in read_written(config.folder / name)]
+    made = make(
+        documents_of(work.inputs),
+        catalogue_of(work.inputs),
+        written=written,
+        teacher=None if config.teacher is None else load_chat(config.teacher, say=work.say),
+        settings=config.generate,
+        journal=work.draft / "teacher.jsonl",
+        on_progress=work.progress,
+    )
+    for note in made.notes[:5]:
+        work.say(note)
+    write_jsonl(work.draft / "examples.jsonl", made.examples)
+    write_jsonl(work.draft / "rejections.jsonl", made.rejections)
+    _write_json(work.draft / "tally.json", asdict(made.tally))
+    by_kind = Counter(example.origin.partition(":")[0] for example in made.examples)
+    return {"examples": len(made.examples), **by_kind, "rejected": sum(made.tally.rejected.values())}
+
+
+def curate(work: Work) -> dict[str, int]:
+    """Check, deduplicate and split the examples, and set the asked questions beside them."""
+    from tunesmith.curating.curate import curate as sort_out
+    from tunesmith.generating.written import read_written
+
+    config = work.config
+    documents, catalogue = documents_of(work.inputs), catalogue_of(work.inputs)
+    asked: Sequence[Written] = () if config.asked is None else read_written(config.folder / config.asked)
+    answers = answers_of(documents, catalogue)
+    examples = tuple(read_jsonl(Example, work.inputs["generate"].file("examples.jsonl")))
+    found = sort_out(examples, asked, documents, catalogue, answer_of=answers.get, settings=config.curate)
+    for note in found.notes[:5]:
+        work.say(note)
+    for name in ("train", "valid", *SETS):
+        write_jsonl(work.draft / f"{name}.jsonl", getattr(found, name))
+    write_jsonl(work.draft / "rejections.jsonl", found.rejections)
+    write_jsonl(work.draft / "leaks.jsonl", found.leaks)
+    _write_json(work.draft / "distances.json", [asdict(one) for one in found.distances])
+    _write_json(work.draft / "tally.json", asdict(found.tally))
+    return {name: len(getattr(found, name)) for name in ("train", "valid", *SETS)} | {
+        "rejected": sum(found.tally.rejected.values())
+    }
+
+
+def index(work: Work) -> dict[str, int]:
+    """Index the catalogue with the encoder as it was found."""
+    from tunesmith.models.address import load_encoder
+    from tunesmith.retrieving.index import build_index
+
+    catalogue = catalogue_of(work.inputs)
+    build_index(catalogue.entries, load_encoder(work.config.encoder.base, say=work.say)).save(work.draft / "index")
+    return {"entries": len(catalogue.entries)}
+
+
+def estimate(work: Work) -> dict[str, int]:
+    """Count the tokens, and measure on one batch what training will take."""
+    from tunesmith.models.address import model_folder
+    from tunesmith.models.local import load_model, load_tokenizer
+    from tunesmith.training.mix import conversations, select
+    from tunesmith.training.plan import Plan, PlanRow, estimate_adapter, estimate_encoder
+
+    config, catalogue = work.config, catalogue_of(work.inputs)
+    train, valid = examples_of(work.inputs, "train"), examples_of(work.inputs, "valid")
+    plain = plain_index(work.inputs, config, work.say)
+    train_rows, valid_rows = (
+        conversations(
+            select(rows, count, config.train.seed),
+            plain,
+            passage_of(catalogue),
+            (0,),
+            system=system_of(catalogue),
+            settings=config.train,
+        )
+        for rows, count in ((train, config.train.examples), (valid, VALID_ROWS))
+    )
+    rows: list[PlanRow] = []
+    pairs = pairs_of(train)
+    if config.encoder.epochs:
+        rows.append(estimate_encoder(encoder_of(config, work.say), pairs, entries_of(plain), config.encoder))
+    folder = model_folder(config.train.base, say=work.say)
+    rows += estimate_adapter(load_model(folder), load_tokenizer(folder), train_rows, valid_rows, config.train)
+    notes = (
+        f"{len(train_rows)} conversations for the language model, {len(pairs)} questions for the encoder",
+        "Seconds come from steps measured on this machine; the hosted price counts this model's tokens, not OpenAI's.",
+    )
+    _write_json(work.draft / "plan.json", asdict(Plan(tuple(rows), notes)))
+    return {"tokens": sum(row.tokens for row in rows if row.price == 0), "seconds": round(sum(r.seconds for r in rows))}
+
+
+def encoder(work: Work) -> dict[str, int]:
+    """Tune the retriever's encoder, and build its index."""
+    from tunesmith.retrieving.index import build_index
+    from tunesmith.training.encoder import tune_encoder
+
+    config, catalogue = work.config, catalogue_of(work.inputs)
+    plain = plain_index(work.inputs, config, work.say)
+    model = encoder_of(config, work.say)
+    pairs = pairs_of(examples_of(work.inputs, "train"))
+    run = tune_encoder(
+        model,
+        pairs,
+        entries_of(plain),
+        pairs_of(examples_of(work.inputs, "valid")),
+        config.encoder,
+        work=work.draft,
+        on_progress=work.progress,
+    )
+    model.model.save_pretrained(work.draft / "encoder")
+    model.tokenizer.save_pretrained(work.draft / "encoder")
+    tuned = build_index(
+        catalogue.entries,
+        model,
+        [(pair.question, pair.entry) for pair in pairs],
+        bank_weight=config.retrieve.bank_weight,
+        lexical=False,
+        keys_E_D=plain.vectors_E_D,
+    )
+    tuned.save(work.draft / "tuned_index")
+    _write_json(work.draft / "run.json", asdict(run))
+    _drop_checkpoint(work.draft)
+    return {"questions": run.pairs, "epochs": len(run.epochs) - 1, "seconds": round(run.seconds)}
+
+
+def train(work: Work) -> dict[str, int]:
+    """Tune the language model on examples with and without retrieved entries in the prompt."""
+    from tunesmith.models.address import model_folder
+    from tunesmith.models.local import load_model, load_tokenizer
+    from tunesmith.training.mix import conversations, ranks_of, select
+    from tunesmith.training.train import train as tune
+
+    config, catalogue = work.config, catalogue_of(work.inputs)
+    index = tuned_index(work.inputs, config)
+    valid = select(examples_of(work.inputs, "valid"), VALID_ROWS, config.train.seed)
+    ranks = ranks_of(valid, index, config.train.passages) or (0,)
+    chosen = select(examples_of(work.inputs, "train"), config.train.examples, config.train.seed)
+    rows, valid_rows = (
+        conversations(
+            examples, index, passage_of(catalogue), ranks, system=system_of(catalogue), settings=config.train
+        )
+        for examples in (chosen, valid)
+    )
+    folder = model_folder(config.train.base, say=work.say)
+    run = tune(
+        load_model(folder),
+        load_tokenizer(folder),
+        rows,
+        valid_rows,
+        config.train,
+        out=work.draft / "adapter",
+        work=work.draft,
+        on_progress=work.progress,
+    )
+    _write_json(work.draft / "run.json", asdict(run))
+    _write_json(work.draft / "ranks.json", Counter("absent" if rank is None else str(rank + 1) for rank in ranks))
+    _draw_loss(work.draft / "loss.svg", run.steps)
+    _drop_checkpoint(work.draft)
+    return {"examples": len(rows), "steps": len(run.steps), "best step": run.best_step, "tokens": run.tokens}
+
+
+def evaluate(work: Work) -> dict[str, int]:
+    """Ask every contender every test question; score floors and ceilings beside them."""
+    from tunesmith.evaluating import floors
+    from tunesmith.evaluating.evaluate import evaluate as ask_all
+
+    config, catalogue = work.config, catalogue_of(work.inputs)
+    sets = {name: rows for name in SETS if (rows := examples_of(work.inputs, name))}
+    if not sets:
+        raise DatasetError("there is no test question", hint="Raise the shares held out in [curate].")
+    shop = workshop(work.inputs, config, work.say)
+    scores: list[Score] = []
+    for name in config.contenders:
+        work.say(f"asking {name}")
+        scores += ask_all(
+            {name: shop.build(name)},
+            sets,
+            catalogue,
+            system=system_of(catalogue),
+            settings=config.evaluate,
+            journal=work.draft / f"answers-{name}.jsonl",
+            on_progress=work.progress,
+        )
+    train_rows, answers = examples_of(work.inputs, "train"), answers_of(documents_of(work.inputs), catalogue)
+    floor_scores = [
+        *floors.constant(train_rows, sets, catalogue),
+        *floors.majority(train_rows, sets, catalogue),
+        *floors.nearest(train_rows, sets, catalogue),
+    ]
+    ceiling_scores: list[Score] = []
+    for prefix, retriever in (("", shop.retriever), ("tuned_", shop.tuned_retriever)):
+        hits = _hits(retriever, sets, config.retrieve.count)
+        floor_scores += floors.first_hit(f"{prefix}first_hit", answers, hits, sets, catalogue)
+        ceiling_scores += floors.hit_in(f"{prefix}hit_in_{config.retrieve.count}", hits, config.retrieve.count, sets)
+    write_jsonl(work.draft / "scores.jsonl", scores)
+    write_jsonl(work.draft / "floors.jsonl", floor_scores)
+    write_jsonl(work.draft / "ceilings.jsonl", ceiling_scores)
+    for journal in work.draft.glob("answers-*.jsonl"):
+        journal.unlink()
+    questions = sum(len(rows) for rows in sets.values())
+    return {"contenders": len(config.contenders), "questions": questions, "answers": len(scores)}
+
+
+def report(work: Work) -> dict[str, int]:
+    """Weigh the scores, and write the page and the figures."""
+    from tunesmith.evaluating.report import render_html, to_json
+
+    data = report_data(work.inputs, work.config)
+    work.draft.joinpath("report.html").write_text(render_html(data), encoding="utf-8")
+    _write_json(work.draft / "report.json", to_json(data))
+    return {"contenders": len({one.contender for one in data.summaries}), "comparisons": len(data.paired)}
+
+
+# --- reading artefacts
+
+VALID_ROWS = 64  # enough to see overfitting; every validation costs a forward pass over them
+
+
+def documents_of(inputs: Mapping[str, Artifact]) -> tuple[Document, ...]:
+    """Return the collected documents."""
+    return tuple(read_jsonl(Document, inputs["collect"].file("documents.jsonl")))
+
+
+def catalogue_of(inputs: Mapping[str, Artifact]) -> Catalogue:
+    """Return what may be called."""
+    return _catalogue(inputs["collect"].file("catalogue.json"))
+
+
+@cache
+def _catalogue(path: Path) -> Catalogue:
+    return Catalogue.from_json(path.read_text(encoding="utf-8"))
+
+
+def examples_of(inputs: Mapping[str, Artifact], name: str) -> tuple[Example, ...]:
+    """Return one of the curated sets."""
+    return tuple(read_jsonl(Example, inputs["curate"].file(f"{name}.jsonl")))
+
+
+def answers_of(documents: Iterable[Document], catalogue: Catalogue) -> dict[str, str]:
+    """Return the derived answer of each entry."""
+    from tunesmith.generating.derive import derive_answers
+
+    return {answer.entry: answer.text for answer in derive_answers(documents, catalogue).answers}
+
+
+def system_of(catalogue: Catalogue) -> str:
+    """Return the system prompt that every contender gets."""
+    from tunesmith.generating.prompts import system_prompt
+
+    return system_prompt(catalogue)
+
+
+def passage_of(catalogue: Catalogue) -> Callable[[str], Passage]:
+    """Return the function from an entry's id to its passage."""
+    from tunesmith.retrieving.index import passage_text
+
+    return lambda entry: Passage(entry, passage_text(catalogue.by_id[entry]), 0.0)
+
+
+def encoder_of(config: Config, say: Callable[[str], None]) -> LocalEncoder:
+    """Return the encoder as it was found."""
+    from tunesmith.models.address import load_encoder
+
+    return load_encoder(config.encoder.base, say=say)
+
+
+def plain_index(inputs: Mapping[str, Artifact], config: Config, say: Callable[[str], None]) -> Index:
+    """Return the index of the encoder as it was found, joined with BM25."""
+    from tunesmith.retrieving.index import Index
+
+    return Index.load(inputs["index"].file("index"), encoder_of(config, say))
+
+
+def entries_of(index: Index) -> Entries:
+    """Return an index's entries as the encoder's tuning takes them."""
+    import torch
+
+    from tunesmith.training.encoder import Entries
+
+    return Entries({entry: row for row, entry in enumerate(index.ids)}, torch.from_numpy(index.vectors_E_D))
+
+
+def pairs_of(examples: Iterable[Example]) -> list[Any]:
+    """Return questions by people and teachers with their entries; rules' questions repeat the docstrings."""
+    from tunesmith.training.encoder import Pair
+
+    by_people = [one for one in examples if one.entry is not None and not one.origin.startswith("rule:")]
+    return [Pair(one.question, one.entry or "") for one in by_people]
+
+
+def tuned_index(inputs: Mapping[str, Artifact], config: Config) -> Index:
+    """Return the index of the tuned encoder."""
+    from tunesmith.models.embedding import LocalEncoder
+    from tunesmith.retrieving.index import Index
+
+    folder = inputs["encoder"].file("encoder")
+    return Index.load(inputs["encoder"].file("tuned_index"), LocalEncoder.load(folder, name="tuned encoder"))
+
+
+def workshop(inputs: Mapping[str, Artifact], config: Config, say: Callable[[str], None]) -> Workshop:
+    """Return what every contender can be put together from."""
+    from tunesmith.models.address import model_folder
+    from tunesmith.models.constrained import CatalogueGrammar
+    from tunesmith.models.local import LocalModel, load_model, load_tokenizer
+    from tunesmith.training.mix import select
+
+    def load(adapter: Path | None, name: str) -> LocalModel:
+        folder = model_folder(config.train.base, say=say)
+        return LocalModel(
+            load_model(folder, adapter=adapter),
+            load_tokenizer(folder),
+            name=name,
+            batch_size=config.evaluate.batch_size,
+        )
+
+    catalogue = catalogue_of(inputs)
+    shots = tuple(
+        (Message("user", one.question), Message("assistant", one.answer))
+        for one in select(examples_of(inputs, "train"), SHOTS, config.train.seed)
+    )
+    return Workshop(
+        load_base=lambda: load(None, config.train.base),
+        load_tuned=lambda: load(inputs["train"].file("adapter"), f"{config.train.base} tuned"),
+        load_retriever=lambda: plain_index(inputs, config, say),
+        load_tuned_retriever=lambda: tuned_index(inputs, config),
+        load_constraint=lambda model: CatalogueGrammar(catalogue, model.tokenizer).constraint,
+        shots=shots,
+        passages=config.retrieve.count,
+    )
+
+
+SHOTS = 3
+
+
+def report_data(inputs: Mapping[str, Artifact], config: Config) -> Any:
+    """Return everything that the report shows."""
+    from tunesmith.evaluating import report as page
+    from tunesmith.evaluating.plots import CurvePoint
+    from tunesmith.evaluating.scores import summarise
+    from tunesmith.evaluating.verdict import compare, decide
+
+    scores, floors, ceilings = (
+        tuple(read_jsonl(Score, inputs["evaluate"].file(f"{name}.jsonl"))) for name in ("scores", "floors", "ceilings")
+    )
+    paired = compare(scores, floors)
+    summaries, floor_summaries, ceiling_summaries = (summarise(each) for each in (scores, floors, ceilings))
+    run = _read_json(inputs["train"].file("run.json"))
+    distances = _read_json(inputs["curate"].file("distances.json"))
+    return page.ReportData(
+        project=config.name,
+        sources=tuple(read_jsonl(Source, inputs["collect"].file("sources.jsonl"))),
+        decision=decide(summaries, paired, floors=floor_summaries, ceilings=ceiling_summaries),
+        summaries=summaries,
+        floors=floor_summaries,
+        ceilings=ceiling_summaries,
+        paired=paired,
+        scores=scores,
+        sets={name: rows for name in SETS if (rows := examples_of(inputs, name))},
+        story=_story(inputs),
+        distances=tuple(page.LexicalDistance(one["set"], one["mean"]) for one in distances),
+        topics=tuple(
+            page.TopicSize(topic.label, len(topic.chunks))
+            for topic in read_jsonl(Topic, inputs["chunk"].file("topics.jsonl"))
+        ),
+        curve=tuple(
+            CurvePoint(step["step"], step["train_loss"], step["valid_loss"], step["tokens"] / step["seconds"])
+            for step in run["steps"]
+        ),
+        cost=_costs(inputs),
+        environment=_facts(inputs),
+    )
+
+
+def _story(inputs: Mapping[str, Artifact]) -> tuple[Any, ...]:
+    from tunesmith.evaluating.report import StageStory
+
+    left_out = _read_json(inputs["collect"].file("left_out.json"))
+    entries = len(catalogue_of(inputs).entries)
+    collected = Tally(entries + sum(left_out.values()), entries, left_out)
+    return (
+        StageStory("collect", "entries", collected),
+        *(
+            StageStory(stage, "examples", Tally(**_read_json(inputs[stage].file("tally.json"))))
+            for stage in ("generate", "curate")
+        ),
+    )
+
+
+def _costs(inputs: Mapping[str, Artifact]) -> tuple[Any, ...]:
+    from tunesmith.evaluating.report import Cost
+
+    rows = {row["way"].partition(" ")[0]: row for row in _read_json(inputs["estimate"].file("plan.json"))["rows"]}
+    encoder_run = _read_json(inputs["encoder"].file("run.json"))
+    run = _read_json(inputs["train"].file("run.json"))
+    adapter, tuned = rows["LoRA"], rows.get("encoder")
+    hosted = next((row for row in rows.values() if row["price"]), None)
+    giga = 1 / 2**30
+    return (
+        Cost("encoder, tuning time", "s", tuned and tuned["seconds"], encoder_run["seconds"]),
+        Cost("language model, tokens trained on", "tokens", adapter["tokens"], run["tokens"]),
+        Cost("language model, tuning time", "s", adapter["seconds"], run["seconds"] + run["valid_seconds"]),
+        Cost("memory at the peak of training", "GiB", adapter["memory_bytes"] * giga, run["peak_bytes"] * giga),
+        Cost("evaluating all contenders", "s", None, inputs["evaluate"].manifest.seconds),
+        *((Cost(hosted["way"], "USD", hosted["price"], None),) if hosted else ()),
+    )
+
+
+def _facts(inputs: Mapping[str, Artifact]) -> tuple[Any, ...]:
+    import os
+    from importlib.metadata import version
+
+    from tunesmith.evaluating.report import Fact
+
+    run = _read_json(inputs["train"].file("run.json"))
+    return (
+        Fact("evaluated", inputs["evaluate"].manifest.created),
+        Fact("processor", f"{_processor()}, {os.cpu_count()} cores"),
+        Fact("arithmetic", run["dtype"]),
+        Fact("Python", platform.python_version()),
+        *(Fact(name, version(name)) for name in ("torch", "transformers", "tunesmith")),
+    )
+
+
+def _processor() -> str:
+    cpuinfo = Path("/proc/cpuinfo")
+    lines = cpuinfo.read_text(encoding="utf-8").splitlines() if cpuinfo.is_file() else []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor() or platform.machine()
+
+
+def _hits(retriever: Any, sets: Mapping[str, Sequence[Example]], count: int) -> dict[str, tuple[str, ...]]:
+    examples = [example for rows in sets.values() for example in rows]
+    found = retriever.search([example.question for example in examples], count)
+    return {
+        example.id: tuple(hit.id for hit in hits) for example, hits in zip(examples, found, strict=True)
+    }
+
+
+def _draw_loss(path: Path, steps: Sequence[Any]) -> None:
+    from tunesmith.evaluating.plots import CurvePoint, loss_plot
+
+    points = [CurvePoint(step.step, step.train_loss, step.valid_loss, step.tokens / step.seconds) for step in steps]
+    path.write_text(loss_plot(points, width=720, name="loss"), encoding="utf-8")
+
+
+def _drop_checkpoint(draft: Path) -> None:
+    import shutil
+
+    for leftover in draft.glob("checkpoint*"):
+        shutil.rmtree(leftover)
+
+
+def _write_json(path: Path, value: object) -> None:
+    path.write_text(json.dumps(value, ensure_ascii=False, indent=1), encoding="utf-8")
+
+
+def _read_json(path: Path) -> Any:
+    return json.loads(path.read_text(encoding="utf-8"))
+

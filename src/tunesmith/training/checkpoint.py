@@ -1,0 +1,94 @@
+"""Checkpoints of a training run: trained tensors, the optimiser's moments and a few figures, written whole or not.
+
+Safetensors and JSON only, never pickle. A checkpoint is one folder that is renamed into place, so that a kill at
+any moment leaves the last whole one.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tunesmith.errors import TrainingError
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor, nn
+
+_MOMENTS = ("step", "exp_avg", "exp_avg_sq")
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """What `load` found: the state that `save` was given, and further tensors by name."""
+
+    state: dict[str, Any]
+    extra: dict[str, Tensor]
+
+
+def save(
+    folder: Path,
+    parameters: Mapping[str, nn.Parameter],
+    optimiser: torch.optim.Optimizer,
+    state: Mapping[str, Any],
+    extra: Mapping[str, Tensor] | None = None,
+) -> None:
+    """Write parameters, moments, `state` (plain JSON) and `extra` tensors to a folder, replacing an older one."""
+    from safetensors.torch import save_file
+
+    tensors = {f"parameter/{name}": parameter.detach() for name, parameter in parameters.items()}
+    for name, parameter in parameters.items():
+        moments = optimiser.state.get(parameter, {})
+        tensors |= {f"{key}/{name}": moments[key] for key in _MOMENTS if key in moments}
+    tensors |= {f"extra/{name}": tensor for name, tensor in (extra or {}).items()}
+    fresh = folder.with_name(folder.name + ".new")
+    shutil.rmtree(fresh, ignore_errors=True)
+    fresh.mkdir(parents=True)
+    save_file({name: tensor.contiguous().clone() for name, tensor in tensors.items()}, fresh / "tensors.safetensors")
+    (fresh / "state.json").write_text(json.dumps(dict(state)), encoding="utf-8")
+    # Two renames: a kill between them leaves `.old` whole, and `load` knows to look there.
+    old = folder.with_name(folder.name + ".old")
+    shutil.rmtree(old, ignore_errors=True)
+    if folder.exists():
+        os.replace(folder, old)
+    os.replace(fresh, folder)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def load(
+    folder: Path, parameters: Mapping[str, nn.Parameter], optimiser: torch.optim.Optimizer
+) -> Checkpoint | None:
+    """Put a checkpoint's tensors back and return its state, or None if there is none.
+
+    Raises TrainingError if the checkpoint was made for other parameters.
+    """
+    import torch
+    from safetensors.torch import load_file
+
+    found = next((place for place in _places(folder) if (place / "state.json").is_file()), None)
+    if found is None:
+        return None
+    tensors = load_file(found / "tensors.safetensors")
+    if {f"parameter/{name}" for name in parameters} != {n for n in tensors if n.startswith("parameter/")}:
+        raise TrainingError(
+            f"the checkpoint in {folder} was made for another model or other settings",
+            hint=f"Delete {folder} and train again.",
+        )
+    with torch.no_grad():
+        for name, parameter in parameters.items():
+            parameter.copy_(tensors[f"parameter/{name}"])
+            moments = {key: tensors[f"{key}/{name}"] for key in _MOMENTS if f"{key}/{name}" in tensors}
+            if moments:
+                optimiser.state[parameter] = moments
+    extra = {n.removeprefix("extra/"): tensor for n, tensor in tensors.items() if n.startswith("extra/")}
+    return Checkpoint(json.loads((found / "state.json").read_text(encoding="utf-8")), extra)
+
+
+def _places(folder: Path) -> tuple[Path, Path]:
+    # The second is there alone only if a kill came between the two renames of `save`.
+    return folder, folder.with_name(folder.name + ".old")

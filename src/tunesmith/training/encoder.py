@@ -1,0 +1,243 @@
+"""Tune the retriever's encoder on questions and the entries that answer them.
+
+Contrastive learning (van den Oord et al. 2018, arXiv:1807.03748) of a question tower: entries keep the vectors that the
+encoder gave them before, and a question is drawn to its entry's vector and away from all others, so that every entry of
+the catalogue is a negative in every step and no entry is read twice. Tuning both towers with in-batch negatives cost
+four times as much for less (docs/log.md). The token embeddings stay as they are.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from tunesmith.errors import TrainingError
+from tunesmith.models.embedding import LocalEncoder
+from tunesmith.progress import Progress, silent
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
+
+class EncoderSettings(BaseModel):
+    """How the retriever's encoder is tuned; `epochs` 0 leaves it as it is.
+
+    `temperature` divides the cosines before the softmax over all entries.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    base: str = "minilm"
+    epochs: int = Field(default=3, ge=0)
+    batch_size: int = Field(default=64, ge=2)
+    learning_rate: float = Field(default=2e-4, gt=0)
+    temperature: float = Field(default=0.05, gt=0)
+    seed: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """A question and the entry that answers it."""
+
+    question: str
+    entry: str
+
+
+@dataclass(frozen=True, slots=True)
+class EncoderEpoch:
+    """One pass: mean training loss in nats, seconds, and the shares of valid questions hit first and in five."""
+
+    epoch: int
+    loss: float
+    seconds: float
+    hit_1: float | None
+    hit_5: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class EncoderRun:
+    """What tuning did; `epochs[0]` is the encoder before (epoch 0, loss 0)."""
+
+    epochs: tuple[EncoderEpoch, ...]
+    pairs: int
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Entries:
+    """The entries' vectors, as the encoder read them before it was tuned, and each one's row."""
+
+    row: Mapping[str, int]
+    vectors_E_D: Tensor
+
+
+_QUESTION_TOKENS = 48
+
+
+def tune_encoder(
+    encoder: LocalEncoder,
+    pairs: Sequence[Pair],
+    entries: Entries,
+    valid: Sequence[Pair],
+    settings: EncoderSettings,
+    *,
+    work: Path,
+    on_progress: Progress = silent,
+) -> EncoderRun:
+    """Tune the encoder in place towards the entries' vectors; `work` keeps a checkpoint per epoch.
+
+    Raises TrainingError for a pair whose entry has no vector, for no pairs at all, and for a loss that is not finite.
+    """
+    import torch
+
+    from tunesmith.training import checkpoint
+
+    _check(pairs, entries)
+    model = encoder.model
+    _freeze(encoder)
+    trained = {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
+    optimiser = torch.optim.AdamW(trained.values(), lr=settings.learning_rate, weight_decay=0.01)
+    resumed = checkpoint.load(work / "checkpoint", trained, optimiser)
+    rows = [EncoderEpoch(**row) for row in resumed.state["rows"]] if resumed else []
+    if not rows:
+        rows.append(EncoderEpoch(0, 0.0, 0.0, *_hits(encoder, valid, entries)))
+    for epoch in range(len(rows) - 1, settings.epochs):
+        start = time.perf_counter()
+        loss = _one_epoch(encoder, pairs, entries, settings, epoch, optimiser, on_progress)
+        seconds = time.perf_counter() - start
+        rows.append(EncoderEpoch(epoch + 1, loss, seconds, *_hits(encoder, valid, entries)))
+        checkpoint.save(work / "checkpoint", trained, optimiser, {"rows": [_plain(row) for row in rows]})
+    model.eval()
+    return EncoderRun(tuple(rows), len(pairs), sum(row.seconds for row in rows))
+
+
+def step_seconds(
+    encoder: LocalEncoder, pairs: Sequence[Pair], entries: Entries, settings: EncoderSettings
+) -> float:
+    """Return the seconds that a typical step takes, measured on forward and backward; no weight changes."""
+    batches = _batches(pairs, settings.batch_size, random.Random(0))
+    typical = sorted(batches, key=lambda batch: sum(len(pair.question) for pair in batch))[len(batches) // 2]
+    _freeze(encoder)
+    encoder.model.train()
+    taken = []
+    for _ in range(4):
+        start = time.perf_counter()
+        _batch_loss(encoder, typical, entries, settings.temperature).backward()  # type: ignore[no-untyped-call]
+        taken.append(time.perf_counter() - start)
+        encoder.model.zero_grad(set_to_none=True)
+    encoder.model.eval()
+    # The first is slower: memory is found and kernels are chosen.
+    return sum(taken[1:]) / len(taken[1:])
+
+
+def _freeze(encoder: LocalEncoder) -> None:
+    """Leave token embeddings, and the pooler that nothing reads, out of training."""
+    for name, parameter in encoder.model.named_parameters():
+        parameter.requires_grad_(".embeddings." not in f".{name}." and "pooler" not in name)
+
+
+def _check(pairs: Sequence[Pair], entries: Entries) -> None:
+    if not pairs:
+        raise TrainingError(
+            "the encoder is tuned on questions with known entries, and there are none",
+            hint="Give written questions in [generate] written, or set epochs = 0 in [encoder].",
+        )
+    strangers = sorted({pair.entry for pair in pairs} - entries.row.keys())
+    if strangers:
+        raise TrainingError(f"there is no vector for the entries {', '.join(strangers[:3])}, which questions name")
+
+
+def _plain(row: EncoderEpoch) -> dict[str, float | None]:
+    return {name: getattr(row, name) for name in EncoderEpoch.__slots__}
+
+
+def _one_epoch(
+    encoder: LocalEncoder,
+    pairs: Sequence[Pair],
+    entries: Entries,
+    settings: EncoderSettings,
+    epoch: int,
+    optimiser: torch.optim.Optimizer,
+    on_progress: Progress,
+) -> float:
+    """Pass over the pairs once; returns the mean loss per pair in nats."""
+    import torch
+
+    # The epoch's seed is its own, so that a resumed run goes on exactly as an unbroken one.
+    chance = random.Random(f"{settings.seed}:{epoch}")
+    torch.manual_seed(settings.seed * 1000 + epoch)
+    batches = _batches(pairs, settings.batch_size, chance)
+    steps = len(batches) * settings.epochs
+    total, seen = 0.0, 0
+    encoder.model.train()
+    for number, batch in enumerate(batches):
+        step = epoch * len(batches) + number
+        for group in optimiser.param_groups:
+            group["lr"] = settings.learning_rate * min(1.0, 10 * (step + 1) / steps, 1.02 - step / steps)
+        loss = _batch_loss(encoder, batch, entries, settings.temperature)
+        if not bool(torch.isfinite(loss)):
+            raise TrainingError(
+                f"the encoder's loss is {float(loss)} at step {step + 1}", hint="Lower learning_rate in [encoder]."
+            )
+        loss.backward()  # type: ignore[no-untyped-call]
+        torch.nn.utils.clip_grad_norm_([p for g in optimiser.param_groups for p in g["params"]], 1.0)
+        optimiser.step()
+        optimiser.zero_grad(set_to_none=True)
+        total += float(loss.detach()) * len(batch)
+        seen += len(batch)
+        on_progress(step + 1, steps, f"epoch {epoch + 1}, loss {total / seen:.2f}")
+    encoder.model.eval()
+    return total / seen
+
+
+def _batches(pairs: Sequence[Pair], size: int, chance: random.Random) -> list[list[Pair]]:
+    """Return shuffled batches whose questions are of like length."""
+    order = list(pairs)
+    chance.shuffle(order)
+    window = size * 8
+    batches: list[list[Pair]] = []
+    for start in range(0, len(order), window):
+        near = sorted(order[start : start + window], key=lambda pair: len(pair.question))
+        batches += [near[i : i + size] for i in range(0, len(near), size)]
+    chance.shuffle(batches)
+    return batches
+
+
+def _batch_loss(encoder: LocalEncoder, batch: Sequence[Pair], entries: Entries, temperature: float) -> Tensor:
+    """Return the cross-entropy of picking each question's entry among all entries, in nats a question."""
+    import torch
+    from torch.nn import functional
+
+    from tunesmith.models.local import fast_dtype
+
+    dtype = fast_dtype()
+    with torch.autocast(encoder.model.device.type, dtype, enabled=dtype is not torch.float32):
+        questions_B_D = _reading(encoder).vectors([pair.question for pair in batch])
+    cosines_B_E = questions_B_D.float() @ entries.vectors_E_D.T
+    target_B = torch.tensor([entries.row[pair.entry] for pair in batch], device=cosines_B_E.device)
+    return functional.cross_entropy(cosines_B_E / temperature, target_B)
+
+
+def _reading(encoder: LocalEncoder) -> LocalEncoder:
+    """Return the same encoder, weights shared, that reads only the beginning of a long question."""
+    return LocalEncoder(encoder.model, encoder.tokenizer, name=encoder.name, max_length=_QUESTION_TOKENS)
+
+
+def _hits(encoder: LocalEncoder, valid: Sequence[Pair], entries: Entries) -> tuple[float | None, float | None]:
+    """Return the shares of questions whose entry is the nearest, and among the five nearest; None of none."""
+    if not valid:
+        return None, None
+    import torch
+
+    questions_B_D = torch.from_numpy(encoder.embed([pair.question for pair in valid]))
+    cosines_B_E = questions_B_D @ entries.vectors_E_D.cpu().T
+    right_B_1 = torch.tensor([[entries.row[pair.entry]] for pair in valid])
+    ranks_B = (cosines_B_E > cosines_B_E.gather(1, right_B_1)).sum(1)
+    return float((ranks_B < 1).float().mean()), float((ranks_B < 5).float().mean())

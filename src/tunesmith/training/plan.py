@@ -1,0 +1,97 @@
+"""What training would cost, before it starts: tokens counted, speed and memory measured on one batch, price."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from tunesmith.models.embedding import LocalEncoder
+from tunesmith.records import Conversation
+from tunesmith.training.encoder import EncoderSettings, Entries, Pair
+from tunesmith.training.train import TrainSettings, peak_bytes
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+# OpenAI's published price for training gpt-3.5-turbo (2023), in US dollars a token: $0.008 per 1,000.
+HOSTED = ("gpt-3.5-turbo, hosted (2023 price)", 0.008 / 1000)
+
+
+@dataclass(frozen=True, slots=True)
+class PlanRow:
+    """One way of training: tokens over all epochs, seconds and bytes here, US dollars there."""
+
+    way: str
+    tokens: int
+    seconds: float
+    memory_bytes: int
+    price: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """The ways side by side, and what the figures rest on."""
+
+    rows: tuple[PlanRow, ...]
+    notes: tuple[str, ...]
+
+
+def estimate_adapter(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    examples: Sequence[Conversation],
+    valid: Sequence[Conversation],
+    settings: TrainSettings,
+) -> tuple[PlanRow, ...]:
+    """Count all tokens, take two real steps on typical rows, and scale; the model is spoilt by the steps.
+
+    Validation passes count as the forward third of a step.
+    """
+    import torch
+
+    from tunesmith.training import loop, lora
+    from tunesmith.training.render import render
+
+    rows = sorted((render(tokenizer, each) for each in examples), key=lambda row: len(row.ids))
+    tokens = settings.epochs * sum(min(len(row.ids), settings.max_length) for row in rows)
+    valid_tokens = sum(len(render(tokenizer, each).ids) for each in valid)
+    lora.add_lora(model, rank=settings.rank, alpha=settings.alpha, top_layers=settings.top_layers, seed=0)
+    optimiser = torch.optim.AdamW(lora.adapter_parameters(model).values())
+    # Evenly spaced in length, so that the batch is as long on average as the data; the longest batch needs most memory.
+    size = min(settings.batch_size, len(rows))
+    typical = loop.collate([rows[(2 * i + 1) * len(rows) // (2 * size)] for i in range(size)], 0, model.device)
+    longest = loop.collate(rows[-size:], 0, model.device)
+    model.train()
+    loop.train_step(model, optimiser, [longest], rate=1e-6, clip=1.0)
+    start = time.perf_counter()
+    loop.train_step(model, optimiser, [typical], rate=1e-6, clip=1.0)
+    per_token = (time.perf_counter() - start) / typical.tokens
+    steps = settings.epochs * -(-len(rows) // settings.batch_size)
+    evaluations = 1 + steps // settings.evaluate_every
+    return (
+        PlanRow(
+            f"LoRA on {settings.base}, here",
+            tokens,
+            per_token * (tokens + evaluations * valid_tokens / 3),
+            peak_bytes(),
+            0.0,
+        ),
+        PlanRow(HOSTED[0], tokens, 0.0, 0, tokens * HOSTED[1]),
+    )
+
+
+def estimate_encoder(
+    encoder: LocalEncoder, pairs: Sequence[Pair], entries: Entries, settings: EncoderSettings
+) -> PlanRow:
+    """Count the questions' tokens, take two real steps and scale; the encoder is left as it was.
+
+    Not counted: the entries' tokens, which each batch reads beside its questions; the seconds hold them.
+    """
+    from tunesmith.training.encoder import step_seconds
+
+    tokens = sum(len(ids) for ids in encoder.tokenizer([pair.question for pair in pairs])["input_ids"])
+    steps = settings.epochs * -(-len(pairs) // settings.batch_size)
+    seconds = step_seconds(encoder, pairs, entries, settings)
+    return PlanRow(f"encoder {settings.base}, here", settings.epochs * tokens, steps * seconds, peak_bytes(), 0.0)
