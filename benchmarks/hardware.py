@@ -25,7 +25,7 @@ def as_json(name: str, figures: Mapping[str, float], *, versions: Mapping[str, s
 
 
 def hardware() -> dict[str, str | int | float]:
-    """Return what the figures depend on: processor, its number formats, cores, memory in GB of 2**30 bytes."""
+    """Return what the figures depend on: processor, number formats, cores, memory in GB of 2**30 bytes."""
     name, flags = _processor()
     formats = [flag for flag in ("avx2", "avx512f", "avx512_bf16", "amx_bf16", "bf16") if flag in flags]
     return {

@@ -3,9 +3,9 @@
     python benchmarks/train_throughput.py [--quick] [--json]
 
 Each run is a process of its own; contenders take turns, so that a machine that slows down slows all of them.
-TRL lives in its own environment under the cache folder, made here with the torch of constraints.txt. All start
-from one untrained adapter file and follow one list of learning rates; the final loss is measured here, by one
-function on rows that none has seen, from the adapter that each has saved.
+TRL lives in its own environment under the cache folder, made here with the torch of constraints.txt. All
+start from one untrained adapter file and follow one list of learning rates; the final loss is measured here,
+by one function on rows that none has seen, from the adapter that each has saved.
 
 `fraction_of_ceiling` = tokens/s x FLOPs per token / the machine's bf16 FLOP/s, where
     FLOPs per token = 4 N + 6 A + 4 V D share

@@ -2,8 +2,8 @@
 
 It knows nothing of Tunesmith: ids, loss masks, batches, learning rates and untrained adapter come in the job.
 `trl_default` leaves SFTConfig as it is, but for bf16=False: without a GPU TRL's own default is refused.
-`trl_best` is what was found fastest: bf16 weights, no gradient checkpointing, the loss on answers alone, and the
-very batches of our loop, rows of like length together.
+`trl_best`: bf16 weights and the loss on answers alone, found fastest in an earlier trial. That gradient
+checkpointing is off, and that it gets the very batches of our loop, should help it; not yet measured.
 """
 
 from __future__ import annotations

@@ -16,6 +16,7 @@ from tunesmith.models.local import Constraint, LocalModel
 from tunesmith.models.wrappers import few_shot, retrieving
 from tunesmith.records import Conversation
 
+
 @dataclass
 class Workshop:
     """What contenders are put together from; each part is made when a contender first needs it."""

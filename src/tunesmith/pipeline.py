@@ -86,7 +86,9 @@ def plan(config: Config) -> tuple[Planned, ...]:
     for stage in STAGES:
         settings = stage.settings(config)
         inputs = (*stage.outside(config), *(planned[need].id for need in stage.needs))
-        planned[stage.name] = Planned(stage, artifact_id(stage.name, stage.version, settings, inputs), settings, inputs)
+        planned[stage.name] = Planned(
+            stage, artifact_id(stage.name, stage.version, settings, inputs), settings, inputs
+        )
     return tuple(planned.values())
 
 
@@ -137,5 +139,3 @@ def counts_of(artifact: Artifact) -> dict[str, int]:
     """Return what a finished stage counted."""
     counts: dict[str, int] = json.loads(artifact.file("counts.json").read_text(encoding="utf-8"))
     return counts
-
-

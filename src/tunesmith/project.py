@@ -179,7 +179,8 @@ class Project:
         missing = [one for one in sorted(needed_for(stage)) if one not in found]
         if missing:
             raise UsageError(
-                f"{self.name} has not got that far: {', '.join(missing)} must be run first.", hint=f"Run: {command}"
+                f"{self.name} has not got that far: {', '.join(missing)} must be run first.",
+                hint=f"Run: {command}",
             )
         return found
 

@@ -96,7 +96,11 @@ def collect_settings(config: Config) -> dict[str, Any]:
 
 def chunk_settings(config: Config) -> dict[str, Any]:
     """Return what chunking and topics are told."""
-    return {"chunk": config.chunk.model_dump(), "topics": config.topics.model_dump(), "encoder": config.encoder.base}
+    return {
+        "chunk": config.chunk.model_dump(),
+        "topics": config.topics.model_dump(),
+        "encoder": config.encoder.base,
+    }
 
 
 def generate_settings(config: Config) -> dict[str, Any]:
@@ -121,7 +125,7 @@ def estimate_settings(config: Config) -> dict[str, Any]:
 
 def encoder_settings(config: Config) -> dict[str, Any]:
     """Return what tuning and indexing are told."""
-    return {"encoder": config.encoder.model_dump(), "retrieve": config.retrieve.model_dump()}
+    return {"encoder": config.encoder.model_dump(), "bank_weight": config.retrieve.bank_weight}
 
 
 def train_settings(config: Config) -> dict[str, Any]:
@@ -240,7 +244,9 @@ def index(work: Work) -> dict[str, int]:
     from tunesmith.retrieving.index import build_index
 
     catalogue = catalogue_of(work.inputs)
-    build_index(catalogue.entries, load_encoder(work.config.encoder.base, say=work.say)).save(work.draft / "index")
+    build_index(catalogue.entries, load_encoder(work.config.encoder.base, say=work.say)).save(
+        work.draft / "index"
+    )
     return {"entries": len(catalogue.entries)}
 
 
@@ -276,7 +282,10 @@ def estimate(work: Work) -> dict[str, int]:
         "Seconds come from steps measured on this machine; the hosted price counts this model's tokens, not OpenAI's.",
     )
     _write_json(work.draft / "plan.json", asdict(Plan(tuple(rows), notes)))
-    return {"tokens": sum(row.tokens for row in rows if row.price == 0), "seconds": round(sum(r.seconds for r in rows))}
+    return {
+        "tokens": sum(row.tokens for row in rows if row.price == 0),
+        "seconds": round(sum(r.seconds for r in rows)),
+    }
 
 
 def encoder(work: Work) -> dict[str, int]:
@@ -343,7 +352,9 @@ def train(work: Work) -> dict[str, int]:
         on_progress=work.progress,
     )
     _write_json(work.draft / "run.json", asdict(run))
-    _write_json(work.draft / "ranks.json", Counter("absent" if rank is None else str(rank + 1) for rank in ranks))
+    _write_json(
+        work.draft / "ranks.json", Counter("absent" if rank is None else str(rank + 1) for rank in ranks)
+    )
     _draw_loss(work.draft / "loss.svg", run.steps)
     _drop_checkpoint(work.draft)
     return {"examples": len(rows), "steps": len(run.steps), "best step": run.best_step, "tokens": run.tokens}
@@ -381,7 +392,9 @@ def evaluate(work: Work) -> dict[str, int]:
     for prefix, retriever in (("", shop.retriever), ("tuned_", shop.tuned_retriever)):
         hits = _hits(retriever, sets, config.retrieve.count)
         floor_scores += floors.first_hit(f"{prefix}first_hit", answers, hits, sets, catalogue)
-        ceiling_scores += floors.hit_in(f"{prefix}hit_in_{config.retrieve.count}", hits, config.retrieve.count, sets)
+        ceiling_scores += floors.hit_in(
+            f"{prefix}hit_in_{config.retrieve.count}", hits, config.retrieve.count, sets
+        )
     write_jsonl(work.draft / "scores.jsonl", scores)
     write_jsonl(work.draft / "floors.jsonl", floor_scores)
     write_jsonl(work.draft / "ceilings.jsonl", ceiling_scores)
@@ -403,7 +416,7 @@ def report(work: Work) -> dict[str, int]:
 
 # --- reading artefacts
 
-VALID_ROWS = 64  # enough to see overfitting; every validation costs a forward pass over them
+VALID_ROWS = 32  # enough to see overfitting; every validation costs a forward pass over them
 
 
 def documents_of(inputs: Mapping[str, Artifact]) -> tuple[Document, ...]:
@@ -530,7 +543,8 @@ def report_data(inputs: Mapping[str, Artifact], config: Config) -> Any:
     from tunesmith.evaluating.verdict import compare, decide
 
     scores, floors, ceilings = (
-        tuple(read_jsonl(Score, inputs["evaluate"].file(f"{name}.jsonl"))) for name in ("scores", "floors", "ceilings")
+        tuple(read_jsonl(Score, inputs["evaluate"].file(f"{name}.jsonl")))
+        for name in ("scores", "floors", "ceilings")
     )
     paired = compare(scores, floors)
     summaries, floor_summaries, ceiling_summaries = (summarise(each) for each in (scores, floors, ceilings))
@@ -579,7 +593,9 @@ def _story(inputs: Mapping[str, Artifact]) -> tuple[Any, ...]:
 def _costs(inputs: Mapping[str, Artifact]) -> tuple[Any, ...]:
     from tunesmith.evaluating.report import Cost
 
-    rows = {row["way"].partition(" ")[0]: row for row in _read_json(inputs["estimate"].file("plan.json"))["rows"]}
+    rows = {
+        row["way"].partition(" ")[0]: row for row in _read_json(inputs["estimate"].file("plan.json"))["rows"]
+    }
     encoder_run = _read_json(inputs["encoder"].file("run.json"))
     run = _read_json(inputs["train"].file("run.json"))
     adapter, tuned = rows["LoRA"], rows.get("encoder")
@@ -589,7 +605,9 @@ def _costs(inputs: Mapping[str, Artifact]) -> tuple[Any, ...]:
         Cost("encoder, tuning time", "s", tuned and tuned["seconds"], encoder_run["seconds"]),
         Cost("language model, tokens trained on", "tokens", adapter["tokens"], run["tokens"]),
         Cost("language model, tuning time", "s", adapter["seconds"], run["seconds"] + run["valid_seconds"]),
-        Cost("memory at the peak of training", "GiB", adapter["memory_bytes"] * giga, run["peak_bytes"] * giga),
+        Cost(
+            "memory at the peak of training", "GiB", adapter["memory_bytes"] * giga, run["peak_bytes"] * giga
+        ),
         Cost("evaluating all contenders", "s", None, inputs["evaluate"].manifest.seconds),
         *((Cost(hosted["way"], "USD", hosted["price"], None),) if hosted else ()),
     )
@@ -621,15 +639,15 @@ def _processor() -> str:
 def _hits(retriever: Any, sets: Mapping[str, Sequence[Example]], count: int) -> dict[str, tuple[str, ...]]:
     examples = [example for rows in sets.values() for example in rows]
     found = retriever.search([example.question for example in examples], count)
-    return {
-        example.id: tuple(hit.id for hit in hits) for example, hits in zip(examples, found, strict=True)
-    }
+    return {example.id: tuple(hit.id for hit in hits) for example, hits in zip(examples, found, strict=True)}
 
 
 def _draw_loss(path: Path, steps: Sequence[Any]) -> None:
     from tunesmith.evaluating.plots import CurvePoint, loss_plot
 
-    points = [CurvePoint(step.step, step.train_loss, step.valid_loss, step.tokens / step.seconds) for step in steps]
+    points = [
+        CurvePoint(step.step, step.train_loss, step.valid_loss, step.tokens / step.seconds) for step in steps
+    ]
     path.write_text(loss_plot(points, width=720, name="loss"), encoding="utf-8")
 
 
@@ -646,4 +664,3 @@ def _write_json(path: Path, value: object) -> None:
 
 def _read_json(path: Path) -> Any:
     return json.loads(path.read_text(encoding="utf-8"))
-

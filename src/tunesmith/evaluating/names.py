@@ -30,5 +30,7 @@ def check_name(name: str) -> frozenset[str]:
         )
     for pair in (("base", "tuned"), ("retrieval", "tuned_retrieval")):
         if set(pair) <= set(parts):
-            raise AddressError(f"{name!r} asks for {pair[0]} and {pair[1]} at once", hint="Choose one of them.")
+            raise AddressError(
+                f"{name!r} asks for {pair[0]} and {pair[1]} at once", hint="Choose one of them."
+            )
     return frozenset(parts)

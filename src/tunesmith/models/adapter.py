@@ -49,9 +49,13 @@ def merge_adapter(model: PreTrainedModel, folder: Path) -> tuple[str, ...]:
             try:
                 weight = model.get_submodule(path).weight
             except AttributeError as error:
-                raise ModelError(f"the adapter in {folder} was made for another model: no layer {path}") from error
+                raise ModelError(
+                    f"the adapter in {folder} was made for another model: no layer {path}"
+                ) from error
             if not isinstance(weight, torch.Tensor) or weight.shape != (up.shape[0], down.shape[1]):
-                raise ModelError(f"the adapter in {folder} was made for another model: layer {path} differs in shape")
+                raise ModelError(
+                    f"the adapter in {folder} was made for another model: layer {path} differs in shape"
+                )
             weight.copy_((weight.float() + scale * (up @ down).to(weight.device)).to(weight.dtype))
             merged.append(path)
     return tuple(merged)

@@ -49,7 +49,9 @@ def save(
     fresh = folder.with_name(folder.name + ".new")
     shutil.rmtree(fresh, ignore_errors=True)
     fresh.mkdir(parents=True)
-    save_file({name: tensor.contiguous().clone() for name, tensor in tensors.items()}, fresh / "tensors.safetensors")
+    save_file(
+        {name: tensor.contiguous().clone() for name, tensor in tensors.items()}, fresh / "tensors.safetensors"
+    )
     (fresh / "state.json").write_text(json.dumps(dict(state)), encoding="utf-8")
     # Two renames: a kill between them leaves `.old` whole, and `load` knows to look there.
     old = folder.with_name(folder.name + ".old")

@@ -151,7 +151,9 @@ def _check(pairs: Sequence[Pair], entries: Entries) -> None:
         )
     strangers = sorted({pair.entry for pair in pairs} - entries.row.keys())
     if strangers:
-        raise TrainingError(f"there is no vector for the entries {', '.join(strangers[:3])}, which questions name")
+        raise TrainingError(
+            f"there is no vector for the entries {', '.join(strangers[:3])}, which questions name"
+        )
 
 
 def _plain(row: EncoderEpoch) -> dict[str, float | None]:
@@ -184,7 +186,8 @@ def _one_epoch(
         loss = _batch_loss(encoder, batch, entries, settings.temperature)
         if not bool(torch.isfinite(loss)):
             raise TrainingError(
-                f"the encoder's loss is {float(loss)} at step {step + 1}", hint="Lower learning_rate in [encoder]."
+                f"the encoder's loss is {float(loss)} at step {step + 1}",
+                hint="Lower learning_rate in [encoder].",
             )
         loss.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_([p for g in optimiser.param_groups for p in g["params"]], 1.0)
@@ -230,7 +233,9 @@ def _reading(encoder: LocalEncoder) -> LocalEncoder:
     return LocalEncoder(encoder.model, encoder.tokenizer, name=encoder.name, max_length=_QUESTION_TOKENS)
 
 
-def _hits(encoder: LocalEncoder, valid: Sequence[Pair], entries: Entries) -> tuple[float | None, float | None]:
+def _hits(
+    encoder: LocalEncoder, valid: Sequence[Pair], entries: Entries
+) -> tuple[float | None, float | None]:
     """Return the shares of questions whose entry is the nearest, and among the five nearest; None of none."""
     if not valid:
         return None, None

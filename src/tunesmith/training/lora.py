@@ -57,7 +57,7 @@ class _Adapted(torch.autograd.Function):
     """Linear and LoRA as one function: it keeps the input and the thin product, nothing else."""
 
     @staticmethod
-    def forward(
+    def forward(  # noqa: PLR0917 - autograd takes the operands one by one
         ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, a: Tensor, b: Tensor, scale: float
     ) -> Tensor:
         a, b = a.to(x.dtype), (b * scale).to(x.dtype)
@@ -127,7 +127,9 @@ def load_adapter_state(model: nn.Module, state: dict[str, Tensor]) -> None:
     names = {f"base_model.model.{n.rpartition('.')[0]}.{n.rpartition('.')[2]}.weight": n for n in own}
     if names.keys() != state.keys():
         odd = sorted(names.keys() ^ state.keys())[:3]
-        raise TrainingError(f"the adapter does not fit this model: {len(odd)} or more layers differ, such as {odd}")
+        raise TrainingError(
+            f"the adapter does not fit this model: {len(odd)} or more layers differ, such as {odd}"
+        )
     with torch.no_grad():
         for saved, name in names.items():
             own[name].copy_(state[saved])
@@ -151,7 +153,9 @@ def save_adapter(folder: Path, state: dict[str, Tensor], shape: LoraShape, base:
         "fan_in_fan_out": False,
         "inference_mode": True,
     }
-    save_file({name: tensor.contiguous() for name, tensor in state.items()}, folder / "adapter_model.safetensors")
+    save_file(
+        {name: tensor.contiguous() for name, tensor in state.items()}, folder / "adapter_model.safetensors"
+    )
     (folder / "adapter_config.json").write_text(json.dumps(config, indent=2), encoding="utf-8")
 
 
@@ -165,4 +169,3 @@ def _linears(model: nn.Module) -> Iterator[tuple[str, nn.Linear]]:
 def _block(name: str) -> int | None:
     found = _LAYER.search(f".{name}.")
     return None if found is None else int(found.group(1))
-

@@ -59,7 +59,9 @@ def conversations(
     for example, hits in zip(examples, found, strict=True):
         conversation: Conversation = (Message("system", system), Message("user", example.question))
         if chance.random() < settings.retrieved_share and example.entry is not None:
-            shown = _arranged(example, hits, passage_of(example.entry), chance.choice(ranks), settings.passages)
+            shown = _arranged(
+                example, hits, passage_of(example.entry), chance.choice(ranks), settings.passages
+            )
             conversation = with_passages(conversation, shown)
         result.append((*conversation, Message("assistant", example.answer)))
     return tuple(result)

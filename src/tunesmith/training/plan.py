@@ -61,7 +61,9 @@ def estimate_adapter(
     optimiser = torch.optim.AdamW(lora.adapter_parameters(model).values())
     # Evenly spaced in length, so that the batch is as long on average as the data; the longest batch needs most memory.
     size = min(settings.batch_size, len(rows))
-    typical = loop.collate([rows[(2 * i + 1) * len(rows) // (2 * size)] for i in range(size)], 0, model.device)
+    typical = loop.collate(
+        [rows[(2 * i + 1) * len(rows) // (2 * size)] for i in range(size)], 0, model.device
+    )
     longest = loop.collate(rows[-size:], 0, model.device)
     model.train()
     loop.train_step(model, optimiser, [longest], rate=1e-6, clip=1.0)
@@ -94,4 +96,6 @@ def estimate_encoder(
     tokens = sum(len(ids) for ids in encoder.tokenizer([pair.question for pair in pairs])["input_ids"])
     steps = settings.epochs * -(-len(pairs) // settings.batch_size)
     seconds = step_seconds(encoder, pairs, entries, settings)
-    return PlanRow(f"encoder {settings.base}, here", settings.epochs * tokens, steps * seconds, peak_bytes(), 0.0)
+    return PlanRow(
+        f"encoder {settings.base}, here", settings.epochs * tokens, steps * seconds, peak_bytes(), 0.0
+    )

@@ -33,7 +33,8 @@ def check_rows(tokenizer: PreTrainedTokenizerBase, rows: Sequence[Rendered], wha
     """Check that there are rows, and that each has a label, a labelled end of turn, and one BOS at most."""
     if not rows:
         raise TrainingError(
-            f"there is no {what} example", hint="Curate more examples, or hold out a larger valid_share in [curate]."
+            f"there is no {what} example",
+            hint="Curate more examples, or hold out a larger valid_share in [curate].",
         )
     ends = end_of_turn_ids(tokenizer)
     bos = tokenizer.bos_token_id

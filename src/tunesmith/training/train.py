@@ -124,7 +124,9 @@ def train(
     batches = [
         batch
         for epoch in range(settings.epochs)
-        for batch in loop.plan_batches([len(row.ids) for row in rows], settings.batch_size, settings.seed, epoch)
+        for batch in loop.plan_batches(
+            [len(row.ids) for row in rows], settings.batch_size, settings.seed, epoch
+        )
     ]
     valid_batches = _in_batches(valid_rows, settings.batch_size, pad, device)
     if resumed is None:
