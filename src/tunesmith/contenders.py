@@ -1,7 +1,7 @@
 """A contender's name ("tuned+tuned_retrieval+constrained") to the model it means.
 
-A name is parts joined by "+", in any order: `base` or `tuned` says which weights (base if neither is there), `few_shot`,
-`retrieval` or `tuned_retrieval`, and `constrained` what is put around them.
+A name is parts joined by "+", in any order: `base` or `tuned` says which weights (base if neither is there),
+`few_shot`, `retrieval` or `tuned_retrieval`, and `constrained` what is put around them.
 """
 
 from __future__ import annotations

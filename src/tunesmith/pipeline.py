@@ -60,12 +60,14 @@ STAGES: Final = (
     Stage("index", "embed the catalogue", ("collect",), steps.index_settings, steps.nothing, steps.index),
     Stage("estimate", "tokens, time, memory, price", ("collect", "curate", "index"), steps.estimate_settings,
           steps.nothing, steps.estimate),
-    Stage("encoder", "tune the retriever", ("collect", "curate", "index"), steps.encoder_settings, steps.nothing, steps.encoder),
+    Stage("encoder", "tune the retriever", ("collect", "curate", "index"), steps.encoder_settings, steps.nothing,
+          steps.encoder),
     Stage("train", "tune the language model", ("collect", "curate", "encoder"), steps.train_settings, steps.nothing,
           steps.train),
     Stage("evaluate", "ask every contender", ("collect", "generate", "curate", "index", "encoder", "train"),
           steps.evaluate_settings, steps.nothing, steps.evaluate),
-    Stage("report", "the verdict", ("collect", "chunk", "generate", "curate", "estimate", "encoder", "train", "evaluate"),
+    Stage("report", "the verdict",
+          ("collect", "chunk", "generate", "curate", "estimate", "encoder", "train", "evaluate"),
           steps.report_settings, steps.nothing, steps.report),
 )  # fmt: skip
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -103,6 +103,12 @@ class Project:
         """The project's folder."""
         return self.config.folder
 
+    def _repr_html_(self) -> str:
+        from tunesmith.evaluating.tables import Head, body, table
+
+        heads = [Head(title) for title in ("stage", "state", "holds", "seconds")]
+        return table(f"The stages of {self.name}", heads, [body(map(_row, self.status()))], caption=self.name)
+
     def run(self, upto: str | None = None, show: Show | None = None) -> RunResult:
         """Make every stage up to `upto` (None: all) that is not finished, going on where a run was stopped."""
         made = run(self.config, self.store, upto, show or Silent())
@@ -149,9 +155,10 @@ class Project:
         from tunesmith.evaluating.names import PARTS
         from tunesmith.models.address import load_chat
 
-        if name.split("+")[0] not in PARTS:
+        parts = name.split("+")
+        if parts[0] not in PARTS:
             return load_chat(name)
-        needed = "train" if "tuned" in name.split("+") else "encoder"
+        needed = _stage_before(parts)
         inputs = self._finished(needed, f"tunesmith run {needed}")
         return steps.workshop(inputs, self.config, lambda text: None).build(name)
 
@@ -194,3 +201,19 @@ class Project:
         begun = self.store.draft(one.stage.name, one.id) is not None
         state: Literal["part", "to do"] = "part" if begun else "to do"
         return StageState(one.stage.name, one.id, state, None, {}, None, one.stage.needs)
+
+
+def _stage_before(parts: Sequence[str]) -> str:
+    """Return the stage that must be finished before a contender of these parts can be put together."""
+    if "tuned" in parts:
+        return "train"
+    return "encoder" if {"retrieval", "tuned_retrieval"} & set(parts) else "curate"
+
+
+def _row(one: StageState) -> str:
+    """Return a stage as a row of a notebook's table."""
+    from tunesmith.evaluating.tables import cell, code, row
+
+    holds = ", ".join(f"{count:,} {name}" for name, count in one.counts.items())
+    seconds = "" if one.seconds is None else f"{one.seconds:,.1f}"
+    return row(code(one.stage), (cell(one.state), cell(holds), cell(seconds)))

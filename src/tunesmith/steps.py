@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from tunesmith.models.embedding import LocalEncoder
     from tunesmith.models.local import LocalModel
     from tunesmith.retrieving.index import Index
-    from tunesmith.training.encoder import Entries
+    from tunesmith.training.encoder import Entries, Pair
 
 SETS = ("seen", "unseen", "asked")
 
@@ -120,7 +120,7 @@ def index_settings(config: Config) -> dict[str, Any]:
 
 def estimate_settings(config: Config) -> dict[str, Any]:
     """Return what both trainings are told, which is what estimating hangs on."""
-    return encoder_settings(config) | {"train": train_settings(config)}
+    return {"encoder": config.encoder.model_dump(), "train": config.train.model_dump()}
 
 
 def encoder_settings(config: Config) -> dict[str, Any]:
@@ -177,11 +177,10 @@ def chunk(work: Work) -> dict[str, int]:
     """Cut documents into chunks and find topics among them."""
     from tunesmith.chunking.chunk import chunk as cut
     from tunesmith.chunking.topics import find_topics
-    from tunesmith.models.address import load_encoder
 
     chunks = cut(documents_of(work.inputs), work.config.chunk)
     # The beginning of a chunk says what it is about; reading all of it would take four times as long.
-    encoder = load_encoder(work.config.encoder.base, say=work.say, max_length=48)
+    encoder = encoder_of(work.config, work.say, max_length=48)
     chunks, topics = find_topics(chunks, encoder, work.config.topics)
     write_jsonl(work.draft / "chunks.jsonl", chunks)
     write_jsonl(work.draft / "topics.jsonl", topics)
@@ -240,19 +239,15 @@ def curate(work: Work) -> dict[str, int]:
 
 def index(work: Work) -> dict[str, int]:
     """Index the catalogue with the encoder as it was found."""
-    from tunesmith.models.address import load_encoder
     from tunesmith.retrieving.index import build_index
 
     catalogue = catalogue_of(work.inputs)
-    build_index(catalogue.entries, load_encoder(work.config.encoder.base, say=work.say)).save(
-        work.draft / "index"
-    )
+    build_index(catalogue.entries, encoder_of(work.config, work.say)).save(work.draft / "index")
     return {"entries": len(catalogue.entries)}
 
 
 def estimate(work: Work) -> dict[str, int]:
     """Count the tokens, and measure on one batch what training will take."""
-    from tunesmith.models.address import model_folder
     from tunesmith.models.local import load_model, load_tokenizer
     from tunesmith.training.mix import conversations, select
     from tunesmith.training.plan import Plan, PlanRow, estimate_adapter, estimate_encoder
@@ -275,7 +270,7 @@ def estimate(work: Work) -> dict[str, int]:
     pairs = pairs_of(train)
     if config.encoder.epochs:
         rows.append(estimate_encoder(encoder_of(config, work.say), pairs, entries_of(plain), config.encoder))
-    folder = model_folder(config.train.base, say=work.say)
+    folder = base_of(config, work.say)
     rows += estimate_adapter(load_model(folder), load_tokenizer(folder), train_rows, valid_rows, config.train)
     notes = (
         f"{len(train_rows)} conversations for the language model, {len(pairs)} questions for the encoder",
@@ -290,6 +285,7 @@ def estimate(work: Work) -> dict[str, int]:
 
 def encoder(work: Work) -> dict[str, int]:
     """Tune the retriever's encoder, and build its index."""
+    from tunesmith.models.quiet import quiet
     from tunesmith.retrieving.index import build_index
     from tunesmith.training.encoder import tune_encoder
 
@@ -306,8 +302,9 @@ def encoder(work: Work) -> dict[str, int]:
         work=work.draft,
         on_progress=work.progress,
     )
-    model.model.save_pretrained(work.draft / "encoder")
-    model.tokenizer.save_pretrained(work.draft / "encoder")
+    with quiet():
+        model.model.save_pretrained(work.draft / "encoder")
+        model.tokenizer.save_pretrained(work.draft / "encoder")
     tuned = build_index(
         catalogue.entries,
         model,
@@ -324,7 +321,6 @@ def encoder(work: Work) -> dict[str, int]:
 
 def train(work: Work) -> dict[str, int]:
     """Tune the language model on examples with and without retrieved entries in the prompt."""
-    from tunesmith.models.address import model_folder
     from tunesmith.models.local import load_model, load_tokenizer
     from tunesmith.training.mix import conversations, ranks_of, select
     from tunesmith.training.train import train as tune
@@ -340,7 +336,7 @@ def train(work: Work) -> dict[str, int]:
         )
         for examples in (chosen, valid)
     )
-    folder = model_folder(config.train.base, say=work.say)
+    folder = base_of(config, work.say)
     run = tune(
         load_model(folder),
         load_tokenizer(folder),
@@ -460,11 +456,24 @@ def passage_of(catalogue: Catalogue) -> Callable[[str], Passage]:
     return lambda entry: Passage(entry, passage_text(catalogue.by_id[entry]), 0.0)
 
 
-def encoder_of(config: Config, say: Callable[[str], None]) -> LocalEncoder:
-    """Return the encoder as it was found."""
+def encoder_of(config: Config, say: Callable[[str], None], *, max_length: int = 128) -> LocalEncoder:
+    """Return the encoder as it was found, reading at most `max_length` tokens of a text."""
     from tunesmith.models.address import load_encoder
 
-    return load_encoder(config.encoder.base, say=say)
+    return load_encoder(_from_project(config, config.encoder.base), say=say, max_length=max_length)
+
+
+def base_of(config: Config, say: Callable[[str], None]) -> Path:
+    """Return the folder of the language model as it was found."""
+    from tunesmith.models.address import model_folder
+
+    return model_folder(_from_project(config, config.train.base), say=say)
+
+
+def _from_project(config: Config, address: str) -> str:
+    """Return a model's address, a relative folder in it taken from the project's own, as sources are."""
+    form, _, place = address.partition(":")
+    return f"path:{config.folder / Path(place).expanduser()}" if form == "path" else address
 
 
 def plain_index(inputs: Mapping[str, Artifact], config: Config, say: Callable[[str], None]) -> Index:
@@ -483,12 +492,26 @@ def entries_of(index: Index) -> Entries:
     return Entries({entry: row for row, entry in enumerate(index.ids)}, torch.from_numpy(index.vectors_E_D))
 
 
-def pairs_of(examples: Iterable[Example]) -> list[Any]:
-    """Return questions by people and teachers with their entries; rules' questions repeat the docstrings."""
+def pairs_of(examples: Sequence[Example]) -> list[Pair]:
+    """Return the questions to tune the retriever on: people's and teachers', and for the other entries the rules'.
+
+    An entry that no question names would be a wrong answer in every step and a right one in none. Where people have
+    asked, rules only repeat the docstring.
+    """
     from tunesmith.training.encoder import Pair
 
-    by_people = [one for one in examples if one.entry is not None and not one.origin.startswith("rule:")]
-    return [Pair(one.question, one.entry or "") for one in by_people]
+    known = [example for example in examples if example.entry is not None]
+    asked = {example.entry for example in known if not by_rule(example)}
+    return [
+        Pair(example.question, str(example.entry))
+        for example in known
+        if not by_rule(example) or example.entry not in asked
+    ]
+
+
+def by_rule(example: Example) -> bool:
+    """Tell whether a rule asked the question."""
+    return example.origin.startswith("rule:")
 
 
 def tuned_index(inputs: Mapping[str, Artifact], config: Config) -> Index:
@@ -502,13 +525,12 @@ def tuned_index(inputs: Mapping[str, Artifact], config: Config) -> Index:
 
 def workshop(inputs: Mapping[str, Artifact], config: Config, say: Callable[[str], None]) -> Workshop:
     """Return what every contender can be put together from."""
-    from tunesmith.models.address import model_folder
     from tunesmith.models.constrained import CatalogueGrammar
     from tunesmith.models.local import LocalModel, load_model, load_tokenizer
     from tunesmith.training.mix import select
 
     def load(adapter: Path | None, name: str) -> LocalModel:
-        folder = model_folder(config.train.base, say=say)
+        folder = base_of(config, say)
         return LocalModel(
             load_model(folder, adapter=adapter),
             load_tokenizer(folder),

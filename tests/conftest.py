@@ -1,0 +1,190 @@
+"""The toolbox: a whole project with models of a few thousand numbers, run once and copied."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
+
+    from tunesmith.project import Project
+
+TOOLBOX = Path(__file__).parent / "toolbox"
+CHAT_TEMPLATE = (
+    "{% for message in messages %}<|im_start|>{{ message['role'] }}\n{{ message['content'] }}<|im_end|>\n"
+    "{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
+
+
+@dataclass
+class Record:
+    """A Show that remembers: which stages were made or reused, each stage's progress, what was said."""
+
+    made: list[str] = field(default_factory=list)
+    reused: list[str] = field(default_factory=list)
+    counts: dict[str, dict[str, int]] = field(default_factory=dict)
+    steps: dict[str, list[tuple[int, int]]] = field(default_factory=dict)
+    said: list[str] = field(default_factory=list)
+    stage: str = ""
+
+    def stage_started(self, name: str, caption: str) -> None:
+        """Note the stage."""
+        self.stage = name
+        self.steps[name] = []
+
+    def progress(self, done: int, total: int, note: str = "") -> None:
+        """Note how far the stage is."""
+        self.steps[self.stage].append((done, total))
+
+    def stage_done(self, name: str, seconds: float, reused: bool, counts: Mapping[str, int]) -> None:
+        """Note what came of it."""
+        (self.reused if reused else self.made).append(name)
+        self.counts[name] = dict(counts)
+
+    def say(self, text: str) -> None:
+        """Note what a person would read."""
+        self.said.append(text)
+
+
+@dataclass(frozen=True, slots=True)
+class Toolbox:
+    """A project that ran from the sources to the report, what it told on its way, and the environment it needs."""
+
+    project: Project
+    record: Record
+    environment: Mapping[str, str] = field(repr=False)
+
+    def copy(self, folder: Path) -> Project:
+        """Return a copy of the project, finished work included, in a new folder."""
+        from tunesmith.project import Project
+
+        shutil.copytree(self.project.path, folder)
+        return Project.open(folder)
+
+
+@pytest.fixture(scope="session")
+def toolbox_site() -> Iterator[Path]:
+    """Make the package `toolbox` one that is installed."""
+    site = TOOLBOX / "site"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "path", [*sys.path, str(site)])
+        yield site
+
+
+@pytest.fixture(scope="session")
+def toolbox_folder(tmp_path_factory: pytest.TempPathFactory, toolbox_site: Path) -> Path:
+    """Write the project's folder, its two models in it, with nothing done yet."""
+    folder = tmp_path_factory.mktemp("toolbox") / "fresh"
+    shutil.copytree(TOOLBOX / "project", folder)
+    texts = [
+        path.read_text(encoding="utf-8") for path in (*folder.rglob("*.jsonl"), *toolbox_site.glob("*.py"))
+    ]
+    write_chat_model(folder / "models" / "chat", sorted(texts))
+    write_encoder(folder / "models" / "encoder", sorted(texts))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def toolbox(toolbox_folder: Path) -> Toolbox:
+    """Run the whole project once; tests look at it, or change a copy of it."""
+    import torch
+
+    from tunesmith.project import Project
+
+    # As in the processes that tests start: another number of threads sums in another order.
+    torch.set_num_threads(1)
+    folder = toolbox_folder.with_name("finished")
+    shutil.copytree(toolbox_folder, folder)
+    project, record = Project.open(folder), Record()
+    project.run(show=record)
+    paths = [str(TOOLBOX.parents[1] / "src"), str(TOOLBOX / "site")]
+    return Toolbox(
+        project, record, {**os.environ, "PYTHONPATH": os.pathsep.join(paths), "OMP_NUM_THREADS": "1"}
+    )
+
+
+@pytest.fixture
+def record() -> Record:
+    """Return a Show that remembers."""
+    return Record()
+
+
+@pytest.fixture
+def fresh(toolbox_folder: Path, tmp_path: Path) -> Project:
+    """Copy the project's folder, with nothing done yet."""
+    from tunesmith.project import Project
+
+    shutil.copytree(toolbox_folder, tmp_path / "fresh")
+    return Project.open(tmp_path / "fresh")
+
+
+def write_chat_model(folder: Path, texts: list[str]) -> None:
+    """Write a Llama of two blocks with a tokenizer trained on the texts, always the same."""
+    import torch
+    from tokenizers import decoders, pre_tokenizers
+    from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+
+    backend = _trained_bpe(texts, ["<|endoftext|>", "<|im_start|>", "<|im_end|>"])
+    backend.decoder = decoders.ByteLevel()
+    assert isinstance(backend.pre_tokenizer, pre_tokenizers.ByteLevel)
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_object=backend, bos_token="<|im_start|>", eos_token="<|im_end|>", pad_token="<|endoftext|>"
+    )
+    tokenizer.chat_template = CHAT_TEMPLATE
+    tokenizer.save_pretrained(folder)
+    config = LlamaConfig(
+        vocab_size=backend.get_vocab_size(),
+        hidden_size=32,
+        intermediate_size=64,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        max_position_embeddings=2048,
+        bos_token_id=1,
+        eos_token_id=2,
+        pad_token_id=0,
+    )
+    torch.manual_seed(0)
+    LlamaForCausalLM(config).save_pretrained(folder)
+
+
+def write_encoder(folder: Path, texts: list[str]) -> None:
+    """Write a BERT of two blocks with a tokenizer trained on the texts, always the same."""
+    import torch
+    from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
+
+    backend = _trained_bpe(texts, ["[PAD]", "[UNK]"])
+    PreTrainedTokenizerFast(tokenizer_object=backend, pad_token="[PAD]", unk_token="[UNK]").save_pretrained(
+        folder
+    )
+    config = BertConfig(
+        vocab_size=backend.get_vocab_size(),
+        hidden_size=32,
+        intermediate_size=64,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        max_position_embeddings=256,
+        pad_token_id=0,
+    )
+    torch.manual_seed(0)
+    BertModel(config).save_pretrained(folder)
+
+
+def _trained_bpe(texts: list[str], special: list[str]) -> Tokenizer:
+    from tokenizers import Tokenizer, models, pre_tokenizers, trainers
+
+    backend = Tokenizer(models.BPE())
+    backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    trainer = trainers.BpeTrainer(
+        vocab_size=512, special_tokens=special, initial_alphabet=alphabet, show_progress=False
+    )
+    backend.train_from_iterator(texts, trainer)
+    return backend
