@@ -43,6 +43,8 @@ check: install
 # The page of the command line is what the commands say of themselves; `make check` compares.
 docs: install
 	$(BIN)/python tests/docs/commands.py > docs/commands.md
+	$(BIN)/python tests/docs/tree.py README.md
+	$(BIN)/python tests/docs/settings.py docs/stages/*.md
 
 clean:
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist

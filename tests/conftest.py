@@ -1,4 +1,4 @@
-"""The toolbox: a whole project with models of a few thousand numbers, run once and copied."""
+"""The toolbox, a whole project with tiny models, run once and copied; and a chat model of random weights alone."""
 
 from __future__ import annotations
 
@@ -8,12 +8,13 @@ import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import pytest
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
+    from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
 
     from tunesmith.project import Project
 
@@ -188,3 +189,87 @@ def _trained_bpe(texts: list[str], special: list[str]) -> Tokenizer:
     )
     backend.train_from_iterator(texts, trainer)
     return backend
+
+
+# --- a chat model alone: it can be trained to be sure of a token, and is different for different prompts
+
+
+class NewChatModel(Protocol):
+    """Makes a tiny chat model."""
+
+    def __call__(self, *, seed: int = 0, attention_dropout: float = 0.0) -> LlamaForCausalLM:
+        """Return a Llama of two layers, always the same for a seed."""
+        ...
+
+
+@pytest.fixture(scope="session")
+def chat_tokenizer() -> PreTrainedTokenizerFast:
+    """Return a byte-level BPE tokenizer of 300 tokens with the ChatML template."""
+    from tokenizers import Tokenizer, decoders, pre_tokenizers, trainers
+    from tokenizers.models import BPE
+    from transformers import PreTrainedTokenizerFast
+
+    core = Tokenizer(BPE())
+    core.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    core.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=300,
+        special_tokens=["<|im_start|>", "<|im_end|>"],
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    # Line breaks and spaces in a row, so that there are tokens that could run over the end of a prompt.
+    text = "system user assistant\n\n  the shortest path is found by this function\n\n\n\n  "
+    core.train_from_iterator([text] * 3, trainer)
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_object=core, bos_token="<|im_start|>", eos_token="<|im_end|>", pad_token="<|im_end|>"
+    )
+    tokenizer.chat_template = CHAT_TEMPLATE
+    return tokenizer
+
+
+@pytest.fixture(scope="session")
+def new_chat_model(chat_tokenizer: PreTrainedTokenizerFast) -> NewChatModel:
+    """Return the maker of tiny chat models; it lets torch use one thread."""
+    import torch
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    torch.set_num_threads(1)
+
+    def make(*, seed: int = 0, attention_dropout: float = 0.0) -> LlamaForCausalLM:
+        torch.manual_seed(seed)
+        config = LlamaConfig(
+            vocab_size=len(chat_tokenizer),
+            hidden_size=32,
+            intermediate_size=48,
+            num_hidden_layers=2,
+            num_attention_heads=4,
+            num_key_value_heads=2,
+            max_position_embeddings=512,
+            attention_dropout=attention_dropout,
+            bos_token_id=chat_tokenizer.bos_token_id,
+            eos_token_id=chat_tokenizer.eos_token_id,
+            pad_token_id=chat_tokenizer.pad_token_id,
+        )
+        model = LlamaForCausalLM(config).eval()
+        model.set_attn_implementation("sdpa")
+        # Larger than at the start of pre-training, so that the model can be sure of a token, and attends to some.
+        for name, parameter in model.named_parameters():
+            if "norm" not in name:
+                parameter.data.mul_(25 if "lm_head" in name or "embed" in name else 10)
+        return model
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def chat_folder(
+    chat_tokenizer: PreTrainedTokenizerFast,
+    new_chat_model: NewChatModel,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Path:
+    """Return a folder with the tiny chat model and its tokenizer, as save_pretrained leaves it."""
+    folder = tmp_path_factory.mktemp("chat_model")
+    new_chat_model().save_pretrained(folder)
+    chat_tokenizer.save_pretrained(folder)
+    return folder

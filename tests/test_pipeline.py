@@ -20,7 +20,7 @@ from tunesmith.artifacts import Artifact
 from tunesmith.config import Config
 from tunesmith.errors import DamagedArtifact, DatasetError, ProjectBusy, SourceError, UsageError
 from tunesmith.evaluating.names import USUAL
-from tunesmith.pipeline import STAGES, needed_for, plan
+from tunesmith.pipeline import STAGES, Show, needed_for, plan
 from tunesmith.project import Project
 from tunesmith.records import Example, Score, Tally, read_jsonl
 
@@ -58,7 +58,7 @@ FILES = {
 STOP = Path(__file__).parent / "toolbox" / "stop.py"
 
 
-class Record(Protocol):
+class Record(Show, Protocol):
     """What the fixture `record` remembers of a run."""
 
     made: list[str]

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from tunesmith.generating.generate import generate
     from tunesmith.generating.written import read_written
     from tunesmith.models.address import load_chat, load_encoder
-    from tunesmith.models.wrappers import few_shot, prompted, retrieving
+    from tunesmith.models.wrappers import few_shot, prompted
     from tunesmith.project import Project
     from tunesmith.records import Example
     from tunesmith.retrieving.index import build_index
@@ -48,12 +48,12 @@ __all__ = [
     "load_encoder",
     "prompted",
     "read_written",
-    "retrieving",
     "summarise",
     "train",
     "tune_encoder",
 ]
 
+# Not here: models.wrappers.retrieving, since the folder of that name would hide it once it is imported.
 _HOMES: Final = {
     "tunesmith.catalogue": ("Catalogue", "judge"),
     "tunesmith.chunking.chunk": ("chunk",),
@@ -67,7 +67,7 @@ _HOMES: Final = {
     "tunesmith.generating.generate": ("generate",),
     "tunesmith.generating.written": ("read_written",),
     "tunesmith.models.address": ("load_chat", "load_encoder"),
-    "tunesmith.models.wrappers": ("few_shot", "prompted", "retrieving"),
+    "tunesmith.models.wrappers": ("few_shot", "prompted"),
     "tunesmith.project": ("Project",),
     "tunesmith.records": ("Example",),
     "tunesmith.retrieving.index": ("build_index",),

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from tunesmith import steps
 from tunesmith.artifacts import Artifact, Store
-from tunesmith.catalogue import Judgement, judge
+from tunesmith.catalogue import Catalogue, Judgement, judge
 from tunesmith.config import FILE_NAME, Config, find_project, load
 from tunesmith.errors import UsageError
 from tunesmith.pipeline import Planned, Show, counts_of, needed_for, plan, run
@@ -43,7 +43,10 @@ class RunResult:
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """An answer, which contender or model gave it, what its call is worth, and where it comes from."""
+    """An answer, which contender or model gave it, what its call is worth, and where it comes from.
+
+    `version` is the package and its version against which the call was judged.
+    """
 
     question: str
     answer: Answer
@@ -147,8 +150,9 @@ class Project:
         settings = self.config.evaluate
         sampling = Sampling(max_tokens=settings.max_tokens, stop=settings.stop)
         [answer] = self.contender(name).reply([conversation], sampling)
-        judgement = judge(answer.text, (), catalogue)
-        return Asked(question, answer, name, judgement, self._sources(judgement, inputs), catalogue.version)
+        judgement = _judged(answer, catalogue)
+        against = f"{catalogue.package} {catalogue.version}"
+        return Asked(question, answer, name, judgement, self._sources(judgement, inputs), against)
 
     def contender(self, name: str) -> ChatModel:
         """Return a contender by its name ("tuned+tuned_retrieval"), or a model by its address."""
@@ -201,6 +205,14 @@ class Project:
         begun = self.store.draft(one.stage.name, one.id) is not None
         state: Literal["part", "to do"] = "part" if begun else "to do"
         return StageState(one.stage.name, one.id, state, None, {}, None, one.stage.needs)
+
+
+def _judged(answer: Answer, catalogue: Catalogue) -> Judgement:
+    """Judge an answer to a question of which nobody said what is right: its call exists and binds, or not."""
+    judgement = judge(answer.text, (), catalogue)
+    if judgement.verdict != "valid" or catalogue.resolve(judgement.called or "") is None:
+        return judgement
+    return replace(judgement, reason="exists and binds")
 
 
 def _stage_before(parts: Sequence[str]) -> str:

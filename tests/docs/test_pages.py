@@ -52,7 +52,7 @@ def _texts(tree: ast.Module) -> Iterator[str]:
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_errors_on_the_pages_are_what_the_code_says(page: Path) -> None:
-    """Each message in a table of errors stands in the source, with anything in the places of its "…"."""
+    """Each message in a table of errors begins a text of the source, with anything in the places of its "…"."""
     _, _, table = page.read_text(encoding="utf-8").partition("| the error says |")
     shown = re.findall(r"^\| `([^`]+)` \|", table, flags=re.MULTILINE)
     said = _said()
@@ -61,7 +61,7 @@ def test_errors_on_the_pages_are_what_the_code_says(page: Path) -> None:
 
 
 def _pattern(message: str) -> str:
-    return "[^\n]*".join(re.escape(part) for part in message.split("…"))
+    return "(?m)^" + "[^\n]*".join(re.escape(part) for part in message.split("…"))
 
 
 @pytest.mark.parametrize("page", DECISIONS, ids=lambda page: page.stem)

@@ -76,7 +76,10 @@ def test_tuning_helps_and_the_grammar_holds(project: Path) -> None:
     figures = report["contenders"]
     assert set(figures) == set(CONTENDERS)
     assert set(figures["base"]) == {"seen", "unseen", "asked"}
-    assert figures["tuned+tuned_retrieval"]["asked"]["exact"]["value"] > figures["base"]["asked"]["exact"]["value"]
+    assert (
+        figures["tuned+tuned_retrieval"]["asked"]["exact"]["value"]
+        > figures["base"]["asked"]["exact"]["value"]
+    )
     for name in ("seen", "unseen", "asked"):
         assert figures["tuned+tuned_retrieval+constrained"][name]["hallucinated"]["value"] == 0
     assert report["verdict"]

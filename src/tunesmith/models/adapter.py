@@ -14,48 +14,74 @@ if TYPE_CHECKING:
 
 WEIGHTS = "adapter_model.safetensors"
 CONFIG = "adapter_config.json"
+_DOWN, _UP = ".lora_A.weight", ".lora_B.weight"
+
+
+# What PEFT can write into an adapter's configuration that `alpha / r * B A` on every layer does not express.
+_NOT_PLAIN = ("use_dora", "fan_in_fan_out", "rank_pattern", "alpha_pattern", "modules_to_save", "lora_bias")
 
 
 def read_adapter(folder: Path) -> tuple[dict[str, Tensor], float]:
-    """Return an adapter's tensors by PEFT's names and its scale (alpha / rank)."""
+    """Return an adapter's tensors by PEFT's names and its scale (alpha / rank).
+
+    Raises ModelError if the folder holds none, or one that is more than plain LoRA on linear layers.
+    """
     from safetensors.torch import load_file
 
     if not (folder / CONFIG).is_file() or not (folder / WEIGHTS).is_file():
         raise ModelError(f"{folder} holds no adapter: {CONFIG} and {WEIGHTS} are needed")
     config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
-    if config.get("peft_type") != "LORA" or config.get("use_dora") or config.get("bias", "none") != "none":
+    state = load_file(folder / WEIGHTS)
+    odd = [name for name in _NOT_PLAIN if config.get(name)]
+    odd += [f"bias={bias}" for bias in [config.get("bias", "none")] if bias != "none"]
+    odd += [] if config.get("peft_type") == "LORA" else [f"peft_type={config.get('peft_type')}"]
+    odd += [name for name in sorted(state) if not name.endswith((_DOWN, _UP)) or _other(name) not in state]
+    if odd or not state:
         raise ModelError(
-            f"the adapter in {folder} is not a plain LoRA adapter",
+            f"the adapter in {folder} is not a plain LoRA adapter: {', '.join(odd[:3]) or 'it has no tensors'}",
             hint="Merge it with PEFT's merge_and_unload and use the merged folder.",
         )
     rank = config["r"]
-    scale = config["lora_alpha"] / (rank**0.5 if config.get("use_rslora") else rank)
-    return load_file(folder / WEIGHTS), scale
+    return state, config["lora_alpha"] / (rank**0.5 if config.get("use_rslora") else rank)
 
 
 def merge_adapter(model: PreTrainedModel, folder: Path) -> tuple[str, ...]:
     """Add an adapter's update to the model's weights, summed in float32; returns the layers' names.
 
-    Raises ModelError if the adapter names a layer that the model does not have or whose shape differs.
+    Raises ModelError, and merges nothing, if the adapter names a layer that the model does not have or whose shape
+    differs.
     """
     import torch
 
     state, scale = read_adapter(folder)
-    merged = []
+    names = sorted(name for name in state if name.endswith(_DOWN))
+    layers = {name: name.removeprefix("base_model.model.").removesuffix(_DOWN) for name in names}
+    weights = {
+        name: _weight(model, layer, folder, (state[_other(name)].shape[0], state[name].shape[1]))
+        for name, layer in layers.items()
+    }
     with torch.no_grad():
-        for name in sorted(name for name in state if name.endswith(".lora_A.weight")):
-            path = name.removeprefix("base_model.model.").removesuffix(".lora_A.weight")
-            down, up = state[name].float(), state[name.replace(".lora_A.", ".lora_B.")].float()
-            try:
-                weight = model.get_submodule(path).weight
-            except AttributeError as error:
-                raise ModelError(
-                    f"the adapter in {folder} was made for another model: no layer {path}"
-                ) from error
-            if not isinstance(weight, torch.Tensor) or weight.shape != (up.shape[0], down.shape[1]):
-                raise ModelError(
-                    f"the adapter in {folder} was made for another model: layer {path} differs in shape"
-                )
-            weight.copy_((weight.float() + scale * (up @ down).to(weight.device)).to(weight.dtype))
-            merged.append(path)
-    return tuple(merged)
+        for name, weight in weights.items():
+            update = scale * (state[_other(name)].float() @ state[name].float())
+            weight.copy_((weight.float() + update.to(weight.device)).to(weight.dtype))
+    return tuple(layers.values())
+
+
+def _weight(model: PreTrainedModel, layer: str, folder: Path, shape: tuple[int, int]) -> Tensor:
+    """Return a layer's weight, of the shape that the adapter was made for."""
+    import torch
+
+    try:
+        weight = model.get_submodule(layer).weight
+    except AttributeError as error:
+        raise ModelError(f"the adapter in {folder} was made for another model: no layer {layer}") from error
+    if not isinstance(weight, torch.Tensor) or weight.shape != shape:
+        raise ModelError(
+            f"the adapter in {folder} was made for another model: layer {layer} differs in shape"
+        )
+    return weight
+
+
+def _other(name: str) -> str:
+    """Return the name of the tensor that goes with a tensor: B for A, A for B."""
+    return name.removesuffix(_DOWN) + _UP if name.endswith(_DOWN) else name.removesuffix(_UP) + _DOWN

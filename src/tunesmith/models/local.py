@@ -6,13 +6,14 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cache
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from tunesmith.errors import ModelError
 from tunesmith.models.base import Sampling
 from tunesmith.models.quiet import quiet
-from tunesmith.records import Answer, Conversation
+from tunesmith.records import Answer, Conversation, Message
 
 if TYPE_CHECKING:
     import torch
@@ -49,12 +50,15 @@ def fast_dtype() -> torch.dtype:
     seconds = {}
     for dtype in (torch.float32, torch.bfloat16):
         a, b = torch.ones(512, 576, dtype=dtype), torch.ones(576, 1536, dtype=dtype)
-        a @ b
-        start = time.perf_counter()
-        for _ in range(5):
-            a @ b
-        seconds[dtype] = time.perf_counter() - start
+        # The fastest of several: a busy machine must not change the answer from one run to the next.
+        seconds[dtype] = min(_seconds(lambda a=a, b=b: a @ b) for _ in range(8))  # type: ignore[misc]
     return torch.bfloat16 if seconds[torch.bfloat16] < 0.8 * seconds[torch.float32] else torch.float32
+
+
+def _seconds(call: Callable[[], object]) -> float:
+    start = time.perf_counter()
+    call()
+    return time.perf_counter() - start
 
 
 def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
@@ -100,13 +104,60 @@ def load_model(
 
 def prompt_ids(tokenizer: PreTrainedTokenizerBase, conversation: Conversation) -> tuple[int, ...]:
     """Return the ids of a conversation up to where the assistant speaks, as its own chat template renders it."""
-    text = tokenizer.apply_chat_template(
-        [{"role": message.role, "content": message.content} for message in conversation],
-        tokenize=False,
-        add_generation_prompt=True,
-    )
-    ids: Any = tokenizer(str(text), add_special_tokens=False)["input_ids"]
+    text = _prompt_text(tokenizer, conversation)
+    parts = stretches(tokenizer, text, answer_starts(tokenizer, conversation, text))
+    return tuple(token for part in parts for token in part)
+
+
+def chat_text(tokenizer: PreTrainedTokenizerBase, conversation: Conversation) -> str:
+    """Return a whole conversation as the model's own chat template renders it."""
+    return str(tokenizer.apply_chat_template(_plain(conversation), tokenize=False))
+
+
+def answer_starts(
+    tokenizer: PreTrainedTokenizerBase, conversation: Conversation, text: str
+) -> tuple[int, ...]:
+    """Return at which character of the conversation's `text` each of the assistant's turns begins.
+
+    A turn is left out if nothing stands before it, or if the template rewrote what stands before it.
+    """
+    turns = [i for i, message in enumerate(conversation) if message.role == "assistant" and i > 0]
+    befores = [_prompt_text(tokenizer, conversation[:turn]) for turn in turns]
+    return tuple(len(before) for before in befores if text.startswith(before))
+
+
+def stretches(
+    tokenizer: PreTrainedTokenizerBase, text: str, starts: Sequence[int]
+) -> tuple[tuple[int, ...], ...]:
+    """Return the ids of a text in stretches: up to the first of `starts`, and from each to the next.
+
+    No token reaches over a border, as none does when the assistant goes on from a prompt. A stretch is read together
+    with what stands before it unless that changes the tokens before it, as an answer's first line break would.
+    """
+    found: list[tuple[int, ...]] = []
+    before: tuple[int, ...] = ()
+    for start, stop in pairwise((0, *starts, len(text))):
+        whole = text_ids(tokenizer, text[:stop])
+        joins = whole[: len(before)] == before
+        found.append(whole[len(before) :] if joins else text_ids(tokenizer, text[start:stop]))
+        before = (*before, *found[-1])
+    return tuple(found)
+
+
+def text_ids(tokenizer: PreTrainedTokenizerBase, text: str) -> tuple[int, ...]:
+    """Return a text's ids and nothing around them: a chat template has written what belongs there."""
+    ids: Any = tokenizer(text, add_special_tokens=False)["input_ids"]
     return tuple(ids)
+
+
+def _prompt_text(tokenizer: PreTrainedTokenizerBase, conversation: Conversation) -> str:
+    return str(
+        tokenizer.apply_chat_template(_plain(conversation), tokenize=False, add_generation_prompt=True)
+    )
+
+
+def _plain(conversation: Conversation) -> list[dict[str, str]]:
+    return [{"role": message.role, "content": message.content} for message in conversation]
 
 
 @dataclass
@@ -179,6 +230,10 @@ class LocalModel:
                 if upto > len(said):
                     yield text[len(said) : upto]
                     said = text[:upto]
+        # What was held back in case a stop string or the rest of a character came, and max_tokens came instead.
+        rest = self._text(row, sampling)[len(said) :]
+        if rest:
+            yield rest
 
     def _row(self, index: int, conversation: Conversation, sampling: Sampling) -> _Row:
         import torch
@@ -289,7 +344,9 @@ class LocalModel:
             row.constraint.advance(token)
             row.done = row.stopped = row.constraint.finished()
         if sampling.stop and not row.done:
-            tail = str(self.tokenizer.decode(row.tokens[-(max(map(len, sampling.stop)) + 4) :]))
+            # A token may be a single byte, so a stop string has at most as many tokens as bytes.
+            longest = max(len(stop.encode()) for stop in sampling.stop)
+            tail = str(self.tokenizer.decode(row.tokens[-(longest + 4) :]))
             row.done = row.stopped = any(stop in tail for stop in sampling.stop)
 
     def _text(self, row: _Row, sampling: Sampling) -> str:
@@ -315,11 +372,18 @@ def _end_ids(tokenizer: PreTrainedTokenizerBase, model: PreTrainedModel) -> froz
 
 
 def end_of_turn_ids(tokenizer: PreTrainedTokenizerBase) -> frozenset[int]:
-    """Return the ids that may end an assistant's turn: the tokenizer's eos and the template's own end marker."""
-    probe = [{"role": "user", "content": "u"}, {"role": "assistant", "content": "a"}]
-    text = str(tokenizer.apply_chat_template(probe, tokenize=False))
-    ids: Any = tokenizer(text, add_special_tokens=False)["input_ids"]
-    special = set(tokenizer.all_special_ids)
-    after = [token for token in ids if token in special][-1:]
+    """Return the ids that may end an assistant's turn: the tokenizer's eos and the template's own end marker.
+
+    The marker is the first special token that the template writes after the assistant's words.
+    """
+    words = "answered"
+    text = chat_text(tokenizer, (Message("user", "asked"), Message("assistant", words)))
+    _, found, rest = text.rpartition(words)
+    marker = [token for token in text_ids(tokenizer, rest) if found and _is_special(tokenizer, token)][:1]
     eos = [] if tokenizer.eos_token_id is None else [int(tokenizer.eos_token_id)]
-    return frozenset([*after, *eos])
+    return frozenset([*marker, *eos])
+
+
+def _is_special(tokenizer: PreTrainedTokenizerBase, token: int) -> bool:
+    # Not all_special_ids: it lacks markers, such as Phi's <|end|>, that no attribute of the tokenizer names.
+    return bool(tokenizer.decode([token])) and not tokenizer.decode([token], skip_special_tokens=True)

@@ -7,7 +7,6 @@ any moment leaves the last whole one.
 from __future__ import annotations
 
 import json
-import os
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -35,10 +34,15 @@ def save(
     folder: Path,
     parameters: Mapping[str, nn.Parameter],
     optimiser: torch.optim.Optimizer,
+    *,
     state: Mapping[str, Any],
+    made_for: str,
     extra: Mapping[str, Tensor] | None = None,
 ) -> None:
-    """Write parameters, moments, `state` (plain JSON) and `extra` tensors to a folder, replacing an older one."""
+    """Write parameters, moments, `state` (plain JSON) and `extra` tensors to a folder, replacing an older one.
+
+    `made_for` is a fingerprint of what the run was given, which `load` compares.
+    """
     from safetensors.torch import save_file
 
     tensors = {f"parameter/{name}": parameter.detach() for name, parameter in parameters.items()}
@@ -52,22 +56,29 @@ def save(
     save_file(
         {name: tensor.contiguous().clone() for name, tensor in tensors.items()}, fresh / "tensors.safetensors"
     )
-    (fresh / "state.json").write_text(json.dumps(dict(state)), encoding="utf-8")
+    (fresh / "state.json").write_text(
+        json.dumps({"made_for": made_for, "state": dict(state)}), encoding="utf-8"
+    )
     # Two renames: a kill between them leaves `.old` whole, and `load` knows to look there.
     old = folder.with_name(folder.name + ".old")
-    shutil.rmtree(old, ignore_errors=True)
     if folder.exists():
-        os.replace(folder, old)
-    os.replace(fresh, folder)
+        # Only now: with no `folder`, `.old` is the last whole one until `fresh` stands in its place.
+        shutil.rmtree(old, ignore_errors=True)
+        folder.replace(old)
+    fresh.replace(folder)
     shutil.rmtree(old, ignore_errors=True)
 
 
 def load(
-    folder: Path, parameters: Mapping[str, nn.Parameter], optimiser: torch.optim.Optimizer
+    folder: Path,
+    parameters: Mapping[str, nn.Parameter],
+    optimiser: torch.optim.Optimizer,
+    *,
+    made_for: str,
 ) -> Checkpoint | None:
     """Put a checkpoint's tensors back and return its state, or None if there is none.
 
-    Raises TrainingError if the checkpoint was made for other parameters.
+    Raises TrainingError if the checkpoint was made for other parameters, or for another run than `made_for`.
     """
     import torch
     from safetensors.torch import load_file
@@ -76,9 +87,12 @@ def load(
     if found is None:
         return None
     tensors = load_file(found / "tensors.safetensors")
-    if {f"parameter/{name}" for name in parameters} != {n for n in tensors if n.startswith("parameter/")}:
+    shapes = {f"parameter/{name}": parameter.shape for name, parameter in parameters.items()}
+    kept = json.loads((found / "state.json").read_text(encoding="utf-8"))
+    fits = shapes == {name: tensor.shape for name, tensor in tensors.items() if name.startswith("parameter/")}
+    if not fits or kept.get("made_for") != made_for:
         raise TrainingError(
-            f"the checkpoint in {folder} was made for another model or other settings",
+            f"the checkpoint in {folder} was made for another model, other examples or other settings",
             hint=f"Delete {folder} and train again.",
         )
     with torch.no_grad():
@@ -86,9 +100,13 @@ def load(
             parameter.copy_(tensors[f"parameter/{name}"])
             moments = {key: tensors[f"{key}/{name}"] for key in _MOMENTS if f"{key}/{name}" in tensors}
             if moments:
-                optimiser.state[parameter] = moments
+                # The count of steps stays in the processor's memory, where AdamW keeps it.
+                device = parameter.device
+                optimiser.state[parameter] = {
+                    key: tensor if key == "step" else tensor.to(device) for key, tensor in moments.items()
+                }
     extra = {n.removeprefix("extra/"): tensor for n, tensor in tensors.items() if n.startswith("extra/")}
-    return Checkpoint(json.loads((found / "state.json").read_text(encoding="utf-8")), extra)
+    return Checkpoint(kept["state"], extra)
 
 
 def _places(folder: Path) -> tuple[Path, Path]:

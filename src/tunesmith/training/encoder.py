@@ -20,6 +20,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from tunesmith.errors import TrainingError
 from tunesmith.models.embedding import LocalEncoder
 from tunesmith.progress import Progress, silent
+from tunesmith.records import fingerprint
 
 if TYPE_CHECKING:
     import torch
@@ -78,7 +79,8 @@ class Entries:
     vectors_E_D: Tensor
 
 
-_QUESTION_TOKENS = 48
+# Questions are short; a longer one's beginning says what is asked, and a batch costs what its longest row does.
+QUESTION_TOKENS = 48
 
 
 def tune_encoder(
@@ -93,27 +95,35 @@ def tune_encoder(
 ) -> EncoderRun:
     """Tune the encoder in place towards the entries' vectors; `work` keeps a checkpoint per epoch.
 
-    Raises TrainingError for a pair whose entry has no vector, for no pairs at all, and for a loss that is not finite.
+    Raises TrainingError for a pair whose entry has no vector, for no pairs at all, for a checkpoint of other pairs or
+    settings, and for a loss that is not finite.
     """
     import torch
 
     from tunesmith.training import checkpoint
 
     _check(pairs, entries)
+    _check_known(valid, entries)
     model = encoder.model
     _freeze(encoder)
     trained = {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
     optimiser = torch.optim.AdamW(trained.values(), lr=settings.learning_rate, weight_decay=0.01)
-    resumed = checkpoint.load(work / "checkpoint", trained, optimiser)
+    made_for = fingerprint(
+        settings.model_dump(), *([(pair.question, pair.entry) for pair in each] for each in (pairs, valid))
+    )
+    resumed = checkpoint.load(work / "checkpoint", trained, optimiser, made_for=made_for)
     rows = [EncoderEpoch(**row) for row in resumed.state["rows"]] if resumed else []
     if not rows:
         rows.append(EncoderEpoch(0, 0.0, 0.0, *_hits(encoder, valid, entries)))
     for epoch in range(len(rows) - 1, settings.epochs):
         start = time.perf_counter()
-        loss = _one_epoch(encoder, pairs, entries, settings, epoch, optimiser, on_progress)
+        loss = _one_epoch(
+            encoder, pairs, entries, settings, epoch=epoch, optimiser=optimiser, on_progress=on_progress
+        )
         seconds = time.perf_counter() - start
         rows.append(EncoderEpoch(epoch + 1, loss, seconds, *_hits(encoder, valid, entries)))
-        checkpoint.save(work / "checkpoint", trained, optimiser, {"rows": [_plain(row) for row in rows]})
+        state = {"rows": [_plain(row) for row in rows]}
+        checkpoint.save(work / "checkpoint", trained, optimiser, state=state, made_for=made_for)
     model.eval()
     return EncoderRun(tuple(rows), len(pairs), sum(row.seconds for row in rows))
 
@@ -121,7 +131,11 @@ def tune_encoder(
 def step_seconds(
     encoder: LocalEncoder, pairs: Sequence[Pair], entries: Entries, settings: EncoderSettings
 ) -> float:
-    """Return the seconds that a typical step takes, measured on forward and backward; no weight changes."""
+    """Return the seconds that a typical step takes, measured on forward and backward; no weight changes.
+
+    Raises TrainingError for pairs that `tune_encoder` would refuse.
+    """
+    _check(pairs, entries)
     batches = _batches(pairs, settings.batch_size, random.Random(0))
     typical = sorted(batches, key=lambda batch: sum(len(pair.question) for pair in batch))[len(batches) // 2]
     _freeze(encoder)
@@ -149,6 +163,10 @@ def _check(pairs: Sequence[Pair], entries: Entries) -> None:
             "the encoder is tuned on questions with known entries, and there are none",
             hint="Give written questions in [generate] written, or set epochs = 0 in [encoder].",
         )
+    _check_known(pairs, entries)
+
+
+def _check_known(pairs: Sequence[Pair], entries: Entries) -> None:
     strangers = sorted({pair.entry for pair in pairs} - entries.row.keys())
     if strangers:
         raise TrainingError(
@@ -165,6 +183,7 @@ def _one_epoch(
     pairs: Sequence[Pair],
     entries: Entries,
     settings: EncoderSettings,
+    *,
     epoch: int,
     optimiser: torch.optim.Optimizer,
     on_progress: Progress,
@@ -186,7 +205,7 @@ def _one_epoch(
         loss = _batch_loss(encoder, batch, entries, settings.temperature)
         if not bool(torch.isfinite(loss)):
             raise TrainingError(
-                f"the encoder's loss is {float(loss)} at step {step + 1}",
+                f"the encoder's loss is {float(loss.detach())} at step {step + 1}",
                 hint="Lower learning_rate in [encoder].",
             )
         loss.backward()  # type: ignore[no-untyped-call]
@@ -230,7 +249,7 @@ def _batch_loss(encoder: LocalEncoder, batch: Sequence[Pair], entries: Entries, 
 
 def _reading(encoder: LocalEncoder) -> LocalEncoder:
     """Return the same encoder, weights shared, that reads only the beginning of a long question."""
-    return LocalEncoder(encoder.model, encoder.tokenizer, name=encoder.name, max_length=_QUESTION_TOKENS)
+    return LocalEncoder(encoder.model, encoder.tokenizer, name=encoder.name, max_length=QUESTION_TOKENS)
 
 
 def _hits(
@@ -244,5 +263,6 @@ def _hits(
     questions_B_D = torch.from_numpy(encoder.embed([pair.question for pair in valid]))
     cosines_B_E = questions_B_D @ entries.vectors_E_D.cpu().T
     right_B_1 = torch.tensor([[entries.row[pair.entry]] for pair in valid])
-    ranks_B = (cosines_B_E > cosines_B_E.gather(1, right_B_1)).sum(1)
+    # Not ">": of vectors that are not numbers, nothing is a hit.
+    ranks_B = (~(cosines_B_E <= cosines_B_E.gather(1, right_B_1))).sum(1)
     return float((ranks_B < 1).float().mean()), float((ranks_B < 5).float().mean())

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 from tunesmith.models.embedding import LocalEncoder
 from tunesmith.records import Conversation
-from tunesmith.training.encoder import EncoderSettings, Entries, Pair
-from tunesmith.training.train import TrainSettings, peak_bytes
+from tunesmith.training.encoder import QUESTION_TOKENS, EncoderSettings, Entries, Pair, step_seconds
+from tunesmith.training.train import TrainSettings, peak_bytes, rendered
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -47,16 +47,20 @@ def estimate_adapter(
 ) -> tuple[PlanRow, ...]:
     """Count all tokens, take two real steps on typical rows, and scale; the model is spoilt by the steps.
 
-    Validation passes count as the forward third of a step.
+    Validation passes count as the forward third of a step. Raises TrainingError for rows that `train` would refuse.
     """
     import torch
 
     from tunesmith.training import loop, lora
-    from tunesmith.training.render import render
+    from tunesmith.training.preflight import check_rows
 
-    rows = sorted((render(tokenizer, each) for each in examples), key=lambda row: len(row.ids))
-    tokens = settings.epochs * sum(min(len(row.ids), settings.max_length) for row in rows)
-    valid_tokens = sum(len(render(tokenizer, each).ids) for each in valid)
+    rows, _ = rendered(tokenizer, examples, settings.max_length)
+    valid_rows, _ = rendered(tokenizer, valid, settings.max_length)
+    check_rows(tokenizer, rows, "training")
+    check_rows(tokenizer, valid_rows, "validation")
+    rows.sort(key=lambda row: len(row.ids))
+    tokens = settings.epochs * sum(len(row.ids) for row in rows)
+    valid_tokens = sum(len(row.ids) for row in valid_rows)
     lora.add_lora(model, rank=settings.rank, alpha=settings.alpha, top_layers=settings.top_layers, seed=0)
     optimiser = torch.optim.AdamW(lora.adapter_parameters(model).values())
     # Evenly spaced in length, so that the batch is as long on average as the data; the longest batch needs most memory.
@@ -65,13 +69,12 @@ def estimate_adapter(
         [rows[(2 * i + 1) * len(rows) // (2 * size)] for i in range(size)], 0, model.device
     )
     longest = loop.collate(rows[-size:], 0, model.device)
-    model.train()
     loop.train_step(model, optimiser, [longest], rate=1e-6, clip=1.0)
     start = time.perf_counter()
     loop.train_step(model, optimiser, [typical], rate=1e-6, clip=1.0)
     per_token = (time.perf_counter() - start) / typical.tokens
     steps = settings.epochs * -(-len(rows) // settings.batch_size)
-    evaluations = 1 + steps // settings.evaluate_every
+    evaluations = 1 + -(-steps // settings.evaluate_every)
     return (
         PlanRow(
             f"LoRA on {settings.base}, here",
@@ -91,11 +94,12 @@ def estimate_encoder(
 
     Not counted: the entries' tokens, which each batch reads beside its questions; the seconds hold them.
     """
-    from tunesmith.training.encoder import step_seconds
-
-    tokens = sum(len(ids) for ids in encoder.tokenizer([pair.question for pair in pairs])["input_ids"])
-    steps = settings.epochs * -(-len(pairs) // settings.batch_size)
     seconds = step_seconds(encoder, pairs, entries, settings)
+    questions = encoder.tokenizer(
+        [pair.question for pair in pairs], truncation=True, max_length=QUESTION_TOKENS
+    )
+    tokens = sum(len(ids) for ids in questions["input_ids"])
+    steps = settings.epochs * -(-len(pairs) // settings.batch_size)
     return PlanRow(
         f"encoder {settings.base}, here", settings.epochs * tokens, steps * seconds, peak_bytes(), 0.0
     )

@@ -57,9 +57,10 @@ def check_rows(tokenizer: PreTrainedTokenizerBase, rows: Sequence[Rendered], wha
 
 
 def check_loss(model: PreTrainedModel, rows: Sequence[Rendered]) -> None:
-    """Check on one row that our loss, computed where labels are, is the model's own loss.
+    """Check on one row that our logits, from the output projection alone, and our loss are the model's own.
 
-    A model that scales or caps its logits outside the output projection would differ, and is refused.
+    A model that scales or caps its logits outside the output projection would differ, and is refused. The logits are
+    compared to their own size: a loss alone hardly shows a scale while the logits are small.
     """
     import torch
 
@@ -70,9 +71,14 @@ def check_loss(model: PreTrainedModel, rows: Sequence[Rendered]) -> None:
     labels = batch.ids_B_T.masked_fill(~batch.labelled_B_T, -100)
     with torch.no_grad():
         ours = float(token_losses(model, batch).mean())
-        own = float(model(input_ids=batch.ids_B_T, attention_mask=batch.real_B_T, labels=labels).loss)
-    if abs(ours - own) > 0.02 * max(1.0, abs(own)):
+        hidden_B_T_D = model.base_model(input_ids=batch.ids_B_T, use_cache=False).last_hidden_state
+        logits_B_T_V = model.get_output_embeddings()(hidden_B_T_D).float()
+        whole = model(input_ids=batch.ids_B_T, labels=labels, use_cache=False)
+        own, own_B_T_V = float(whole.loss), whole.logits.float()
+    apart = float((logits_B_T_V - own_B_T_V).norm()) > 0.02 * float(own_B_T_V.norm())
+    if apart or abs(ours - own) > 0.02 * max(1.0, abs(own)):
         raise TrainingError(
-            f"{type(model).__name__} computes a loss of {own:.4f} where ours is {ours:.4f}",
+            f"{type(model).__name__} has other logits than its output projection gives (its loss {own:.4f}, "
+            f"ours {ours:.4f})",
             hint="This model family does more than project its hidden states; it is not supported yet.",
         )

@@ -9,10 +9,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from tunesmith.errors import TrainingError
-from tunesmith.models.local import end_of_turn_ids, prompt_ids
+from tunesmith.models.local import (
+    answer_starts,
+    chat_text,
+    end_of_turn_ids,
+    stretches,
+    text_ids,
+)
 from tunesmith.records import Conversation
 
 if TYPE_CHECKING:
@@ -35,40 +41,65 @@ class Rendered:
 def render(tokenizer: PreTrainedTokenizerBase, conversation: Conversation) -> Rendered:
     """Return ids and loss mask of a conversation that ends with an assistant turn.
 
-    Raises TrainingError if there is no assistant turn, or if the chat template rewrites earlier turns.
+    Up to each assistant turn the ids are those of `prompt_ids`. Raises TrainingError if the last turn is not the
+    assistant's, if its words hold an end-of-turn token, or if the chat template rewrites earlier turns.
     """
-    whole = _whole_ids(tokenizer, conversation)
-    mask = [False] * len(whole)
+    end_ids = end_of_turn_ids(tokenizer)
+    turns = _check(tokenizer, conversation, end_ids)
+    text = chat_text(tokenizer, conversation)
+    starts = answer_starts(tokenizer, conversation, text)
+    if len(starts) < len(turns):
+        raise _rewritten()
+    prompt, *answers = stretches(tokenizer, text, starts)
+    ids, mask, end_of_last = list(prompt), [False] * len(prompt), 0
+    for answer in answers:
+        said = _end_of_turn(answer, end_ids)
+        end_of_last = len(ids) + said
+        ids += answer
+        mask += [True] * said + [False] * (len(answer) - said)
+    # What a template writes after the last end-of-turn token (a line break, say) is never generated: cut it.
+    row = Rendered(tuple(ids[:end_of_last]), tuple(mask[:end_of_last]))
+    if len(turns) > 1:
+        # A template may drop an earlier answer, or its reasoning, and leave every prompt as it was.
+        earlier = render(tokenizer, conversation[: turns[-2] + 1])
+        if row.ids[: len(earlier.ids)] != earlier.ids:
+            raise _rewritten()
+    return row
+
+
+def _rewritten() -> TrainingError:
+    return TrainingError(
+        "this model's chat template renders a conversation's beginning differently once it goes on",
+        hint="Train on single turns, or give the tokenizer a template that only appends.",
+    )
+
+
+def _check(
+    tokenizer: PreTrainedTokenizerBase, conversation: Conversation, end_ids: frozenset[int]
+) -> list[int]:
+    """Return which turns are the assistant's, at least one."""
     turns = [i for i, message in enumerate(conversation) if message.role == "assistant"]
     if not turns:
         raise TrainingError("a conversation without an assistant turn teaches nothing")
-    end_ids = end_of_turn_ids(tokenizer)
-    end_of_last = 0
-    for turn in turns:
-        before = prompt_ids(tokenizer, conversation[:turn])
-        if tuple(whole[: len(before)]) != before:
+    if conversation[0].role == "assistant" or conversation[-1].role != "assistant":
+        raise TrainingError(
+            f"a conversation goes from {conversation[0].role} to {conversation[-1].role}",
+            hint="To be learned from, it begins with a question and ends with the assistant's answer.",
+        )
+    for words in (conversation[turn].content for turn in turns):
+        inside = end_ids.intersection(text_ids(tokenizer, words))
+        if inside:
             raise TrainingError(
-                "this model's chat template renders a conversation's beginning differently once it goes on",
-                hint="Train on single turns, or give the tokenizer a template that only appends.",
+                f"the assistant's words hold the end-of-turn token {tokenizer.decode(min(inside))}: {words[:60]!r}",
+                hint="Take it out of the answer: the chat template writes it after the answer.",
             )
-        stop = _end_of_turn(whole, len(before), end_ids)
-        mask[len(before) : stop] = [True] * (stop - len(before))
-        end_of_last = stop
-    # What a template writes after the last end-of-turn token (a line break, say) is never generated: cut it.
-    return Rendered(tuple(whole[:end_of_last]), tuple(mask[:end_of_last]))
+    return turns
 
 
-def _whole_ids(tokenizer: PreTrainedTokenizerBase, conversation: Conversation) -> list[int]:
-    text = tokenizer.apply_chat_template(
-        [{"role": message.role, "content": message.content} for message in conversation], tokenize=False
-    )
-    ids: Any = tokenizer(str(text), add_special_tokens=False)["input_ids"]
-    return list(ids)
-
-
-def _end_of_turn(ids: Sequence[int], start: int, end_ids: frozenset[int]) -> int:
-    for position in range(start, len(ids)):
-        if ids[position] in end_ids:
+def _end_of_turn(ids: Sequence[int], end_ids: frozenset[int]) -> int:
+    """Return how many ids there are up to the first end of turn, that one counted."""
+    for position, token in enumerate(ids):
+        if token in end_ids:
             return position + 1
     raise TrainingError(
         "the chat template writes no end-of-turn token after the assistant's words, so the model would never stop",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import math
+import sys
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -14,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from tunesmith.errors import TrainingError
 from tunesmith.progress import Progress, silent
-from tunesmith.records import Conversation
+from tunesmith.records import Conversation, fingerprint
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -98,27 +99,29 @@ def train(
 
     The adapter of the best validation loss is kept. A checkpoint stands in `work` after each evaluation; called again
     with the same `work`, a run that was killed goes on from there and ends with the same weights.
-    Raises TrainingError, before the first step, for examples that would teach nothing, and as soon as the loss is not
-    finite.
+    Raises TrainingError, before the first step, for examples that would teach nothing and for a checkpoint of other
+    examples or settings, and as soon as a loss is not finite; no checkpoint holds weights with such a loss.
     """
     import torch
 
     from tunesmith.training import checkpoint, loop, lora
     from tunesmith.training.preflight import check
 
-    rows, truncated = _rendered(tokenizer, examples, settings.max_length)
-    valid_rows, _ = _rendered(tokenizer, valid, settings.max_length)
+    rows, truncated = rendered(tokenizer, examples, settings.max_length)
+    valid_rows, _ = rendered(tokenizer, valid, settings.max_length)
     pad = int(tokenizer.pad_token_id or 0)
     device = model.device
+    # Not train(): dropout of the base would make validation noisy, and a resumed run another one.
+    model.eval()
     check(model, tokenizer, rows, valid_rows)
     shape = lora.add_lora(
         model, rank=settings.rank, alpha=settings.alpha, top_layers=settings.top_layers, seed=settings.seed
     )
-    model.train()
     trained = lora.adapter_parameters(model)
     optimiser = torch.optim.AdamW(trained.values(), lr=settings.learning_rate, weight_decay=0.0)
     run = _Run(best=lora.adapter_state(model))
-    resumed = checkpoint.load(work / "checkpoint", trained, optimiser)
+    made_for = fingerprint(settings.model_dump(), [row.ids for row in rows], [row.ids for row in valid_rows])
+    resumed = checkpoint.load(work / "checkpoint", trained, optimiser, made_for=made_for)
     if resumed is not None:
         run = _Run.restored(resumed.state, resumed.extra)
     batches = [
@@ -140,7 +143,7 @@ def train(
         if not math.isfinite(loss):
             raise TrainingError(
                 f"the loss is {loss} at step {run.done + 1}; nothing of that step was kept",
-                hint="Lower learning_rate in [train]; the checkpoint before it stays.",
+                hint="Lower learning_rate in [train].",
             )
         run.done += 1
         metrics = StepMetrics(run.done, loss, rate, batch.tokens, time.perf_counter() - start)
@@ -149,7 +152,9 @@ def train(
             run.judge(valid_loss, lora.adapter_state(model))
             metrics = StepMetrics(**{**asdict(metrics), "valid_loss": valid_loss})
             run.steps.append(metrics)
-            checkpoint.save(work / "checkpoint", trained, optimiser, run.state(), run.best)
+            checkpoint.save(
+                work / "checkpoint", trained, optimiser, state=run.state(), made_for=made_for, extra=run.best
+            )
         else:
             run.steps.append(metrics)
         on_progress(run.done, len(batches), _note(run))
@@ -179,7 +184,8 @@ def peak_bytes() -> int:
 
     if torch.cuda.is_available():
         return int(torch.cuda.max_memory_allocated())
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
 
 class _Run:
@@ -196,12 +202,17 @@ class _Run:
         self.steps: list[StepMetrics] = []
 
     def validate(self, model: PreTrainedModel, batches: Sequence[Batch]) -> float:
-        """Return the mean loss on the validation rows, in nats per labelled token."""
+        """Return the mean loss on the validation rows, in nats per labelled token; it must be finite."""
         from tunesmith.training.loop import mean_loss
 
         start = time.perf_counter()
         loss = mean_loss(model, batches)
         self.valid_seconds += time.perf_counter() - start
+        if not math.isfinite(loss):
+            raise TrainingError(
+                f"the validation loss is {loss} after {self.done} steps",
+                hint="Lower learning_rate in [train]." if self.done else "The base model itself is broken.",
+            )
         return loss
 
     def judge(self, valid_loss: float, adapter: dict[str, Tensor]) -> None:
@@ -233,7 +244,7 @@ class _Run:
         return run
 
 
-def _rendered(
+def rendered(
     tokenizer: PreTrainedTokenizerBase, conversations: Sequence[Conversation], max_length: int
 ) -> tuple[list[Rendered], int]:
     """Return the rows, cut at `max_length` tokens, and how many were cut."""

@@ -1,0 +1,259 @@
+"""A project as notebooks and commands see it."""
+
+from __future__ import annotations
+
+import math
+import shutil
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Protocol
+
+import pytest
+
+from tunesmith.catalogue import judge
+from tunesmith.config import Config
+from tunesmith.errors import AddressError, DamagedArtifact, DatasetError, UsageError
+from tunesmith.evaluating.names import USUAL
+from tunesmith.pipeline import STAGES, plan
+from tunesmith.project import Project, RunResult
+from tunesmith.steps import catalogue_of
+
+NAMES = [stage.name for stage in STAGES]
+
+
+class Toolbox(Protocol):
+    """What the fixture `toolbox` gives."""
+
+    project: Project
+    record: Any
+    environment: Mapping[str, str]
+
+    def copy(self, folder: Path) -> Project:
+        """Return a copy of the project, finished work included."""
+        ...
+
+
+def longer_answers(project: Project) -> Project:
+    """Return the project whose contenders may speak to the end of a call."""
+    config: Config = project.config
+    return Project(replace(config, evaluate=config.evaluate.model_copy(update={"max_tokens": 600})))
+
+
+# --- open, run, status
+
+
+def test_a_project_opens_from_its_folder_its_file_and_below(
+    fresh: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All mean the same project."""
+    monkeypatch.chdir(fresh.path / "questions")
+    for project in (Project.open(), Project.open(fresh.path), Project.open(fresh.path / "tunesmith.toml")):
+        assert (project.name, project.path) == ("toolbox-assistant", fresh.path)
+        assert project.config == fresh.config
+
+
+def test_where_no_project_is_opening_says_so(tmp_path: Path) -> None:
+    """A folder without tunesmith.toml is none."""
+    with pytest.raises(UsageError, match=r"There is no file .*tunesmith\.toml"):
+        Project.open(tmp_path)
+
+
+def test_a_run_returns_the_folders_that_it_made(fresh: Project) -> None:
+    """Stage by stage, in order."""
+    made = fresh.run("collect")
+    [artifact] = fresh.store.list()
+    assert made == RunResult({"collect": artifact.path})
+
+
+def test_a_new_project_has_everything_to_do(fresh: Project) -> None:
+    """Each stage is there with its id and its needs, and nothing else."""
+    assert [(one.stage, one.id, one.state, one.needs) for one in fresh.status()] == [
+        (one.stage.name, one.id, "to do", one.stage.needs) for one in plan(fresh.config)
+    ]
+    assert all((one.seconds, one.counts, one.made) == (None, {}, None) for one in fresh.status())
+    assert not fresh.store.root.exists()
+
+
+def test_a_finished_project_shows_what_each_stage_holds(toolbox: Toolbox) -> None:
+    """Counts are those that the run told; seconds and time are the manifest's."""
+    states = toolbox.project.status()
+    assert [(one.stage, one.state, dict(one.counts)) for one in states] == [
+        (name, "done", toolbox.record.counts[name]) for name in NAMES
+    ]
+    manifests = {one.stage: one.manifest for one in toolbox.project.store.list()}
+    assert {one.stage: (one.seconds, one.made) for one in states} == {
+        name: (manifest.seconds, manifest.created) for name, manifest in manifests.items()
+    }
+
+
+def test_a_begun_stage_shows_as_part(fresh: Project) -> None:
+    """A stage that stopped in the middle is neither done nor to do."""
+    project = Project(replace(fresh.config, written=(), asked=None))
+    with pytest.raises(DatasetError):
+        project.run("curate")
+    assert {one.stage: one.state for one in project.status() if one.stage != "chunk"} == {
+        **dict.fromkeys(NAMES[4:], "to do"),
+        "collect": "done",
+        "generate": "done",
+        "curate": "part",
+    }
+
+
+def test_a_notebook_shows_the_stages(toolbox: Toolbox, fresh: Project) -> None:
+    """One row a stage: what it is called, how far it is, what it holds; names are escaped."""
+    done, new = toolbox.project._repr_html_(), fresh._repr_html_()
+    for name in NAMES:
+        assert f'<th scope="row"><code>{name}</code></th><td>done</td>' in done
+        assert f'<th scope="row"><code>{name}</code></th><td>to do</td><td></td><td></td>' in new
+    assert "<td>8 contenders, 20 questions, 160 answers</td>" in done
+    assert "&lt;b&gt;" in Project(replace(fresh.config, name="<b>"))._repr_html_()
+
+
+# --- estimate, report
+
+
+def test_estimating_makes_what_it_needs_and_no_more(toolbox: Toolbox, tmp_path: Path) -> None:
+    """Each way of training has tokens, seconds, memory and a price; nothing is trained for it."""
+    project = toolbox.copy(tmp_path / "copy")
+    for name in ("estimate", "encoder", "train", "evaluate", "report"):
+        shutil.rmtree(next(project.store.root.glob(f"artifacts/{name}-*")))
+    found = project.estimate()
+    assert [row.way for row in found.rows] == [
+        "encoder path:models/encoder, here",
+        "LoRA on path:models/chat, here",
+        "gpt-3.5-turbo, hosted (2023 price)",
+    ]
+    encoder, adapter, hosted = found.rows
+    assert min(row.tokens for row in found.rows) > 0
+    assert min(row.seconds * row.memory_bytes for row in (encoder, adapter)) > 0
+    assert (encoder.price, adapter.price) == (0, 0)
+    assert hosted.price is not None
+    assert math.isclose(hosted.price, adapter.tokens * 8e-6)
+    assert {one.stage for one in project.store.list()} == set(NAMES[:6])
+
+
+def test_the_estimated_tokens_are_those_trained_on(toolbox: Toolbox) -> None:
+    """Counted before, the tokens are near those that training reads: only shown entries may differ."""
+    trained = toolbox.record.counts["train"]["tokens"]
+    adapter = toolbox.project.estimate().rows[1]
+    assert math.isclose(adapter.tokens, trained, rel_tol=0.05)
+
+
+def test_the_report_is_a_page_and_figures(toolbox: Toolbox) -> None:
+    """The page is one self-contained file with the verdict in it, and is what a notebook shows."""
+    report = toolbox.project.report()
+    page = report.html.read_text(encoding="utf-8")
+    assert page.startswith("<!doctype html>")
+    assert page == report._repr_html_()
+    assert "http://" not in page.replace("http://www.w3.org/", "")
+    assert "<script" not in page
+    assert tuple(report.json["contenders"]) == USUAL
+
+
+def test_the_report_is_written_again_where_only_it_is_missing(toolbox: Toolbox, tmp_path: Path) -> None:
+    """Another project name needs another page, no evaluation."""
+    project = toolbox.copy(tmp_path / "copy")
+    renamed = Project(replace(project.config, name="another"))
+    assert renamed.report().json["project"] == "another"
+    assert renamed.report().json["contenders"] == project.report().json["contenders"]
+
+
+def test_before_evaluation_there_is_no_report(fresh: Project) -> None:
+    """The error says what is missing and which command makes it."""
+    with pytest.raises(UsageError) as caught:
+        fresh.report()
+    assert caught.value.message == (
+        "toolbox-assistant has not got that far: "
+        "collect, curate, encoder, evaluate, generate, index, train must be run first."
+    )
+    assert caught.value.hint == "Run: tunesmith run"
+
+
+# --- ask
+
+
+def test_the_best_contender_answers(toolbox: Toolbox) -> None:
+    """Without a name it is the report's best; the answer is judged like those of the evaluation."""
+    asked = toolbox.project.ask("How do I keep a value inside limits?")
+    assert asked.question == "How do I keep a value inside limits?"
+    assert asked.contender == toolbox.project.report().json["best"]
+    assert asked.answer.text
+    assert asked.version == "toolbox unknown"
+    made = {one.stage: one for one in toolbox.project.store.list()}
+    assert asked.judgement.verdict == judge(asked.answer.text, (), catalogue_of(made)).verdict
+
+
+def test_a_valid_call_comes_with_its_source(toolbox: Toolbox) -> None:
+    """A constrained answer calls an entry of the catalogue, and the quote stands in that entry's document."""
+    name = "tuned+tuned_retrieval+constrained"
+    asked = longer_answers(toolbox.project).ask("limit a number", name)
+    [source] = asked.sources
+    assert asked.contender == name
+    assert asked.judgement.verdict == "valid"
+    assert asked.judgement.reason == "exists and binds"
+    assert asked.judgement.called is not None
+    assert source.document == f"python:toolbox#{asked.judgement.called}"
+    assert source.quote
+    assert len(asked.answer.retrieved) == 3
+
+
+def test_any_models_address_can_be_asked(toolbox: Toolbox) -> None:
+    """A model that is no contender answers too."""
+    address = f"path:{toolbox.project.path / 'models' / 'chat'}"
+    asked = toolbox.project.ask("limit a number", address)
+    assert asked.contender == address
+    assert asked.answer == replace(
+        toolbox.project.ask("limit a number", "base").answer, seconds=asked.answer.seconds
+    )
+    assert (asked.judgement.verdict, asked.sources) == ("no_call", ())
+
+
+@pytest.mark.parametrize("question", ["", " \n"])
+def test_an_empty_question_is_refused(toolbox: Toolbox, question: str) -> None:
+    """Nothing is loaded to find that out."""
+    with pytest.raises(UsageError, match="the question is empty"):
+        toolbox.project.ask(question)
+
+
+@pytest.mark.parametrize(
+    ("model", "missing", "command"),
+    [
+        (None, "collect, curate, encoder, evaluate, generate, index, train", "tunesmith run"),
+        ("base", "curate, generate", "tunesmith run curate"),
+        ("retrieval", "curate, encoder, generate, index", "tunesmith run encoder"),
+        ("tuned+tuned_retrieval", "curate, encoder, generate, index, train", "tunesmith run train"),
+    ],
+)
+def test_asking_too_early_names_the_command(
+    fresh: Project, model: str | None, missing: str, command: str
+) -> None:
+    """What a contender is made from must be finished; only that."""
+    if model is not None:
+        fresh.run("collect")
+    with pytest.raises(UsageError) as caught:
+        fresh.ask("limit a number", model)
+    expected = missing if model is not None else "collect"
+    assert caught.value.message == f"toolbox-assistant has not got that far: {expected} must be run first."
+    assert caught.value.hint == f"Run: {command}"
+
+
+def test_a_base_model_can_be_asked_before_anything_is_trained(fresh: Project) -> None:
+    """The base contender needs the curated questions and nothing after them."""
+    fresh.run("curate")
+    assert fresh.ask("limit a number", "base").answer.text
+
+
+def test_a_model_that_means_nothing_is_refused(toolbox: Toolbox) -> None:
+    """Neither a contender nor an address."""
+    with pytest.raises(AddressError, match="'tunde' is not understood"):
+        toolbox.project.ask("limit a number", "tunde")
+
+
+def test_asking_notices_damage(toolbox: Toolbox, tmp_path: Path) -> None:
+    """A changed adapter is not asked."""
+    project = toolbox.copy(tmp_path / "copy")
+    [adapter] = project.store.root.glob("artifacts/train-*/adapter/adapter_model.safetensors")
+    adapter.write_bytes(adapter.read_bytes()[:-1] + b"\x7f")
+    with pytest.raises(DamagedArtifact, match=r"adapter_model\.safetensors is damaged"):
+        project.ask("limit a number", "tuned")
