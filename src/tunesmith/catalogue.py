@@ -447,7 +447,7 @@ class _CallReader(ast.NodeVisitor):
         self._forget(node.target)
         self._loop([*node.body, *node.orelse])
 
-    visit_AsyncFor = visit_For  # noqa: N815
+    visit_AsyncFor = visit_For
 
     def visit_While(self, node: ast.While) -> None:
         """Read the condition, then the body as part of the same statement."""
@@ -467,7 +467,7 @@ class _CallReader(ast.NodeVisitor):
                 self._assign(item.optional_vars, item.context_expr)
         self.visit_body(node.body)
 
-    visit_AsyncWith = visit_With  # noqa: N815
+    visit_AsyncWith = visit_With
 
     def visit_Try(self, node: ast.Try) -> None:
         """Read the tried statements, then those of the handlers."""
@@ -486,7 +486,7 @@ class _CallReader(ast.NodeVisitor):
         self._bind_parameters(node.args)
         self.visit_body(node.body)
 
-    visit_AsyncFunctionDef = visit_FunctionDef  # noqa: N815
+    visit_AsyncFunctionDef = visit_FunctionDef
 
     def visit_ClassDef(self, node: ast.ClassDef) -> None:
         """Bind the class, then read each statement of its body."""

@@ -189,7 +189,9 @@ _EXPLAINED: Final[dict[str, dict[str, _Why]]] = {
         "seed": _Why("another seed shuffles otherwise"),
     },
     "evaluate": {
-        "contenders": _Why("parts joined by +: base, tuned, few_shot, retrieval, tuned_retrieval, constrained"),
+        "contenders": _Why(
+            "parts joined by +: base, tuned, few_shot, retrieval, tuned_retrieval, constrained"
+        ),
         "max_tokens": _Why("an answer is cut after so many tokens"),
         "batch_size": _Why("questions asked at a time"),
         "stop": _Why("an answer ends after any of these strings"),
