@@ -11,12 +11,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 import pytest
+from hypothesis import settings
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
     from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
 
     from tunesmith.project import Project
+
+# Nothing here asserts how fast something is; a busy machine must not fail a property.
+settings.register_profile("no-deadline", deadline=None)
+settings.load_profile("no-deadline")
 
 TOOLBOX = Path(__file__).parent / "toolbox"
 CHAT_TEMPLATE = (

@@ -144,7 +144,7 @@ def opener(error: BaseException | None = None) -> Opener:
 def python(*arguments: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
     """Run Python in a process of its own."""
     return subprocess.run(
-        [sys.executable, *arguments], capture_output=True, text=True, check=False, timeout=60, cwd=cwd
+        [sys.executable, *arguments], capture_output=True, text=True, check=False, timeout=300, cwd=cwd
     )
 
 
@@ -277,7 +277,7 @@ def test_signals_stop_cleanly(sent: signal.Signals) -> None:
         assert process.stdout is not None
         assert process.stdout.readline() == "in\n"
         process.send_signal(sent)
-        _, errors = process.communicate(timeout=30)
+        _, errors = process.communicate(timeout=300)
     assert process.returncode == 130
     assert "goes on from there" in errors
     assert "Traceback" not in errors
@@ -380,7 +380,7 @@ def test_inventory_without_a_cache(tmp_path: Path) -> None:
         capture_output=True,
         text=True,
         check=True,
-        timeout=60,
+        timeout=300,
         env=os.environ | {"HF_HOME": str(tmp_path / "none"), "HF_HUB_CACHE": str(tmp_path / "none" / "hub")},
     )
     assert done.stdout == "()\n"

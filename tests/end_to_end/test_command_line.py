@@ -48,7 +48,6 @@ class Shell:
             capture_output=True,
             text=True,
             check=False,
-            timeout=120,
         )
         assert done.returncode == code, done.stderr
         return done

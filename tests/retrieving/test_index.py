@@ -202,7 +202,7 @@ def test_a_loaded_index_answers_the_same(
 
     assert loaded.search(questions, 4) == index.search(questions, 4)
     files = sorted(file.name for file in (tmp_path / "once").iterdir())
-    assert files == ["bank.npy", "entries.npy", "index.json"]
+    assert files == ["bank.npy", "entries.npy", "index.json", "probe.npy"]
     for name in files:
         assert (tmp_path / "once" / name).read_bytes() == (tmp_path / "twice" / name).read_bytes()
 
