@@ -224,13 +224,10 @@ class LocalModel:
         said = ""
         for _ in self._generate([row], sampling):
             text = self._text(row, sampling)
-            if row.done or not text.endswith("�"):
-                held = 0 if row.done else max((len(stop) - 1 for stop in sampling.stop), default=0)
-                upto = max(len(said), len(text) - held)
-                if upto > len(said):
-                    yield text[len(said) : upto]
-                    said = text[:upto]
-        # What was held back in case a stop string or the rest of a character came, and max_tokens came instead.
+            # A character whose bytes have not all come ends the text as a replacement mark; it can wait.
+            if not text.endswith("�") and len(text) > len(said):
+                yield text[len(said) :]
+                said = text
         rest = self._text(row, sampling)[len(said) :]
         if rest:
             yield rest
