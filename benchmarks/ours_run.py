@@ -30,7 +30,7 @@ def run(job: dict[str, Any], work: Path) -> dict[str, Any]:
     for batch, rate in zip(job["batches"], job["rates"], strict=True):
         start = time.perf_counter()
         rows = [Rendered(tuple(row["ids"]), tuple(row["mask"])) for row in batch]
-        loop.train_step(model, optimiser, [loop.collate(rows, pad)], rate=rate, clip=job["clip"])
+        loop.train_step(model, optimiser, loop.in_parts(rows, pad), rate=rate, clip=job["clip"])
         seconds.append(time.perf_counter() - start)
     lora.save_adapter(work / "adapter", lora.adapter_state(model), shape, job["model"])
     return {"seconds": seconds, "peak_gb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20}

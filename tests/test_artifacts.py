@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tunesmith.artifacts import Artifact, FileDigest, Store, artifact_id, write_text_atomic
+from tunesmith.artifacts import SCRATCH, Artifact, FileDigest, Store, artifact_id, write_text_atomic
 from tunesmith.errors import ArtifactError, DamagedArtifact, DiskFull, ProjectBusy
 
 NOON = datetime(2026, 11, 1, 12, 0, tzinfo=UTC)
@@ -132,6 +132,66 @@ Store(Path(sys.argv[1])).make("s", "3" * 16, settings={}, inputs=(), build=build
 """
 
 
+KILLED_AT = """
+import os, shutil, sys
+from pathlib import Path
+from tunesmith import artifacts
+root, place = Path(sys.argv[1]), sys.argv[2]
+def build(draft):
+    draft.joinpath(artifacts.SCRATCH).mkdir(exist_ok=True)
+    draft.joinpath(artifacts.SCRATCH, "checkpoint").write_text("half-way")
+    draft.joinpath("result").write_text("hello")
+def die_for(name, doing):
+    def call(path, *arguments, **others):
+        if Path(path).name.startswith(name):
+            os._exit(9)
+        return doing(path, *arguments, **others)
+    return call
+if place == "manifest begun":
+    Path.replace = die_for(".manifest.json", Path.replace)
+elif place == "manifest written":
+    Path.unlink = die_for(".worked.json", Path.unlink)
+elif place == "scratch":
+    shutil.rmtree = die_for("scratch", shutil.rmtree)
+elif place == "rename":
+    Path.replace = die_for("s-", Path.replace)
+artifacts.Store(root).make("s", "4" * 16, settings={}, inputs=(), build=build)
+"""
+
+
+@pytest.mark.parametrize("place", ["manifest begun", "manifest written", "scratch", "rename"])
+def test_a_kill_after_the_last_unit_of_work_costs_nothing(tmp_path: Path, place: str) -> None:
+    """As long as there is no manifest the checkpoints are there; from then on nothing is built again.
+
+    Neither checkpoints nor what was half written stands in the finished folder.
+    """
+    assert in_python(KILLED_AT, str(tmp_path), place).returncode == 9
+    store, built = Store(tmp_path), []
+    assert store.find("s", "4" * 16) is None
+
+    def build(draft: Path) -> None:
+        built.append(draft.joinpath(SCRATCH, "checkpoint").read_text())
+
+    artifact = store.make("s", "4" * 16, settings={}, inputs=(), build=build)
+    assert built == (["half-way"] if place == "manifest begun" else [])
+    assert artifact.manifest.files == {"result": HELLO}
+    assert sorted(path.name for path in artifact.path.iterdir()) == ["manifest.json", "result"]
+
+
+def test_a_draft_whose_bytes_are_not_its_manifests_is_built_again(tmp_path: Path) -> None:
+    """A file changed between the kill and the next run is not taken for whole, nor is one more file."""
+    for name, text in (("result", "hell"), ("more", "hello")):
+        root = tmp_path / name
+        assert in_python(KILLED_AT, str(root), "rename").returncode == 9
+        store = Store(root)
+        draft = store.draft("s", "4" * 16)
+        assert draft is not None
+        draft.joinpath(name).write_text(text)
+        artifact = store.make("s", "4" * 16, settings={}, inputs=(), build=write_hello)
+        assert {"hello.txt", "deep/hello.txt", name} <= set(artifact.manifest.files)
+        artifact.verify()
+
+
 def test_killed_process_leaves_only_a_draft(tmp_path: Path) -> None:
     """A process that dies while building leaves nothing finished; its files and its time go on."""
     assert in_python(KILLED, str(tmp_path)).returncode == 9
@@ -143,18 +203,6 @@ def test_killed_process_leaves_only_a_draft(tmp_path: Path) -> None:
     artifact = store.make("s", "3" * 16, settings={}, inputs=(), build=lambda draft: None)
     assert artifact.file("journal").read_text() == "one unit"
     assert 100 <= artifact.manifest.seconds < 160
-
-
-def test_kill_between_manifest_and_rename_is_not_finished(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A folder whose manifest is written but which was not renamed is a draft still."""
-    with monkeypatch.context() as patch:
-        patch.setattr(Path, "replace", lambda self, target: (_ for _ in ()).throw(KeyboardInterrupt))
-        with pytest.raises(KeyboardInterrupt):
-            make_hello(Store(tmp_path))
-    assert Store(tmp_path).find("greet", "0" * 16) is None
-    assert make_hello(Store(tmp_path)).manifest.files == {"hello.txt": HELLO, "deep/hello.txt": HELLO}
 
 
 def test_changed_byte_is_named(tmp_path: Path) -> None:

@@ -16,10 +16,12 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import pytest
 
+from tunesmith import steps
 from tunesmith.artifacts import Artifact
 from tunesmith.config import Config
 from tunesmith.errors import DamagedArtifact, DatasetError, ProjectBusy, SourceError, UsageError
 from tunesmith.evaluating.names import USUAL
+from tunesmith.models.local import fast_dtype
 from tunesmith.pipeline import STAGES, Show, needed_for, plan
 from tunesmith.project import Project
 from tunesmith.records import Example, Score, Tally, read_jsonl
@@ -43,9 +45,11 @@ FILES = {
         *(f"encoder/{name}" for name in ("config.json", "model.safetensors", "tokenizer.json")),
         "encoder/tokenizer_config.json",
         *(f"tuned_index/{name}" for name in ("bank.npy", "entries.npy", "index.json", "probe.npy")),
+        "arithmetic.json",
         "run.json",
     },
     "train": {
+        "arithmetic.json",
         *(f"adapter/{name}" for name in ("adapter_config.json", "adapter_model.safetensors")),
         "adapter/step_metrics.csv",
         "loss.svg",
@@ -318,6 +322,53 @@ def moved(before: Config, after: Config) -> set[str]:
     return {one.stage.name for one, other in pairs if one.id != other.id}
 
 
+@pytest.mark.parametrize(
+    ("folder", "first"),
+    [("encoder", {"chunk", "index"}), ("chat", {"estimate", "train"})],
+)
+def test_a_models_folder_counts_by_its_bytes(fresh: Project, folder: str, first: set[str]) -> None:
+    """Other weights under the same address move what is made with them; their time of change moves nothing."""
+    before = plan(fresh.config)
+    weights = fresh.path / "models" / folder / "model.safetensors"
+    os.utime(weights, (0, 0))
+    assert plan(fresh.config) == before
+    weights.write_bytes(weights.read_bytes()[:-1] + b"x")
+    pairs = zip(before, plan(fresh.config), strict=True)
+    changed = {one.stage.name for one, other in pairs if one.id != other.id}
+    assert changed == set().union(*map(downstream, first))
+
+
+def test_a_models_folder_that_is_not_there_is_named(fresh: Project) -> None:
+    """Before anything is made."""
+    shutil.rmtree(fresh.path / "models" / "chat")
+    with pytest.raises(
+        SourceError, match=r"models/chat, which tunesmith\.toml names, is no folder of a model"
+    ):
+        fresh.run("collect")
+    assert fresh.store.list() == ()
+
+
+def test_of_a_large_file_samples_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its size, its ends and what lies between count; no command reads gigabytes to say what is done."""
+    monkeypatch.setattr(steps, "_READ_WHOLE", 1000)
+    monkeypatch.setattr(steps, "_SAMPLE", 10)
+    found = set()
+    for number, content in enumerate([b"a" * 5000, b"a" * 4999 + b"b", b"b" + b"a" * 4999, b"a" * 5001]):
+        path = tmp_path / f"{number}" / "model.safetensors"
+        path.parent.mkdir()
+        path.write_bytes(content)
+        found.add(steps._digest_of_files(((str(path), len(content), 0),)))
+    assert len(found) == 4
+
+
+def test_the_arithmetic_of_a_begun_stage_stays(tmp_path: Path) -> None:
+    """What was measured when a stage was begun is what it goes on with, whatever is faster now."""
+    assert steps.arithmetic(tmp_path) == fast_dtype()
+    for name in ("float32", "bfloat16"):
+        tmp_path.joinpath("arithmetic.json").write_text(json.dumps({"dtype": name}))
+        assert str(steps.arithmetic(tmp_path)) == f"torch.{name}"
+
+
 def test_a_file_of_questions_counts_by_its_bytes(fresh: Project) -> None:
     """A question more moves what is made from the file, its time of change moves nothing."""
     before = plan(fresh.config)
@@ -437,7 +488,11 @@ def test_a_killed_evaluation_asks_nothing_twice(
     """What was answered stays, to the microsecond that it took, and the scores are those of an unbroken run."""
     project = toolbox.copy(tmp_path / "copy")
     kill_at(toolbox, project, "evaluate", count)
-    kept = [line for file in project.store.root.glob("drafts/*/answers-*.jsonl") for line in lines_of(file)]
+    kept = [
+        line
+        for file in project.store.root.glob("drafts/*/scratch/answers-*.jsonl")
+        for line in lines_of(file)
+    ]
     project.run(show=record)
     whole, resumed = finished(toolbox.project), finished(project)
     assert record.made == ["evaluate", "report"]

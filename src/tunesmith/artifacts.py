@@ -1,12 +1,12 @@
 """Finished folders: id, manifest, write once, read, lineage.
 
-An artefact is a folder that is whole and never changes. A stage builds it as a draft; the manifest is
-written last, everything is flushed to the disk, and one rename makes it finished. What a killed run
-leaves is a draft, which the next run opens again, so that journals and checkpoints in it are found.
+An artefact is a folder that is whole and never changes. A stage builds it as a draft; everything is flushed
+to the disk, the manifest is written last, scratch is taken away, and one rename makes it finished. What a
+killed run leaves is a draft, which the next run opens again, so that journals and checkpoints are found.
 
     .tunesmith/
     ├── artifacts/STAGE-ID/   finished: its files and manifest.json
-    ├── drafts/STAGE-ID/      begun: whatever the stage has written so far
+    ├── drafts/STAGE-ID/      begun: whatever the stage has written so far, and scratch/, which goes at the end
     └── lock                  held by the one process that works here
 """
 
@@ -35,8 +35,10 @@ if TYPE_CHECKING:
 
 Clock = Callable[[], datetime]
 
+SCRATCH = "scratch"
 _MANIFEST = "manifest.json"
 _WORKED = ".worked.json"
+_PART = ".{}.{}.part"  # what a kill leaves of a file that was being written
 _FULL = {errno.ENOSPC, errno.EDQUOT}
 # What this process has already read and found whole: the folder, with each file's size and time of change.
 _verified: set[tuple[str, tuple[tuple[str, int, int], ...]]] = set()
@@ -131,7 +133,7 @@ def write_text_atomic(path: Path, text: str) -> None:
 
     Raises DiskFull; the old file is then untouched.
     """
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    part = path.with_name(_PART.format(path.name, os.getpid()))
     try:
         with disk_full_named(path.parent), part.open("w", encoding="utf-8", newline="") as file:
             file.write(text)
@@ -191,8 +193,9 @@ class Store:
         """Return the finished artefact; if there is none, build it.
 
         `build` gets the draft folder, with what an earlier run left there, and fills it; it must cope with
-        finding everything already written. If it raises, the draft stays. Raises DiskFull, and whatever
-        `build` raises.
+        finding everything already written. Checkpoints and journals belong into its folder `scratch`, which is
+        no part of the artefact and stays until the manifest is written, so that no kill loses both. If `build`
+        raises, the draft stays. Raises DiskFull, and whatever `build` raises.
         """
         found = self.find(stage, id)
         if found is not None:
@@ -200,19 +203,23 @@ class Store:
         draft, folder = self._begun(stage, id), self._finished(stage, id)
         with disk_full_named(self.root):
             draft.mkdir(parents=True, exist_ok=True)
-            seconds = self._timed(draft, build)
-            manifest = Manifest(
-                stage=stage,
-                id=id,
-                version=version,
-                settings=_plain(settings),
-                inputs=tuple(inputs),
-                created=self._clock().isoformat(timespec="seconds"),
-                tunesmith=_own_version(),
-                seconds=seconds,
-                files=_digests(draft),
-            )
-            _finish(draft, folder, manifest)
+            for torn in draft.rglob(_PART.format("*", "*")):
+                torn.unlink()
+            if not _is_whole(draft, stage, id):
+                seconds = self._timed(draft, build)
+                manifest = Manifest(
+                    stage=stage,
+                    id=id,
+                    version=version,
+                    settings=_plain(settings),
+                    inputs=tuple(inputs),
+                    created=self._clock().isoformat(timespec="seconds"),
+                    tunesmith=_own_version(),
+                    seconds=seconds,
+                    files=_digests(draft),
+                )
+                _write_manifest(draft, manifest)
+            _finish(draft, folder)
         return _read(folder)
 
     def list(self) -> tuple[Artifact, ...]:
@@ -292,20 +299,41 @@ def _worked(draft: Path) -> float:
         return 0.0
     if note["started"] is None:
         return float(note["seconds"])
-    last = max((file.stat().st_mtime for file in _files(draft)), default=note["started"])
+    files = (file for file in draft.rglob("*") if file.is_file() and file != draft / _WORKED)
+    last = max((file.stat().st_mtime for file in files), default=note["started"])
     return float(note["seconds"]) + max(0.0, last - float(note["started"]))
 
 
-def _finish(draft: Path, folder: Path, manifest: Manifest) -> None:
-    """Write the manifest, flush everything to the disk, and rename the draft into place."""
+def _write_manifest(draft: Path, manifest: Manifest) -> None:
+    """Flush everything to the disk, then write the manifest: from here on the draft is whole."""
     sealed = replace(manifest, seal=manifest.sealed())
+    for path in _files(draft):
+        _sync(path)
     text = json.dumps(asdict(sealed), ensure_ascii=False, indent=1)
-    draft.joinpath(_MANIFEST).write_text(text, encoding="utf-8")
-    draft.joinpath(_WORKED).unlink(missing_ok=True)
-    for place, _, names in os.walk(draft, topdown=False):
-        for name in names:
-            _sync(Path(place, name))
+    write_text_atomic(draft / _MANIFEST, text)
+
+
+def _is_whole(draft: Path, stage: str, id: str) -> bool:  # noqa: A002
+    """Tell whether a kill came after the manifest was written and before the draft was renamed."""
+    try:
+        manifest = from_json(Manifest, draft.joinpath(_MANIFEST).read_bytes())
+    except (FileNotFoundError, ValueError):
+        return False
+    return (
+        (manifest.stage, manifest.id, manifest.seal) == (stage, id, manifest.sealed())
+        and all(_digest(draft / name) == digest for name, digest in manifest.files.items())
+        and {path.relative_to(draft).as_posix() for path in _files(draft)} == set(manifest.files)
+    )
+
+
+def _finish(draft: Path, folder: Path) -> None:
+    """Take away what is no part of the artefact, and rename the draft into place."""
+    for place, _, _ in os.walk(draft, topdown=False):
         _sync(Path(place))
+    draft.joinpath(_WORKED).unlink(missing_ok=True)
+    if draft.joinpath(SCRATCH).exists():
+        shutil.rmtree(draft / SCRATCH)
+    _sync(draft)
     folder.parent.mkdir(parents=True, exist_ok=True)
     draft.replace(folder)
     _sync(folder.parent)
@@ -334,9 +362,10 @@ def _read(folder: Path) -> Artifact:
 
 
 def _files(folder: Path) -> Iterator[Path]:
-    """Yield the files of a draft in a stable order, without our own notes at its top."""
+    """Yield the files of a draft in a stable order, without our own notes at its top and what is scratch."""
     for path in sorted(folder.rglob("*")):
-        if path.is_file() and path not in (folder / _MANIFEST, folder / _WORKED):
+        own = path in (folder / _MANIFEST, folder / _WORKED) or folder / SCRATCH in path.parents
+        if path.is_file() and not own:
             yield path
 
 

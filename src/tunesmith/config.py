@@ -182,6 +182,9 @@ _EXPLAINED: Final[dict[str, dict[str, _Why]]] = {
         "warmup_share": _Why("share of the steps in which the rate rises"),
         "clip": _Why("gradients longer than this are shortened"),
         "retrieved_share": _Why("share of the prompts that show retrieved entries"),
+        "doubt": _Why(
+            "share of those in which the right entry may stand elsewhere than first, or be missing"
+        ),
         "passages": _Why("how many entries those prompts show"),
         "max_length": _Why("longer examples are cut, in tokens"),
         "evaluate_every": _Why("steps between two looks at the validation loss, each with a checkpoint"),

@@ -12,7 +12,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tunesmith.artifacts import Artifact
+from tunesmith.artifacts import SCRATCH, Artifact, write_text_atomic
 from tunesmith.catalogue import Catalogue
 from tunesmith.config import Config
 from tunesmith.contenders import Workshop
@@ -22,7 +22,6 @@ from tunesmith.records import (
     Document,
     Example,
     Message,
-    Passage,
     Score,
     Source,
     Tally,
@@ -34,6 +33,8 @@ from tunesmith.records import (
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    import torch
 
     from tunesmith.models.embedding import LocalEncoder
     from tunesmith.models.local import LocalModel
@@ -53,6 +54,13 @@ class Work:
     progress: Progress
     say: Callable[[str], None]
 
+    @property
+    def scratch(self) -> Path:
+        """The draft's folder for checkpoints and journals: it outlives a kill and is no part of the artefact."""
+        folder = self.draft / SCRATCH
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder
+
 
 # --- what a stage's result hangs on besides its inputs
 
@@ -69,9 +77,10 @@ def source_digests(config: Config) -> tuple[str, ...]:
     return tuple(source.digest for source in digest_sources(config.sources, config.folder))
 
 
-def written_digests(config: Config) -> tuple[str, ...]:
-    """Return the digests of the files of written questions."""
-    return tuple(_file_digest(config, name) for name in config.written)
+def question_digests(config: Config) -> tuple[str, ...]:
+    """Return the digests of the files of written questions, and of the teacher's folder if its address is one."""
+    teacher = () if config.teacher is None else _folder_digest(config, config.teacher)
+    return (*(_file_digest(config, name) for name in config.written), *teacher)
 
 
 def asked_digest(config: Config) -> tuple[str, ...]:
@@ -87,6 +96,66 @@ def _file_digest(config: Config, name: str) -> str:
             f"{config.folder / name}, which {config.path.name} names, cannot be read: {error.strerror}",
             hint="Put the file there, or mend its name in tunesmith.toml.",
         ) from error
+
+
+def encoder_digest(config: Config) -> tuple[str, ...]:
+    """Return the digest of the encoder's folder, if its address is one."""
+    return _folder_digest(config, config.encoder.base)
+
+
+def base_digest(config: Config) -> tuple[str, ...]:
+    """Return the digest of the language model's folder, if its address is one."""
+    return _folder_digest(config, config.train.base)
+
+
+def both_digests(config: Config) -> tuple[str, ...]:
+    """Return the digests of the encoder's and of the language model's folder, of those that are one."""
+    return (*encoder_digest(config), *base_digest(config))
+
+
+def _folder_digest(config: Config, address: str) -> tuple[str, ...]:
+    """Return one digest of the files that a model is loaded from, for `path:FOLDER`; other addresses stand for it.
+
+    Raises SourceError for a folder without such files, or with one that cannot be read.
+    """
+    form, _, place = _from_project(config, address).partition(":")
+    if form != "path":
+        return ()
+    files = sorted(path for pattern in _MODEL_FILES for path in Path(place).glob(pattern))
+    if not files:
+        raise SourceError(
+            f"{place}, which {config.path.name} names, is no folder of a model: it holds no {_MODEL_FILES[0]}",
+            hint="Put the model there, or mend its address in tunesmith.toml.",
+        )
+    try:
+        stats = ((str(path), path.stat().st_size, path.stat().st_mtime_ns) for path in files)
+        return (_digest_of_files(tuple(stats)),)
+    except OSError as error:
+        raise SourceError(
+            f"{error.filename}, of the model that {config.path.name} names, cannot be read: {error.strerror}",
+            hint="Make it readable, or mend the model's address in tunesmith.toml.",
+        ) from error
+
+
+_MODEL_FILES = ("*.safetensors", "*.json", "*.txt", "*.model", "*.jinja")
+_READ_WHOLE = 2**28  # bytes; of a larger file, samples: every command takes these digests
+_SAMPLES, _SAMPLE = 256, 2**16
+
+
+@cache
+def _digest_of_files(files: tuple[tuple[str, int, int], ...]) -> str:
+    # The time of change is there for the cache: what counts is names, sizes and bytes.
+    whole = hashlib.sha256()
+    for name, size, _ in files:
+        whole.update(f"{Path(name).name} {size}\n".encode())
+        with Path(name).open("rb") as file:
+            if size <= _READ_WHOLE:
+                whole.update(hashlib.file_digest(file, "sha256").digest())
+                continue
+            for number in range(_SAMPLES):
+                file.seek(number * (size - _SAMPLE) // (_SAMPLES - 1))
+                whole.update(file.read(_SAMPLE))
+    return whole.hexdigest()
 
 
 def collect_settings(config: Config) -> dict[str, Any]:
@@ -199,7 +268,9 @@ def generate(work: Work) -> dict[str, int]:
         documents_of(work.inputs),
         catalogue_of(work.inputs),
         written=written,
-        teacher=None if config.teacher is None else load_chat(config.teacher, say=work.say),
+        teacher=None
+        if config.teacher is None
+        else load_chat(_from_project(config, config.teacher), say=work.say),
         settings=config.generate,
         journal=work.draft / "teacher.jsonl",
         on_progress=work.progress,
@@ -242,7 +313,9 @@ def index(work: Work) -> dict[str, int]:
     from tunesmith.retrieving.index import build_index
 
     catalogue = catalogue_of(work.inputs)
-    build_index(catalogue.entries, encoder_of(work.config, work.say)).save(work.draft / "index")
+    calls = calls_of(documents_of(work.inputs), catalogue)
+    built = build_index(catalogue.entries, encoder_of(work.config, work.say), calls=calls)
+    built.save(work.draft / "index")
     return {"entries": len(catalogue.entries)}
 
 
@@ -259,7 +332,7 @@ def estimate(work: Work) -> dict[str, int]:
         conversations(
             select(rows, count, config.train.seed),
             plain,
-            passage_of(catalogue),
+            plain.passage,
             (0,),
             system=system_of(catalogue),
             settings=config.train,
@@ -290,6 +363,7 @@ def encoder(work: Work) -> dict[str, int]:
     from tunesmith.training.encoder import tune_encoder
 
     config, catalogue = work.config, catalogue_of(work.inputs)
+    dtype = arithmetic(work.draft)
     plain = plain_index(work.inputs, config, work.say)
     model = encoder_of(config, work.say)
     pairs = pairs_of(examples_of(work.inputs, "train"))
@@ -299,7 +373,8 @@ def encoder(work: Work) -> dict[str, int]:
         entries_of(plain),
         pairs_of(examples_of(work.inputs, "valid")),
         config.encoder,
-        work=work.draft,
+        work=work.scratch,
+        dtype=dtype,
         on_progress=work.progress,
     )
     with quiet():
@@ -312,10 +387,10 @@ def encoder(work: Work) -> dict[str, int]:
         bank_weight=config.retrieve.bank_weight,
         lexical=False,
         keys_E_D=plain.vectors_E_D,
+        calls=calls_of(documents_of(work.inputs), catalogue),
     )
     tuned.save(work.draft / "tuned_index")
     _write_json(work.draft / "run.json", asdict(run))
-    _drop_checkpoint(work.draft)
     return {"questions": run.pairs, "epochs": len(run.epochs) - 1, "seconds": round(run.seconds)}
 
 
@@ -328,23 +403,23 @@ def train(work: Work) -> dict[str, int]:
     config, catalogue = work.config, catalogue_of(work.inputs)
     index = tuned_index(work.inputs, config)
     valid = select(examples_of(work.inputs, "valid"), VALID_ROWS, config.train.seed)
-    ranks = ranks_of(valid, index, config.train.passages) or (0,)
+    ranks = ranks_of(valid, index, config.train.passages)
     chosen = select(examples_of(work.inputs, "train"), config.train.examples, config.train.seed)
     rows, valid_rows = (
         conversations(
-            examples, index, passage_of(catalogue), ranks, system=system_of(catalogue), settings=config.train
+            examples, index, index.passage, ranks, system=system_of(catalogue), settings=config.train
         )
         for examples in (chosen, valid)
     )
     folder = base_of(config, work.say)
     run = tune(
-        load_model(folder),
+        load_model(folder, dtype=arithmetic(work.draft)),
         load_tokenizer(folder),
         rows,
         valid_rows,
         config.train,
         out=work.draft / "adapter",
-        work=work.draft,
+        work=work.scratch,
         on_progress=work.progress,
     )
     _write_json(work.draft / "run.json", asdict(run))
@@ -352,7 +427,6 @@ def train(work: Work) -> dict[str, int]:
         work.draft / "ranks.json", Counter("absent" if rank is None else str(rank + 1) for rank in ranks)
     )
     _draw_loss(work.draft / "loss.svg", run.steps)
-    _drop_checkpoint(work.draft)
     return {"examples": len(rows), "steps": len(run.steps), "best step": run.best_step, "tokens": run.tokens}
 
 
@@ -375,7 +449,7 @@ def evaluate(work: Work) -> dict[str, int]:
             catalogue,
             system=system_of(catalogue),
             settings=config.evaluate,
-            journal=work.draft / f"answers-{name}.jsonl",
+            journal=work.scratch / f"answers-{name}.jsonl",
             on_progress=work.progress,
         )
     train_rows, answers = examples_of(work.inputs, "train"), answers_of(documents_of(work.inputs), catalogue)
@@ -394,8 +468,6 @@ def evaluate(work: Work) -> dict[str, int]:
     write_jsonl(work.draft / "scores.jsonl", scores)
     write_jsonl(work.draft / "floors.jsonl", floor_scores)
     write_jsonl(work.draft / "ceilings.jsonl", ceiling_scores)
-    for journal in work.draft.glob("answers-*.jsonl"):
-        journal.unlink()
     questions = sum(len(rows) for rows in sets.values())
     return {"contenders": len(config.contenders), "questions": questions, "answers": len(scores)}
 
@@ -442,18 +514,18 @@ def answers_of(documents: Iterable[Document], catalogue: Catalogue) -> dict[str,
     return {answer.entry: answer.text for answer in derive_answers(documents, catalogue).answers}
 
 
+def calls_of(documents: Iterable[Document], catalogue: Catalogue) -> dict[str, str]:
+    """Return the call in the derived answer of each entry."""
+    from tunesmith.generating.derive import derive_answers
+
+    return {answer.entry: answer.call for answer in derive_answers(documents, catalogue).answers}
+
+
 def system_of(catalogue: Catalogue) -> str:
     """Return the system prompt that every contender gets."""
     from tunesmith.generating.prompts import system_prompt
 
     return system_prompt(catalogue)
-
-
-def passage_of(catalogue: Catalogue) -> Callable[[str], Passage]:
-    """Return the function from an entry's id to its passage."""
-    from tunesmith.retrieving.index import passage_text
-
-    return lambda entry: Passage(entry, passage_text(catalogue.by_id[entry]), 0.0)
 
 
 def encoder_of(config: Config, say: Callable[[str], None], *, max_length: int = 128) -> LocalEncoder:
@@ -524,7 +596,7 @@ def tuned_index(inputs: Mapping[str, Artifact], config: Config) -> Index:
 
 
 def workshop(inputs: Mapping[str, Artifact], config: Config, say: Callable[[str], None]) -> Workshop:
-    """Return what every contender can be put together from."""
+    """Return what every contender can be put together from, in the arithmetic of the training if there was one."""
     from tunesmith.models.constrained import CatalogueGrammar
     from tunesmith.models.local import LocalModel, load_model, load_tokenizer
     from tunesmith.training.mix import select
@@ -532,12 +604,13 @@ def workshop(inputs: Mapping[str, Artifact], config: Config, say: Callable[[str]
     def load(adapter: Path | None, name: str) -> LocalModel:
         folder = base_of(config, say)
         return LocalModel(
-            load_model(folder, adapter=adapter),
+            load_model(folder, dtype=dtype, adapter=adapter),
             load_tokenizer(folder),
             name=name,
             batch_size=config.evaluate.batch_size,
         )
 
+    dtype = _noted_arithmetic(inputs["train"].file(ARITHMETIC)) if "train" in inputs else None
     catalogue = catalogue_of(inputs)
     shots = tuple(
         (Message("user", one.question), Message("assistant", one.answer))
@@ -555,6 +628,29 @@ def workshop(inputs: Mapping[str, Artifact], config: Config, say: Callable[[str]
 
 
 SHOTS = 3
+
+
+def arithmetic(draft: Path) -> torch.dtype:
+    """Return what a stage computes in: what is faster here, measured when the stage was begun, and noted there.
+
+    A run that goes on after a kill must not find another answer half-way.
+    """
+    from tunesmith.models.local import fast_dtype
+
+    note = draft / ARITHMETIC
+    if not note.is_file():
+        write_text_atomic(note, json.dumps({"dtype": str(fast_dtype()).removeprefix("torch.")}))
+    return _noted_arithmetic(note)
+
+
+def _noted_arithmetic(note: Path) -> torch.dtype:
+    import torch
+
+    dtype: torch.dtype = getattr(torch, _read_json(note)["dtype"])
+    return dtype
+
+
+ARITHMETIC = "arithmetic.json"
 
 
 def report_data(inputs: Mapping[str, Artifact], config: Config) -> Any:
@@ -671,13 +767,6 @@ def _draw_loss(path: Path, steps: Sequence[Any]) -> None:
         CurvePoint(step.step, step.train_loss, step.valid_loss, step.tokens / step.seconds) for step in steps
     ]
     path.write_text(loss_plot(points, width=720, name="loss"), encoding="utf-8")
-
-
-def _drop_checkpoint(draft: Path) -> None:
-    import shutil
-
-    for leftover in draft.glob("checkpoint*"):
-        shutil.rmtree(leftover)
 
 
 def _write_json(path: Path, value: object) -> None:

@@ -9,9 +9,10 @@ from typing import Any
 
 import pytest
 import torch
-from transformers import PreTrainedTokenizerFast
+from transformers import MistralConfig, MistralForCausalLM, PreTrainedTokenizerFast
 
 from tunesmith.errors import ModelError
+from tunesmith.models import local
 from tunesmith.models.base import ChatModel, Sampling
 from tunesmith.models.local import (
     LocalModel,
@@ -63,9 +64,16 @@ def greedy(model: LocalModel, conversation: Conversation, count: int) -> list[in
     return ids[start:]
 
 
+@pytest.mark.parametrize("slices", [1, 40, 2048])
 @pytest.mark.parametrize("system", [False, True], ids=["own beginnings", "one beginning"])
-def test_company_does_not_change_an_answer(model: LocalModel, system: bool) -> None:
-    """In a batch, alone, and by reading everything anew at each step: the same answers, in order."""
+def test_company_does_not_change_an_answer(
+    model: LocalModel, system: bool, slices: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In a batch, alone, and by reading everything anew at each step: the same answers, in order.
+
+    That holds however many tokens are read at a time.
+    """
+    monkeypatch.setattr(local, "_READ_TOKENS", slices)
     conversations = asked(*QUESTIONS, system=system)
     sampling = Sampling(max_tokens=24)
     together = model.reply(conversations, sampling)
@@ -78,6 +86,29 @@ def test_company_does_not_change_an_answer(model: LocalModel, system: bool) -> N
         )
         assert answer.prompt_tokens == len(prompt_ids(model.tokenizer, conversation))
         assert answer.seconds > 0
+
+
+@pytest.mark.parametrize("system", [False, True], ids=["own beginnings", "one beginning"])
+def test_a_window_of_attention_sees_no_padding(chat_tokenizer: PreTrainedTokenizerFast, system: bool) -> None:
+    """A model whose layers look back a few tokens only: company and a common beginning change nothing."""
+    torch.manual_seed(0)
+    config = MistralConfig(
+        vocab_size=len(chat_tokenizer),
+        hidden_size=32,
+        intermediate_size=48,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        sliding_window=9,
+        initializer_range=0.3,
+    )
+    windowed = LocalModel(MistralForCausalLM(config).eval(), chat_tokenizer, name="windowed")
+    conversations = asked(*QUESTIONS, system=system)
+    answers = windowed.reply(conversations, Sampling(max_tokens=16))
+    for conversation, answer in zip(conversations, answers, strict=True):
+        assert answer.text == chat_tokenizer.decode(
+            greedy(windowed, conversation, 16)[: answer.completion_tokens], skip_special_tokens=True
+        )
 
 
 def test_equal_conversations_have_equal_answers(model: LocalModel) -> None:

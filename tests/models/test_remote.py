@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import re
 import threading
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,7 +17,8 @@ import pytest
 from tunesmith.errors import ModelError
 from tunesmith.models.base import ChatModel, Sampling
 from tunesmith.models.remote import RemoteModel
-from tunesmith.records import Answer, Conversation, Message
+from tunesmith.project import Project
+from tunesmith.records import Answer, Conversation, Document, Example, Message, read_jsonl
 
 
 @dataclass
@@ -220,6 +223,49 @@ def test_a_filtered_answer_is_an_error(service: Service) -> None:
 
     with pytest.raises(ModelError, match="content filter stopped it at 'what'"):
         RemoteModel("m", base_url=service.url).reply([user("what")], Sampling())
+
+
+def test_a_remote_teacher_writes_questions_that_are_verified(service: Service, fresh: Project) -> None:
+    """Over the wire, in the pipeline: a true quote is kept as evidence, a false one and a missing one are counted."""
+
+    def teach(request: dict[str, Any]) -> tuple[int, str, str]:
+        document = request["messages"][-1]["content"].partition("<document>")[2]
+        words = re.findall(r"[A-Z]\w+ [^.\n]*\.", document)[0]
+        lines = [
+            {"question": f"somebody asks number {len(service.asked)}, which call?", "quote": words},
+            {
+                "question": f"another asks number {len(service.asked)}, what then?",
+                "quote": "It is not there.",
+            },
+        ]
+        return completion("\n".join(map(json.dumps, lines)))
+
+    service.say = teach
+    generate = fresh.config.generate.model_copy(update={"questions_per_entry": 3, "rules_per_entry": 0})
+    config = replace(fresh.config, teacher=f"openai:m@{service.url}", generate=generate, written=())
+    made = Project(config).run("generate").artifacts["generate"]
+    tally = json.loads((made / "tally.json").read_text())
+    assert tally == {
+        "requested": 36,
+        "accepted": 12,
+        "rejected": {"quote not in the document": 12},
+        "failed": 12,
+    }
+    assert len(service.asked) == 12
+    assert {request["model"] for request in service.asked} == {"m"}
+    examples = list(read_jsonl(Example, made / "examples.jsonl"))
+    documents = {
+        one.id: one.text for one in read_jsonl(Document, made.parent / next_to(made) / "documents.jsonl")
+    }
+    for example in examples:
+        assert example.origin == f"teacher:openai:m@{service.url}"
+        quoted = example.evidence[0]
+        assert documents[quoted.document][quoted.start : quoted.end] == quoted.quote
+
+
+def next_to(made: Path) -> str:
+    """Return the name of the collect artefact beside this one."""
+    return next(path.name for path in made.parent.glob("collect-*"))
 
 
 def test_nobody_there_is_an_error() -> None:

@@ -51,6 +51,16 @@ def test_a_passage_shows_the_id_the_parameters_and_the_summary(entries: Sequence
     ]
 
 
+def test_a_passage_shows_a_call_where_one_is_known(encoder: Encoder, entries: Sequence[Entry]) -> None:
+    """The call stands at the end of the passage, in what is found, in what is looked up, and after loading."""
+    index = build_index(entries, encoder, calls={"shapes.edges": "shapes.edges(square)"})
+    text = "shapes.edges(shape): Iterate over the edges. Example: shapes.edges(square)"
+
+    assert index.passage("shapes.edges") == Passage("shapes.edges", text, 0.0)
+    assert index.search(["edges"], 1)[0][0].text == text
+    assert index.passage("shapes.Polygon").text == passage_text(entries[2])
+
+
 def test_a_long_summary_is_cut_at_a_word() -> None:
     """The summary shown has at most 120 characters and no half word."""
     shown = passage_text(Entry("a.b", "function", summary="seven12 " * 30))
@@ -99,21 +109,28 @@ def test_plain_scores_are_cosines(entries: Sequence[Entry]) -> None:
 
 
 def test_known_questions_are_further_keys_of_their_entry(entries: Sequence[Entry]) -> None:
-    """A score is the cosine plus the weighted best of the entry's own text and its known questions."""
+    """A score is the cosine plus the weighted larger of it and the mean of the three nearest known questions."""
     texts = [search_text(entry) for entry in entries]
     table = dict(zip(texts, [(0.8, 0.6), (0.0, 1.0), (-1.0, 0.0), (0.6, 0.8)], strict=True))
-    known = {"bad": (-1.0, 0.0), "good": (1.0, 0.0), "worse": (0.0, -1.0)}
+    known = {
+        "bad": (-1.0, 0.0),
+        "good": (1.0, 0.0),
+        "worse": (0.0, -1.0),
+        "fair": (0.8, 0.6),
+        "so-so": (0.6, 0.8),
+    }
     encoder = TableEncoder(table | known | {"asked": (1.0, 0.0)})
-    bank = [("good", "shapes.edges"), ("bad", "shapes.area"), ("worse", "shapes.edges")]
+    bank = [("bad", "shapes.area")] + [(n, "shapes.edges") for n in ("good", "worse", "fair", "so-so")]
     index = build_index(entries, encoder, bank, bank_weight=2.0, lexical=False)
 
     [found] = index.search(["asked"], 10)
 
-    # area 0.8 + 2 * max(0.8, -1); edges 0 + 2 * max(0, 1, 0); add_corner 0.6 + 2 * 0.6; Polygon -1 + 2 * -1.
+    # area 0.8 + 2 * max(0.8, -1); edges 0 + 2 * max(0, (1 + 0.8 + 0.6) / 3);
+    # add_corner 0.6 + 2 * 0.6; Polygon -1 + 2 * -1.
     assert [(one.id, round(one.score, 5)) for one in found] == [
         ("shapes.area", 2.4),
-        ("shapes.edges", 2.0),
         ("shapes.Polygon.add_corner", 1.8),
+        ("shapes.edges", 1.6),
         ("shapes.Polygon", -3.0),
     ]
 
@@ -136,7 +153,8 @@ def test_the_bank_s_scores_are_those_of_the_formula(
     for row, entry in enumerate(entries):
         cosine = float(vector @ keys[row])
         others = [float(vector @ encoder.embed([question])[0]) for question, known in bank if known == row]
-        expected[entry.id] = cosine + weight * max(cosine, *others, -1.0)
+        nearest = sorted(others)[-3:]
+        expected[entry.id] = cosine + weight * max(cosine, sum(nearest) / len(nearest) if nearest else -1.0)
 
     [found] = index.search([asked], len(entries))
 

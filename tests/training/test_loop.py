@@ -89,6 +89,29 @@ def test_a_rows_losses_do_not_depend_on_its_company() -> None:
     torch.testing.assert_close(together, alone)
 
 
+@given(st.lists(st.integers(1, 3000), min_size=1, max_size=12))
+def test_a_step_is_cut_into_parts_of_bounded_size(lengths: list[int]) -> None:
+    """Every row is in one part; a part is small enough with its padding, or a single row."""
+    parts = loop.in_parts([row(length, 1) for length in lengths], PAD)
+    assert sorted(int(n) for part in parts for n in part.real_B_T.sum(1)) == sorted(lengths)
+    assert all(part.ids_B_T.numel() <= loop.PART_TOKENS or len(part.ids_B_T) == 1 for part in parts)
+    if max(lengths) * len(lengths) <= loop.PART_TOKENS:
+        assert len(parts) == 1
+
+
+def test_parts_of_a_step_are_the_step(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Cut or not: the same loss, and the same weights after it."""
+    found = []
+    for most in (2048, 1):
+        monkeypatch.setattr(loop, "PART_TOKENS", most)
+        model, parts = llama(), loop.in_parts(ROWS, PAD)
+        optimiser = torch.optim.SGD(model.parameters())
+        loss = loop.train_step(model, optimiser, parts, rate=0.1, clip=1e9)
+        found.append((len(parts), loss, {name: one.detach() for name, one in model.named_parameters()}))
+    assert [count for count, _, _ in found] == [1, len(ROWS)]
+    torch.testing.assert_close(found[0][1:], found[1][1:], rtol=1e-4, atol=1e-6)
+
+
 def test_accumulated_parts_are_one_large_batch() -> None:
     """One step over four parts of one row moves the adapter as one step over a batch of four does."""
     results = []

@@ -14,7 +14,7 @@ from tunesmith.training.mix import conversations, ranks_of, select
 from tunesmith.training.train import TrainSettings
 
 ENTRIES = tuple(f"p.f_{number}" for number in range(12))
-SETTINGS = TrainSettings(retrieved_share=0.75, passages=4, seed=5)
+SETTINGS = TrainSettings(retrieved_share=0.75, doubt=1.0, passages=4, seed=5)
 
 
 @dataclass(frozen=True)
@@ -176,3 +176,20 @@ def test_the_same_seed_gives_the_same_conversations() -> None:
         for seed in (5, 5, 6)
     )
     assert first == again != other
+
+
+def test_doubt_is_the_share_in_which_the_right_entry_may_stand_elsewhere() -> None:
+    """In the other prompts it stands first; without ranks to draw from it does so in all."""
+    examples = [made(number, "p.f_9") for number in range(400)]
+    third = [shown(example, "p.f_0", "p.f_1", "p.f_9", "p.f_2") for example in examples]
+    first = [shown(example, "p.f_9", "p.f_0", "p.f_1", "p.f_2") for example in examples]
+
+    def found(doubt: float, ranks: Sequence[int | None]) -> list[Conversation]:
+        settings = SETTINGS.model_copy(update={"retrieved_share": 1.0, "doubt": doubt})
+        return list(conversations(examples, Ordered(), passage, ranks, system="Be brief.", settings=settings))
+
+    assert found(0.0, [2]) == first == found(1.0, [])
+    assert found(1.0, [2]) == third
+    mixed = found(0.25, [2])
+    assert all(one in (a, b) for one, a, b in zip(mixed, first, third, strict=True))
+    assert sum(one == b for one, b in zip(mixed, third, strict=True)) == pytest.approx(100, abs=35)

@@ -156,5 +156,5 @@ def _read(journal: Path, number: int, line: bytes) -> Score:
     except ValidationError as error:
         raise DamagedArtifact(
             f"{journal.name}, line {number} is not a score: {error.errors()[0]['msg']}",
-            hint=f"Delete {journal.name} to ask all questions again.",
+            hint=f"Delete {journal} to ask its questions again.",
         ) from error

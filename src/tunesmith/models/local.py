@@ -22,6 +22,10 @@ if TYPE_CHECKING:
 
 # Shorter common beginnings (in tokens) are not worth a pass of their own.
 _SHORTEST_PREFIX = 16
+# Tokens that are read at a time (docs/log.md).
+_READ_TOKENS = 2048
+# Finished rows are dropped from a batch once no more than this share of it goes on.
+_CROWDED = 7 / 8
 
 
 class Constraint(Protocol):
@@ -191,6 +195,9 @@ class LocalModel:
         batch_size: int = 48,
         constraints: Callable[[Conversation], Constraint] | None = None,
     ) -> None:
+        from tunesmith.models.attention import use_short_attention
+
+        use_short_attention(model)
         self.model = model
         self.tokenizer = tokenizer
         self._name = name
@@ -252,11 +259,51 @@ class LocalModel:
     def _generate(self, rows: list[_Row], sampling: Sampling) -> Iterator[None]:
         """Generate for all rows at once, dropping finished ones from the batch; yields after each step."""
         import torch
-        from transformers import DynamicCache
+
+        start = time.perf_counter()
+        cache, mask_B_T, logits_B_V = self._read(rows)
+        active = list(rows)
+        for step in range(sampling.max_tokens):
+            picked = self._pick(active, logits_B_V, sampling)
+            going = [row for row in active if not row.done]
+            for row, token in zip(active, picked, strict=True):
+                if not row.done:
+                    self._take(row, token, sampling)
+            for row in going:
+                row.seconds += (time.perf_counter() - start) / len(going)
+            yield
+            start = time.perf_counter()
+            keep = [i for i, row in enumerate(active) if not row.done]
+            if not keep or step + 1 == sampling.max_tokens:
+                return
+            # Dropping rows copies what all others have read: a few finished ones may as well go on unheard.
+            if len(keep) <= len(active) * _CROWDED:
+                chosen = torch.tensor(keep, device=self.model.device)
+                cache.batch_select_indices(chosen)
+                mask_B_T = mask_B_T[chosen]
+                active = [active[i] for i in keep]
+                picked = [picked[i] for i in keep]
+            tokens_B_1 = torch.tensor(picked, device=self.model.device)[:, None]
+            mask_B_T = torch.cat([mask_B_T, mask_B_T.new_ones(len(active), 1)], dim=1)
+            logits_B_V = self._forward(tokens_B_1, mask_B_T, cache)
+
+    def _read(self, rows: Sequence[_Row]) -> tuple[DynamicCache, torch.Tensor, torch.Tensor]:
+        """Read all prompts; returns their cache, their mask (B, T) and the logits after each (B, V).
+
+        What all prompts begin with is read once, the rest in slices of rows: a slice's tensors stay where the
+        processor has them at hand, which those of a whole batch do not.
+        """
+        import torch
+
+        from tunesmith.models.cache import is_plain, joined, new_cache, repeated
 
         device = self.model.device
-        cache = DynamicCache(config=self.model.config)
-        shared = self._read_prefix(rows, cache)
+        beginning = new_cache(self.model)
+        # Windows count places in the cache: padding between a common beginning and the rest would stand in them.
+        shared = _common_beginning(rows) if is_plain(beginning) else 0
+        if shared:
+            ids_1_T = torch.tensor([rows[0].prompt[:shared]], device=device)
+            self._forward(ids_1_T, torch.ones_like(ids_1_T), beginning)
         rests = [row.prompt[shared:] for row in rows]
         width = max(map(len, rests))
         pad = int(self.tokenizer.pad_token_id or 0)
@@ -264,70 +311,45 @@ class LocalModel:
         mask_B_T = torch.tensor(
             [[1] * shared + [0] * (width - len(rest)) + [1] * len(rest) for rest in rests], device=device
         )
-        active = list(rows)
-        for step in range(sampling.max_tokens):
-            start = time.perf_counter()
-            positions_B_T = (mask_B_T.cumsum(-1) - 1).clamp(min=0)[:, -tokens_B_T.shape[1] :]
-            with torch.inference_mode():
-                logits_B_V = self.model(
-                    input_ids=tokens_B_T,
-                    attention_mask=mask_B_T,
-                    position_ids=positions_B_T,
-                    past_key_values=cache,
-                    use_cache=True,
-                    logits_to_keep=1,
-                ).logits[:, -1]
-            # A clone made outside inference mode may be changed in place by constraints.
-            logits_B_V = logits_B_V.clone()
-            picked = self._pick(active, logits_B_V, sampling)
-            for row, token in zip(active, picked, strict=True):
-                self._take(row, token, sampling)
-            share = (time.perf_counter() - start) / len(active)
-            for row in active:
-                row.seconds += share
-            yield
-            keep = [i for i, row in enumerate(active) if not row.done]
-            if not keep or step + 1 == sampling.max_tokens:
-                return
-            if len(keep) < len(active):
-                chosen = torch.tensor(keep, device=device)
-                cache.batch_select_indices(chosen)
-                mask_B_T = mask_B_T[chosen]
-                active = [active[i] for i in keep]
-                picked = [picked[i] for i in keep]
-            tokens_B_T = torch.tensor(picked, device=device)[:, None]
-            mask_B_T = torch.cat([mask_B_T, mask_B_T.new_ones(len(active), 1)], dim=1)
+        in_slices = device.type == "cpu" and is_plain(beginning)
+        count = max(1, _READ_TOKENS // width) if in_slices else len(rows)
+        parts, logits = [], []
+        for first in range(0, len(rows), count):
+            tokens, mask = tokens_B_T[first : first + count], mask_B_T[first : first + count]
+            parts.append(repeated(beginning, len(tokens)))
+            logits.append(self._forward(tokens, mask, parts[-1]))
+        return joined(parts), mask_B_T, torch.cat(logits)
 
-    def _read_prefix(self, rows: Sequence[_Row], cache: DynamicCache) -> int:
-        """Read what all prompts begin with once, into the cache of each row; returns how many tokens that is."""
+    def _forward(self, tokens_B_T: torch.Tensor, mask_B_S: torch.Tensor, cache: DynamicCache) -> torch.Tensor:
+        """Read tokens behind what the cache holds; returns the logits after the last one, shape (B, V)."""
         import torch
 
-        shortest = min(len(row.prompt) for row in rows) - 1
-        first = rows[0].prompt
-        shared = next(
-            (i for i in range(shortest) if any(row.prompt[i] != first[i] for row in rows)), shortest
-        )
-        if len(rows) == 1 or shared < _SHORTEST_PREFIX:
-            return 0
-        start = time.perf_counter()
+        positions_B_T = (mask_B_S.cumsum(-1) - 1).clamp(min=0)[:, -tokens_B_T.shape[1] :]
         with torch.inference_mode():
-            ids_1_T = torch.tensor([first[:shared]], device=self.model.device)
-            self.model(input_ids=ids_1_T, past_key_values=cache, use_cache=True, logits_to_keep=1)
-        cache.batch_repeat_interleave(len(rows))
-        for row in rows:
-            row.seconds += (time.perf_counter() - start) / len(rows)
-        return shared
+            logits_B_V = self.model(
+                input_ids=tokens_B_T,
+                attention_mask=mask_B_S,
+                position_ids=positions_B_T,
+                past_key_values=cache,
+                use_cache=True,
+                logits_to_keep=1,
+            ).logits[:, -1]
+        # A clone made outside inference mode may be changed in place by constraints.
+        return logits_B_V.clone()
 
     def _pick(self, rows: Sequence[_Row], logits_B_V: torch.Tensor, sampling: Sampling) -> list[int]:
         import torch
 
         for row, logits_V in zip(rows, logits_B_V, strict=True):
-            if row.constraint is not None:
+            if row.constraint is not None and not row.done:
                 row.constraint.allow(logits_V)
         if sampling.temperature == 0:
             return [int(token) for token in logits_B_V.argmax(-1)]
         picked = []
         for row, logits_V in zip(rows, logits_B_V, strict=True):
+            if row.done:
+                picked.append(0)
+                continue
             probabilities = torch.softmax(logits_V.float() / sampling.temperature, -1).cpu()
             picked.append(int(torch.multinomial(probabilities, 1, generator=row.generator)))
         return picked
@@ -359,6 +381,14 @@ class LocalModel:
             seconds=row.seconds,
             finish="stop" if row.stopped else "length",
         )
+
+
+def _common_beginning(rows: Sequence[_Row]) -> int:
+    """Return how many tokens all prompts begin with, so that each has one of its own left; 0 if it does not pay."""
+    shortest = min(len(row.prompt) for row in rows) - 1
+    first = rows[0].prompt
+    shared = next((i for i in range(shortest) if any(row.prompt[i] != first[i] for row in rows)), shortest)
+    return shared if len(rows) > 1 and shared >= _SHORTEST_PREFIX else 0
 
 
 def _end_ids(tokenizer: PreTrainedTokenizerBase, model: PreTrainedModel) -> frozenset[int]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import textwrap
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -28,6 +28,7 @@ _LONGEST_SUMMARY = 120  # characters
 _MOST_WORDS = (
     60  # MiniLM was trained on texts of up to 128 word pieces, and a question is no longer than this.
 )
+_NEAREST_KNOWN = 3
 _RANK_CONSTANT = 60
 _FUSED_DEPTH = 100
 _SAME_ENCODER = 0.99  # cosine; rounding differs between machines, encoders differ by far more
@@ -43,11 +44,15 @@ class RetrieveSettings(BaseModel):
     bank_weight: float = Field(default=0.5, ge=0)
 
 
-def passage_text(entry: Entry) -> str:
-    """Return the entry as prompts show it: its id, its parameters without defaults, its summary cut short."""
+def passage_text(entry: Entry, call: str = "") -> str:
+    """Return the entry as prompts show it: id, parameters without defaults, summary cut short, a call that binds.
+
+    Which of the parameters a call needs, a small model does not see from the signature: it copies the call.
+    """
     bare = replace(entry, parameters=tuple(replace(one, default=None) for one in entry.parameters))
     summary = textwrap.shorten(entry.summary, _LONGEST_SUMMARY, placeholder=" ...")
-    return f"{entry.id}{bare.signature}" + (f": {summary}" if summary else "")
+    shown = f"{entry.id}{bare.signature}" + (f": {summary}" if summary else "")
+    return f"{shown} Example: {call}" if call else shown
 
 
 def search_text(entry: Entry) -> str:
@@ -69,11 +74,13 @@ def build_index(
     bank_weight: float = 0.5,
     lexical: bool = True,
     keys_E_D: NDArray[np.float32] | None = None,
+    calls: Mapping[str, str] | None = None,
 ) -> Index:
     """Embed the entries, and the bank's known questions, and return the index over them.
 
     The bank holds pairs of a question and the id of the entry that answers it. `encoder` reads questions,
     and entries too unless their vectors are given as `keys_E_D` (for a question tower tuned towards them).
+    `calls` gives, by id, the call that an entry's passage shows.
 
     Raises DatasetError without entries, for an entry that stands twice, and for a known question whose entry
     is not among them.
@@ -81,10 +88,10 @@ def build_index(
     _check_entries(entries)
     rows = {entry.id: row for row, entry in enumerate(entries)}
     _check_bank(bank, rows)
-    # Sorted by entry, so that the best question of each is one `reduceat`.
+    # Sorted by entry, so that the questions of each stand together.
     known = sorted(bank, key=lambda pair: rows[pair[1]])
     contents = _Contents(
-        passages=tuple((entry.id, passage_text(entry)) for entry in entries),
+        passages=tuple((entry.id, passage_text(entry, (calls or {}).get(entry.id, ""))) for entry in entries),
         texts=tuple(search_text(entry) for entry in entries),
         bank_rows=tuple(rows[entry_id] for _, entry_id in known),
         bank_weight=bank_weight,
@@ -135,7 +142,8 @@ class Index:
     """A Retriever over catalogue entries.
 
     An entry's score is its cosine to the question; with known questions, that plus `bank_weight` times the
-    best cosine among the entry's own text and its known questions. With `lexical`, this ranking and BM25's
+    larger of this cosine and the mean cosine to its three nearest known questions (all, if there are fewer).
+    With `lexical`, this ranking and BM25's
     are joined by reciprocal rank fusion with k = 60 (Cormack, Clarke and Buettcher, SIGIR 2009), and the
     score is the sum of the reciprocals. Of equals, the first entry wins.
     """
@@ -159,6 +167,10 @@ class Index:
     def ids(self) -> tuple[str, ...]:
         """The entries' ids, in their order."""
         return tuple(entry_id for entry_id, _ in self._contents.passages)
+
+    def passage(self, entry_id: str) -> Passage:
+        """Return an entry's passage, as for a question that has nothing to do with it; raises KeyError."""
+        return Passage(entry_id, self._texts_by_id[entry_id], 0.0)
 
     @property
     def vectors_E_D(self) -> NDArray[np.float32]:
@@ -236,12 +248,18 @@ class Index:
         import numpy as np
 
         cosines_Q_E = questions_Q_D @ self._keys_E_D.T
+        cosines_Q_K = questions_Q_D @ self._bank_K_D.T
         known_rows, starts = np.unique(self._contents.bank_rows, return_index=True)
-        best_known = np.maximum.reduceat(questions_Q_D @ self._bank_K_D.T, starts, axis=1)
         best_Q_E = cosines_Q_E.copy()
-        best_Q_E[:, known_rows] = np.maximum(best_Q_E[:, known_rows], best_known)
+        for row, start, stop in zip(known_rows, starts, [*starts[1:], cosines_Q_K.shape[1]], strict=True):
+            nearest_Q_N = np.sort(cosines_Q_K[:, start:stop], axis=1)[:, -_NEAREST_KNOWN:]
+            best_Q_E[:, row] = np.maximum(best_Q_E[:, row], nearest_Q_N.mean(axis=1))
         weight = np.float32(self._contents.bank_weight)
         return np.asarray(cosines_Q_E + weight * best_Q_E, dtype=np.float32)
+
+    @cached_property
+    def _texts_by_id(self) -> dict[str, str]:
+        return dict(self._contents.passages)
 
     @cached_property
     def _faiss(self) -> Any:

@@ -19,6 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from tunesmith.errors import TrainingError
 from tunesmith.models.embedding import LocalEncoder
+from tunesmith.models.local import fast_dtype
 from tunesmith.progress import Progress, silent
 from tunesmith.records import fingerprint
 
@@ -91,9 +92,12 @@ def tune_encoder(
     settings: EncoderSettings,
     *,
     work: Path,
+    dtype: torch.dtype | None = None,
     on_progress: Progress = silent,
 ) -> EncoderRun:
     """Tune the encoder in place towards the entries' vectors; `work` keeps a checkpoint per epoch.
+
+    Products are computed in `dtype` (None: the faster one here), weights stay in float32.
 
     Raises TrainingError for a pair whose entry has no vector, for no pairs at all, for a checkpoint of other pairs or
     settings, and for a loss that is not finite.
@@ -118,7 +122,14 @@ def tune_encoder(
     for epoch in range(len(rows) - 1, settings.epochs):
         start = time.perf_counter()
         loss = _one_epoch(
-            encoder, pairs, entries, settings, epoch=epoch, optimiser=optimiser, on_progress=on_progress
+            encoder,
+            pairs,
+            entries,
+            settings,
+            epoch=epoch,
+            optimiser=optimiser,
+            dtype=dtype or fast_dtype(),
+            on_progress=on_progress,
         )
         seconds = time.perf_counter() - start
         rows.append(EncoderEpoch(epoch + 1, loss, seconds, *_hits(encoder, valid, entries)))
@@ -143,7 +154,8 @@ def step_seconds(
     taken = []
     for _ in range(4):
         start = time.perf_counter()
-        _batch_loss(encoder, typical, entries, settings.temperature).backward()  # type: ignore[no-untyped-call]
+        loss = _batch_loss(encoder, typical, entries, settings.temperature, fast_dtype())
+        loss.backward()  # type: ignore[no-untyped-call]
         taken.append(time.perf_counter() - start)
         encoder.model.zero_grad(set_to_none=True)
     encoder.model.eval()
@@ -186,6 +198,7 @@ def _one_epoch(
     *,
     epoch: int,
     optimiser: torch.optim.Optimizer,
+    dtype: torch.dtype,
     on_progress: Progress,
 ) -> float:
     """Pass over the pairs once; returns the mean loss per pair in nats."""
@@ -202,7 +215,7 @@ def _one_epoch(
         step = epoch * len(batches) + number
         for group in optimiser.param_groups:
             group["lr"] = settings.learning_rate * min(1.0, 10 * (step + 1) / steps, 1.02 - step / steps)
-        loss = _batch_loss(encoder, batch, entries, settings.temperature)
+        loss = _batch_loss(encoder, batch, entries, settings.temperature, dtype)
         if not bool(torch.isfinite(loss)):
             raise TrainingError(
                 f"the encoder's loss is {float(loss.detach())} at step {step + 1}",
@@ -232,14 +245,13 @@ def _batches(pairs: Sequence[Pair], size: int, chance: random.Random) -> list[li
     return batches
 
 
-def _batch_loss(encoder: LocalEncoder, batch: Sequence[Pair], entries: Entries, temperature: float) -> Tensor:
+def _batch_loss(
+    encoder: LocalEncoder, batch: Sequence[Pair], entries: Entries, temperature: float, dtype: torch.dtype
+) -> Tensor:
     """Return the cross-entropy of picking each question's entry among all entries, in nats a question."""
     import torch
     from torch.nn import functional
 
-    from tunesmith.models.local import fast_dtype
-
-    dtype = fast_dtype()
     with torch.autocast(encoder.model.device.type, dtype, enabled=dtype is not torch.float32):
         questions_B_D = _reading(encoder).vectors([pair.question for pair in batch])
     cosines_B_E = questions_B_D.float() @ entries.vectors_E_D.T

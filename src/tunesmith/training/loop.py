@@ -16,11 +16,15 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from tunesmith.training.attention import use_short_attention
+from tunesmith.models.attention import use_short_attention
 from tunesmith.training.render import Rendered
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
+
+
+# Memory grows with a part: eight rows of 300 tokens at once brought a run to 5.1 GiB (docs/log.md).
+PART_TOKENS = 2048
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +52,21 @@ def collate(rows: Sequence[Rendered], pad: int, device: torch.device | str = "cp
         real[i, : len(row.ids)] = 1
         labelled[i, : len(row.ids)] = torch.tensor(row.mask)
     return Batch(ids.to(device), real.to(device), labelled.to(device))
+
+
+def in_parts(rows: Sequence[Rendered], pad: int, device: torch.device | str = "cpu") -> list[Batch]:
+    """Return one step's rows as batches of at most PART_TOKENS each, padding counted (a longer row stands alone).
+
+    Memory hangs on the largest part, and the loss does not hang on how a step is cut.
+    """
+    parts: list[list[Rendered]] = []
+    for row in sorted(rows, key=lambda row: len(row.ids)):
+        # Sorted, so that a part is as wide as the row that comes next.
+        if parts and (len(parts[-1]) + 1) * len(row.ids) <= PART_TOKENS:
+            parts[-1].append(row)
+        else:
+            parts.append([row])
+    return [collate(part, pad, device) for part in parts]
 
 
 def plan_batches(lengths: Sequence[int], batch_size: int, seed: int, epoch: int) -> list[list[int]]:

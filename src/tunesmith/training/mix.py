@@ -1,8 +1,9 @@
 """What the language model is trained on: which examples, and with which retrieved entries in the prompt.
 
-Facts belong to retrieval, behaviour to weights: most prompts show retrieved entries, the right one where the retriever
-puts it for questions it was not tuned on, sometimes not at all, among wrong ones (RAFT: Zhang et al. 2024,
-arXiv:2403.10131), so that the model learns when to trust the order and when not.
+Facts belong to retrieval, behaviour to weights: most prompts show retrieved entries, the right one among wrong ones
+(RAFT: Zhang et al. 2024, arXiv:2403.10131). In a share of them (`doubt`) it stands where the retriever puts it for
+questions that it was not tuned on, sometimes nowhere; in the others first, since a small model overrules the order more
+often than it should (docs/log.md).
 """
 
 from __future__ import annotations
@@ -51,7 +52,8 @@ def conversations(
 ) -> tuple[Conversation, ...]:
     """Return each example as a conversation; a share of them (`retrieved_share`) shows retrieved entries.
 
-    The wrong entries are the retriever's own; the right one stands at a rank drawn from `ranks`.
+    The wrong entries are the retriever's own; the right one stands first, or in a share of the prompts (`doubt`) at a
+    rank drawn from `ranks`, if there are any.
     """
     chance = random.Random(f"mix:{settings.seed}")
     found = retriever.search([example.question for example in examples], settings.passages * 2)
@@ -59,9 +61,9 @@ def conversations(
     for example, hits in zip(examples, found, strict=True):
         conversation: Conversation = (Message("system", system), Message("user", example.question))
         if chance.random() < settings.retrieved_share and example.entry is not None:
-            shown = _arranged(
-                example, hits, passage_of(example.entry), chance.choice(ranks), settings.passages
-            )
+            doubtful = chance.random() < settings.doubt
+            rank = chance.choice(ranks) if doubtful and ranks else 0
+            shown = _arranged(example, hits, passage_of(example.entry), rank, settings.passages)
             conversation = with_passages(conversation, shown)
         result.append((*conversation, Message("assistant", example.answer)))
     return tuple(result)

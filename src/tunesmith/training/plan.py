@@ -65,14 +65,14 @@ def estimate_adapter(
     optimiser = torch.optim.AdamW(lora.adapter_parameters(model).values())
     # Evenly spaced in length, so that the batch is as long on average as the data; the longest batch needs most memory.
     size = min(settings.batch_size, len(rows))
-    typical = loop.collate(
+    typical = loop.in_parts(
         [rows[(2 * i + 1) * len(rows) // (2 * size)] for i in range(size)], 0, model.device
     )
-    longest = loop.collate(rows[-size:], 0, model.device)
-    loop.train_step(model, optimiser, [longest], rate=1e-6, clip=1.0)
+    longest = loop.in_parts(rows[-size:], 0, model.device)
+    loop.train_step(model, optimiser, longest, rate=1e-6, clip=1.0)
     start = time.perf_counter()
-    loop.train_step(model, optimiser, [typical], rate=1e-6, clip=1.0)
-    per_token = (time.perf_counter() - start) / typical.tokens
+    loop.train_step(model, optimiser, typical, rate=1e-6, clip=1.0)
+    per_token = (time.perf_counter() - start) / sum(part.tokens for part in typical)
     steps = settings.epochs * -(-len(rows) // settings.batch_size)
     evaluations = 1 + -(-steps // settings.evaluate_every)
     return (

@@ -30,8 +30,9 @@ class TrainSettings(BaseModel):
 
     `rank` and `alpha` are LoRA's; `top_layers` adapts only so many of the last blocks (None: all of them).
     `examples` bounds how many examples are trained on (None: all), `retrieved_share` is the share of them that have
-    retrieved entries in the prompt, `passages` of them. `evaluate_every` and `patience` are in steps and in
-    evaluations without a better validation loss. `max_length` is in tokens.
+    retrieved entries in the prompt, `passages` of them; in a share `doubt` of those the right entry stands where the
+    retriever has it for questions that it was not tuned on, in the others first. `evaluate_every` and `patience` are
+    in steps and in evaluations without a better validation loss. `max_length` is in tokens.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -47,6 +48,7 @@ class TrainSettings(BaseModel):
     warmup_share: float = Field(default=0.1, ge=0, le=1)
     clip: float = Field(default=1.0, gt=0)
     retrieved_share: float = Field(default=0.75, ge=0, le=1)
+    doubt: float = Field(default=0.25, ge=0, le=1)
     passages: int = Field(default=5, ge=1)
     max_length: int = Field(default=1024, ge=16)
     evaluate_every: int = Field(default=10, ge=1)
@@ -131,22 +133,23 @@ def train(
             [len(row.ids) for row in rows], settings.batch_size, settings.seed, epoch
         )
     ]
-    valid_batches = _in_batches(valid_rows, settings.batch_size, pad, device)
+    valid_batches = loop.in_parts(valid_rows, pad, device)
     if resumed is None:
         run.first_loss = run.best_loss = run.validate(model, valid_batches)
     warmup = max(1, round(settings.warmup_share * len(batches)))
     while run.done < len(batches) and run.worse < settings.patience:
         start = time.perf_counter()
         rate = loop.learning_rate(run.done, steps=len(batches), peak=settings.learning_rate, warmup=warmup)
-        batch = loop.collate([rows[i] for i in batches[run.done]], pad, device)
-        loss = loop.train_step(model, optimiser, [batch], rate=rate, clip=settings.clip)
+        parts = loop.in_parts([rows[i] for i in batches[run.done]], pad, device)
+        loss = loop.train_step(model, optimiser, parts, rate=rate, clip=settings.clip)
         if not math.isfinite(loss):
             raise TrainingError(
                 f"the loss is {loss} at step {run.done + 1}; nothing of that step was kept",
                 hint="Lower learning_rate in [train].",
             )
         run.done += 1
-        metrics = StepMetrics(run.done, loss, rate, batch.tokens, time.perf_counter() - start)
+        tokens = sum(part.tokens for part in parts)
+        metrics = StepMetrics(run.done, loss, rate, tokens, time.perf_counter() - start)
         if run.done % settings.evaluate_every == 0 or run.done == len(batches):
             valid_loss = run.validate(model, valid_batches)
             run.judge(valid_loss, lora.adapter_state(model))
@@ -253,13 +256,6 @@ def rendered(
     rows = [render(tokenizer, conversation) for conversation in conversations]
     cut = [Rendered(row.ids[:max_length], row.mask[:max_length]) for row in rows]
     return cut, sum(len(row.ids) > max_length for row in rows)
-
-
-def _in_batches(rows: Sequence[Rendered], size: int, pad: int, device: object) -> list[Batch]:
-    from tunesmith.training.loop import collate
-
-    near = sorted(rows, key=lambda row: len(row.ids))
-    return [collate(near[i : i + size], pad, device) for i in range(0, len(near), size)]  # type: ignore[arg-type]
 
 
 def _note(run: _Run) -> str:

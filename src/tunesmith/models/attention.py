@@ -1,8 +1,8 @@
-"""Causal attention for short rows on a processor, as plain batched products.
+"""Attention on a processor as plain batched products: for training on short rows, and for reading in batches.
 
 Measured on one core, 8 rows of 236 tokens, 9 heads over 3 of keys, bf16, forward and backward: 32 ms, SDPA
-with a mask 67 ms (docs/log.md). It keeps each layer's probabilities (2 bytes x rows x heads x tokens^2),
-which is why longer rows, and everything that is not plain causal training, go to SDPA.
+with a mask 67 ms (docs/log.md). Training keeps each layer's probabilities (2 bytes x rows x heads x tokens^2),
+and reading makes them for a moment, which is why longer rows, and whatever else differs, go to SDPA.
 """
 
 from __future__ import annotations
@@ -17,13 +17,14 @@ if TYPE_CHECKING:
 
 NAME = "tunesmith_short"
 LONGEST = 320
+LARGEST = 2**26  # attention weights of one layer in reading: with their softmax 256 MiB in bf16
 
 # What a model hands over beside the tensors that changes nothing here; anything else means another attention.
 _IMMATERIAL = frozenset({"position_ids", "use_cache", "sliding_window", "is_causal"})
 
 
 def use_short_attention(model: PreTrainedModel) -> None:
-    """Let a model with SDPA attention on a processor train with this module's; others stay as they are."""
+    """Let a model with SDPA attention on a processor train and read with this module's; others stay as they are."""
     if model.config._attn_implementation != "sdpa" or model.device.type != "cpu":
         return
     from transformers import AttentionInterface, AttentionMaskInterface
@@ -47,19 +48,50 @@ def short_attention(  # noqa: PLR0917 - the signature is transformers'
     """Attend as transformers' attention functions do: (B, heads, T, D) in, (B, T, heads, D) out."""
     from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
-    tokens = query.shape[2]
-    # No mask means causal attention over all tokens: windows and packing come with one.
-    plain = attention_mask is None and dropout == 0.0 and others.get("is_causal", module.is_causal)
-    other = any(value is not None for name, value in others.items() if name not in _IMMATERIAL)
-    square = 1 < tokens == key.shape[2] <= LONGEST
-    if not (plain and square and query.requires_grad) or other:
+    known = dropout == 0.0 and query.shape[-1] == key.shape[-1] == value.shape[-1]
+    known = known and all(each is None for name, each in others.items() if name not in _IMMATERIAL)
+    given = others.get("is_causal")
+    causal = getattr(module, "is_causal", True) if given is None else given
+    scale = query.shape[-1] ** -0.5 if scaling is None else scaling
+    if known and causal and attention_mask is None and _trains(query, key):
+        out: Tensor = _Causal.apply(query, key, value, scale)  # type: ignore[no-untyped-call]
+    elif known and _reads(query, key, attention_mask):
+        out = _masked(query, key, value, attention_mask, scale)
+    else:
         found: tuple[Tensor, None] = sdpa_attention_forward(
             module, query, key, value, attention_mask, dropout=dropout, scaling=scaling, **others
         )
         return found
-    scale = query.shape[-1] ** -0.5 if scaling is None else scaling
-    out: Tensor = _Causal.apply(query, key, value, scale)  # type: ignore[no-untyped-call]
     return out.transpose(1, 2).contiguous(), None
+
+
+def _trains(query: Tensor, key: Tensor) -> bool:
+    # Without a mask it is plain causal attention over all tokens: windows and packing come with one.
+    return query.requires_grad and 1 < query.shape[2] == key.shape[2] <= LONGEST
+
+
+def _reads(query: Tensor, key: Tensor, mask: Tensor | None) -> bool:
+    """Tell whether this is inference in which one mask, or none for a single token, holds for all heads."""
+    rows, heads, tokens, _ = query.shape
+    if (torch.is_grad_enabled() and query.requires_grad) or rows * heads * tokens * key.shape[2] > LARGEST:
+        return False
+    if mask is None:
+        return tokens == 1
+    return mask.dtype is torch.bool and mask.shape == (rows, 1, tokens, key.shape[2])
+
+
+def _masked(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, scale: float) -> Tensor:
+    """Attend without a gradient; the query heads that share a key head are stacked into one product."""
+    rows, heads, tokens, width = query.shape
+    groups, seen = rows * key.shape[1], key.shape[2]
+    q = (query * scale).reshape(groups, -1, width)
+    k, v = key.reshape(groups, seen, width), value.reshape(groups, seen, width)
+    scores = torch.bmm(q, k.transpose(1, 2))
+    if mask is not None:
+        # Not minus infinity: padding that may see nothing at all must not become NaN.
+        lowest = torch.finfo(scores.dtype).min
+        scores.view(rows, heads, tokens, seen).masked_fill_(~mask, lowest)
+    return torch.bmm(torch.softmax(scores, -1), v).view(rows, heads, tokens, width)
 
 
 class _Causal(torch.autograd.Function):
@@ -71,7 +103,7 @@ class _Causal(torch.autograd.Function):
         groups = rows * key.shape[1]
         q = (query * scale).reshape(groups, -1, width)
         k, v = key.reshape(groups, tokens, width), value.reshape(groups, tokens, width)
-        future = torch.ones(tokens, tokens, dtype=torch.bool).triu(1)
+        future = torch.ones(tokens, tokens, dtype=torch.bool, device=query.device).triu(1)
         scores = torch.bmm(q, k.transpose(1, 2)).view(-1, tokens, tokens).masked_fill_(future, float("-inf"))
         shares = torch.softmax(scores, -1).view(groups, -1, tokens)
         ctx.save_for_backward(q, k, v, shares)

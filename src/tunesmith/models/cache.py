@@ -1,0 +1,117 @@
+"""Keys and values of a batch in generation: read in slices of rows, joined, and grown in place."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+from transformers import DynamicCache
+from transformers.cache_utils import DynamicLayer
+
+from tunesmith.models import attention
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+ROOM = 64  # tokens by which a full layer grows
+
+
+class RoomyLayer(DynamicLayer):
+    """A layer that keeps room behind its tokens, so that a new one is written in place.
+
+    transformers' own copies all that came before, for every token. What attends gets the room too: it is masked,
+    as that of a static cache is, and a product over one whole block of memory is several times as fast as over
+    the part of it that is in use (docs/log.md).
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._seen = 0
+
+    def update(
+        self, key_states: Tensor, value_states: Tensor, *args: Any, **kwargs: Any
+    ) -> tuple[Tensor, Tensor]:
+        """Add keys and values of new tokens, shape (B, heads, T, D); returns those of all tokens and of the room."""
+        if not self.is_initialized:
+            self.lazy_initialization(key_states, value_states)
+        start, tokens = self._seen, key_states.shape[-2]
+        size, _ = self.get_mask_sizes(tokens)
+        if start == 0 and size == tokens:
+            self.keys, self.values = key_states, value_states
+        else:
+            self.keys = _written(self.keys, key_states, start, size)
+            self.values = _written(self.values, value_states, start, size)
+        self._seen += tokens
+        return self.keys, self.values
+
+    def get_seq_length(self) -> int:
+        """Return how many tokens were read, the room left out."""
+        return self._seen
+
+    def get_mask_sizes(self, query_length: int) -> tuple[int, int]:
+        """Return how many tokens and places there will be after so many new tokens, and where the first stands."""
+        whole = self._seen + query_length
+        held = self.keys.shape[-2] if self._seen else 0
+        # Prompts come at once and are joined: only what grows token by token needs room.
+        return (whole + ROOM if query_length == 1 else whole) if whole > held else held, 0
+
+    def crop(self, tokens_to_remove: int) -> None:
+        """Forget the last tokens."""
+        self._seen -= min(abs(tokens_to_remove), self._seen)
+
+    def reset(self) -> None:
+        """Forget everything."""
+        self._seen = 0
+        super().reset()
+
+
+def _written(old: Tensor, new: Tensor, start: int, size: int) -> Tensor:
+    """Return the keys or values with the new ones from `start` on, in the same memory if it has that size."""
+    if start and old.shape[-2] == size:
+        room = old
+    else:
+        rows, heads, _, width = new.shape
+        # Zeros: what is masked counts nothing, but nothing times NaN is NaN.
+        room = new.new_zeros(rows, heads, size, width)
+        if start:
+            room[..., :start, :] = old[..., :start, :]
+    room[..., start : start + new.shape[-2], :] = new
+    return room
+
+
+def new_cache(model: PreTrainedModel) -> DynamicCache:
+    """Return an empty cache: roomy where the model is known to mind the mask, and attends as products over it."""
+    cache = DynamicCache(config=model.config)
+    # transformers' own sign that a model takes a cache whose tensors are longer than what was read.
+    if model._can_compile_fullgraph and model.config._attn_implementation == attention.NAME:
+        cache.layers = [RoomyLayer() if type(layer) is DynamicLayer else layer for layer in cache.layers]
+    return cache
+
+
+def is_plain(cache: DynamicCache) -> bool:
+    """Tell whether a cache holds nothing but keys and values of all tokens: no windows, no states."""
+    return all(type(layer) in (RoomyLayer, DynamicLayer) for layer in cache.layers)
+
+
+def repeated(cache: DynamicCache, rows: int) -> DynamicCache:
+    """Return a cache of so many rows that have all read what the one row of `cache` has."""
+    fresh = copy.deepcopy(cache)
+    if fresh.get_seq_length():
+        fresh.batch_repeat_interleave(rows)
+    return fresh
+
+
+def joined(parts: Sequence[DynamicCache]) -> DynamicCache:
+    """Return the rows of all parts in one cache; they are plain, have read equally many tokens, and are emptied."""
+    whole, *others = parts
+    for number, layer in enumerate(whole.layers):
+        rest = [part.layers[number] for part in others]
+        if rest:
+            layer.keys = torch.cat([layer.keys, *(one.keys for one in rest)])
+            layer.values = torch.cat([layer.values, *(one.values for one in rest)])
+        for one in rest:
+            one.reset()
+    return whole
