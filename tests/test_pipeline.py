@@ -188,6 +188,14 @@ def test_every_contender_answers_every_question_once(toolbox: Toolbox) -> None:
     }
 
 
+def test_the_bar_of_evaluating_runs_once_over_all_contenders(toolbox: Toolbox) -> None:
+    """It goes up from batch to batch and ends with the last answer of the last contender."""
+    told = toolbox.record.steps["evaluate"]
+    assert [done for done, _ in told] == sorted({done for done, _ in told})
+    assert {total for _, total in told} == {160}
+    assert told[-1] == (160, 160)
+
+
 def test_only_contenders_with_retrieval_see_passages(toolbox: Toolbox) -> None:
     """A retrieving contender's answers name three passages each, the others' none."""
     scores = read_jsonl(Score, finished(toolbox.project)["evaluate"].file("scores.jsonl"))

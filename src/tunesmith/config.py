@@ -167,6 +167,7 @@ _EXPLAINED: Final[dict[str, dict[str, _Why]]] = {
         "epochs": _Why("passes over the questions; 0 leaves the encoder as it is"),
         "batch_size": _Why("questions that are told apart at a time"),
         "learning_rate": _Why("the largest step, reached after a tenth of the way"),
+        "top_layers": _Why("tune only the last layers: faster; left out, all of them", 4),
         "temperature": _Why("smaller tells near entries apart more sharply"),
         "seed": _Why("another seed shuffles otherwise"),
     },

@@ -440,7 +440,13 @@ def evaluate(work: Work) -> dict[str, int]:
     if not sets:
         raise DatasetError("there is no test question", hint="Raise the shares held out in [curate].")
     shop = workshop(work.inputs, config, work.say)
+    questions = sum(len(rows) for rows in sets.values())
     scores: list[Score] = []
+
+    def told(done: int, total: int, note: str = "") -> None:
+        # One bar for all contenders: those that were asked are in `scores`.
+        work.progress(len(scores) + done, total * len(config.contenders), note)
+
     for name in config.contenders:
         work.say(f"asking {name}")
         scores += ask_all(
@@ -450,7 +456,7 @@ def evaluate(work: Work) -> dict[str, int]:
             system=system_of(catalogue),
             settings=config.evaluate,
             journal=work.scratch / f"answers-{name}.jsonl",
-            on_progress=work.progress,
+            on_progress=told,
         )
     train_rows, answers = examples_of(work.inputs, "train"), answers_of(documents_of(work.inputs), catalogue)
     floor_scores = [
@@ -468,7 +474,6 @@ def evaluate(work: Work) -> dict[str, int]:
     write_jsonl(work.draft / "scores.jsonl", scores)
     write_jsonl(work.draft / "floors.jsonl", floor_scores)
     write_jsonl(work.draft / "ceilings.jsonl", ceiling_scores)
-    questions = sum(len(rows) for rows in sets.values())
     return {"contenders": len(config.contenders), "questions": questions, "answers": len(scores)}
 
 

@@ -79,15 +79,18 @@ def test_hits_are_counted_by_rank(
     assert (before.hit_1, before.hit_5) == (None, None)
 
 
-def test_only_the_layers_above_the_embeddings_learn(
-    new_encoder: Callable[[], LocalEncoder], entries: Entries, tmp_path: Path
+@pytest.mark.parametrize("top_layers", [None, 1, 2, 9])
+def test_only_the_top_layers_learn(
+    new_encoder: Callable[[], LocalEncoder], entries: Entries, tmp_path: Path, top_layers: int | None
 ) -> None:
-    """Embeddings and pooler are to the last bit what they were; every layer has moved; so have no entries."""
+    """Embeddings, pooler and the layers below are to the last bit what they were; the others have moved."""
     encoder, vectors = new_encoder(), entries.vectors_E_D.clone()
-    tune_encoder(encoder, PAIRS, entries, VALID, SETTINGS, work=tmp_path)
+    settings = SETTINGS.model_copy(update={"top_layers": top_layers})
+    tune_encoder(encoder, PAIRS, entries, VALID, settings, work=tmp_path)
     before = new_encoder().model.state_dict()
+    below = ("encoder.layer.0.",) if top_layers == 1 else ()
     for name, tensor in encoder.model.state_dict().items():
-        still = name.startswith(("embeddings.", "pooler."))
+        still = name.startswith(("embeddings.", "pooler.", *below))
         assert torch.equal(tensor, before[name]) == still, name
     assert torch.equal(entries.vectors_E_D, vectors)
 

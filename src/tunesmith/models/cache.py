@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 ROOM = 64  # tokens by which a full layer grows
 
 
-class RoomyLayer(DynamicLayer):
+class RoomyLayer(DynamicLayer):  # type: ignore[misc]  # transformers has no types
     """A layer that keeps room behind its tokens, so that a new one is written in place.
 
     transformers' own copies all that came before, for every token. What attends gets the room too: it is masked,

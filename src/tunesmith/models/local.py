@@ -326,7 +326,7 @@ class LocalModel:
 
         positions_B_T = (mask_B_S.cumsum(-1) - 1).clamp(min=0)[:, -tokens_B_T.shape[1] :]
         with torch.inference_mode():
-            logits_B_V = self.model(
+            logits_B_V: torch.Tensor = self.model(
                 input_ids=tokens_B_T,
                 attention_mask=mask_B_S,
                 position_ids=positions_B_T,

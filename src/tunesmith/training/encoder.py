@@ -9,6 +9,7 @@ four times as much for less (docs/log.md). The token embeddings stay as they are
 from __future__ import annotations
 
 import random
+import re
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -31,7 +32,8 @@ if TYPE_CHECKING:
 class EncoderSettings(BaseModel):
     """How the retriever's encoder is tuned; `epochs` 0 leaves it as it is.
 
-    `temperature` divides the cosines before the softmax over all entries.
+    `top_layers` tunes only so many of the last layers (None: all of them); `temperature` divides the cosines before
+    the softmax over all entries.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -40,6 +42,7 @@ class EncoderSettings(BaseModel):
     epochs: int = Field(default=3, ge=0)
     batch_size: int = Field(default=64, ge=2)
     learning_rate: float = Field(default=2e-4, gt=0)
+    top_layers: int | None = Field(default=None, ge=1)
     temperature: float = Field(default=0.05, gt=0)
     seed: int = 0
 
@@ -82,6 +85,7 @@ class Entries:
 
 # Questions are short; a longer one's beginning says what is asked, and a batch costs what its longest row does.
 QUESTION_TOKENS = 48
+_LAYER = re.compile(r"\.layers?\.(\d+)\.")
 
 
 def tune_encoder(
@@ -109,7 +113,7 @@ def tune_encoder(
     _check(pairs, entries)
     _check_known(valid, entries)
     model = encoder.model
-    _freeze(encoder)
+    _freeze(encoder, settings.top_layers)
     trained = {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
     optimiser = torch.optim.AdamW(trained.values(), lr=settings.learning_rate, weight_decay=0.01)
     made_for = fingerprint(
@@ -149,7 +153,7 @@ def step_seconds(
     _check(pairs, entries)
     batches = _batches(pairs, settings.batch_size, random.Random(0))
     typical = sorted(batches, key=lambda batch: sum(len(pair.question) for pair in batch))[len(batches) // 2]
-    _freeze(encoder)
+    _freeze(encoder, settings.top_layers)
     encoder.model.train()
     taken = []
     for _ in range(4):
@@ -163,10 +167,13 @@ def step_seconds(
     return sum(taken[1:]) / len(taken[1:])
 
 
-def _freeze(encoder: LocalEncoder) -> None:
-    """Leave token embeddings, and the pooler that nothing reads, out of training."""
+def _freeze(encoder: LocalEncoder, top_layers: int | None) -> None:
+    """Leave token embeddings, the layers below the top ones, and the pooler that nothing reads, out of training."""
+    below = 0 if top_layers is None else encoder.model.config.num_hidden_layers - top_layers
     for name, parameter in encoder.model.named_parameters():
-        parameter.requires_grad_(".embeddings." not in f".{name}." and "pooler" not in name)
+        number = _LAYER.search(f".{name}.")
+        low = number is not None and int(number[1]) < below
+        parameter.requires_grad_(".embeddings." not in f".{name}." and "pooler" not in name and not low)
 
 
 def _check(pairs: Sequence[Pair], entries: Entries) -> None:
