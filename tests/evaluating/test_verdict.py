@@ -134,7 +134,14 @@ def test_a_tuned_model_no_better_than_its_retriever_is_not_advised(verdict: Deci
         "the tuned model "
         "with tuned retrieval with 68.0 % (−1.0 points"
     )
+    assert found.sentence.endswith(
+        " Where the answer must be in a model's words, take the tuned model with tuned retrieval: the best without "
+        "a tuned language model, the base model with tuned retrieval, has 40.0 %."
+    )
     assert any("does not clearly beat the tuned retriever's first hit" in reason for reason in found.why)
+    # Where the untuned model does as well behind the retriever, it is no reason to tune one.
+    equal = verdict({"tuned_retrieval": 67, "tuned+tuned_retrieval": 68}, {"tuned_first_hit": 67})
+    assert "in a model's words" not in equal.sentence
 
 
 def test_a_retriever_that_beats_every_contender_is_advised(verdict: Decide) -> None:

@@ -95,7 +95,8 @@ def test_a_step_is_cut_into_parts_of_bounded_size(lengths: list[int]) -> None:
     parts = loop.in_parts([row(length, 1) for length in lengths], PAD)
     assert sorted(int(n) for part in parts for n in part.real_B_T.sum(1)) == sorted(lengths)
     assert all(part.ids_B_T.numel() <= loop.PART_TOKENS or len(part.ids_B_T) == 1 for part in parts)
-    if max(lengths) * len(lengths) <= loop.PART_TOKENS:
+    assert all(part.ids_B_T.shape[1] % loop.WIDTHS == 0 for part in parts)
+    if (max(lengths) + loop.WIDTHS - 1) * len(lengths) <= loop.PART_TOKENS:
         assert len(parts) == 1
 
 

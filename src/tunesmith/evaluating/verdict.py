@@ -260,7 +260,19 @@ def _hit_is_enough(evidence: _Evidence, best: Summary, hit: Summary, advice: str
     return (
         f"{advice}: {describe(hit.contender)}, without any language model, answers {_figure(hit)} of the "
         f"{_questions(evidence)} exactly, {relation} {describe(best.contender)} with {_figure(best)} "
-        f"({_gap(evidence, hit, best)})."
+        f"({_gap(evidence, hit, best)}).{_for_words(evidence, best)}"
+    )
+
+
+def _for_words(evidence: _Evidence, best: Summary) -> str:
+    """Say which model to take where a first hit will not do, if tuning the language model is clearly needed for it."""
+    untuned = [one for one in evidence.contenders if "tuned" not in one.contender.split("+")]
+    rival = max(untuned, key=lambda one: one.exact.value, default=None)
+    if rival is None or not _clearly_above(evidence, best, rival):
+        return ""
+    return (
+        f" Where the answer must be in a model's words, take {describe(best.contender)}: the best without a tuned "
+        f"language model, {describe(rival.contender)}, has {_figure(rival)}."
     )
 
 

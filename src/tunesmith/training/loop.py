@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 # Memory grows with a part: eight rows of 300 tokens at once brought a run to 5.1 GiB (docs/log.md).
 PART_TOKENS = 2048
+# oneDNN keeps code and room for every shape that it has met: parts of any width let memory grow step by step.
+WIDTHS = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,9 +43,11 @@ class Batch:
         return int(self.real_B_T.sum())
 
 
-def collate(rows: Sequence[Rendered], pad: int, device: torch.device | str = "cpu") -> Batch:
-    """Return the rows as one right-padded batch."""
-    width = max(len(row.ids) for row in rows)
+def collate(
+    rows: Sequence[Rendered], pad: int, device: torch.device | str = "cpu", *, multiple: int = 1
+) -> Batch:
+    """Return the rows as one right-padded batch, as wide as the next `multiple` of tokens."""
+    width = _rounded(max(len(row.ids) for row in rows), multiple)
     ids = torch.full((len(rows), width), pad)
     real = torch.zeros(len(rows), width, dtype=torch.long)
     labelled = torch.zeros(len(rows), width, dtype=torch.bool)
@@ -62,11 +66,15 @@ def in_parts(rows: Sequence[Rendered], pad: int, device: torch.device | str = "c
     parts: list[list[Rendered]] = []
     for row in sorted(rows, key=lambda row: len(row.ids)):
         # Sorted, so that a part is as wide as the row that comes next.
-        if parts and (len(parts[-1]) + 1) * len(row.ids) <= PART_TOKENS:
+        if parts and (len(parts[-1]) + 1) * _rounded(len(row.ids), WIDTHS) <= PART_TOKENS:
             parts[-1].append(row)
         else:
             parts.append([row])
-    return [collate(part, pad, device) for part in parts]
+    return [collate(part, pad, device, multiple=WIDTHS) for part in parts]
+
+
+def _rounded(tokens: int, multiple: int) -> int:
+    return -(-tokens // multiple) * multiple
 
 
 def plan_batches(lengths: Sequence[int], batch_size: int, seed: int, epoch: int) -> list[list[int]]:
