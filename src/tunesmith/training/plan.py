@@ -63,18 +63,18 @@ def estimate_adapter(
     valid_tokens = sum(len(row.ids) for row in valid_rows)
     lora.add_lora(model, rank=settings.rank, alpha=settings.alpha, top_layers=settings.top_layers, seed=0)
     optimiser = torch.optim.AdamW(lora.adapter_parameters(model).values())
-    # Evenly spaced in length, so that the batch is as long on average as the data; the longest batch needs most memory.
+    # Rows evenly spaced in length, so that they are as long on average as the data; the longest need most memory.
     size = min(settings.batch_size, len(rows))
-    typical = loop.in_parts(
-        [rows[(2 * i + 1) * len(rows) // (2 * size)] for i in range(size)], 0, model.device
+    typical, longest = (
+        max(loop.in_parts(some, 0, model.device), key=lambda part: part.ids_B_T.numel())
+        for some in ([rows[(2 * i + 1) * len(rows) // (2 * size)] for i in range(size)], rows[-size:])
     )
-    longest = loop.in_parts(rows[-size:], 0, model.device)
-    # The first step with a shape is slower: kernels are chosen, memory is found.
-    for parts in (longest, typical):
-        loop.train_step(model, optimiser, parts, rate=1e-6, clip=1.0)
+    # One part of a step stands for all. The first with a shape is slower: kernels are chosen, memory is found.
+    for part in (longest, typical):
+        loop.train_step(model, optimiser, [part], rate=1e-6, clip=1.0)
     start = time.perf_counter()
-    loop.train_step(model, optimiser, typical, rate=1e-6, clip=1.0)
-    per_token = (time.perf_counter() - start) / sum(part.tokens for part in typical)
+    loop.train_step(model, optimiser, [typical], rate=1e-6, clip=1.0)
+    per_token = (time.perf_counter() - start) / typical.tokens
     steps = settings.epochs * -(-len(rows) // settings.batch_size)
     evaluations = 1 + -(-steps // settings.evaluate_every)
     return (
