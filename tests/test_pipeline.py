@@ -184,7 +184,7 @@ def test_every_contender_answers_every_question_once(toolbox: Toolbox) -> None:
     assert scored == {
         "scores": dict.fromkeys(USUAL, asked),
         "floors": dict.fromkeys(("constant", "nearest", "first_hit", "tuned_first_hit"), asked),
-        "ceilings": dict.fromkeys(("hit_in_3", "tuned_hit_in_3"), asked),
+        "ceilings": dict.fromkeys(("hit_in_3", "tuned_hit_in_3", f"oracle:{USUAL[-1]}"), asked),
     }
 
 
@@ -203,6 +203,31 @@ def test_only_contenders_with_retrieval_see_passages(toolbox: Toolbox) -> None:
     assert shown == {(name, 3 if "retrieval" in name else 0) for name in USUAL}
 
 
+def test_the_oracle_shows_a_right_entry_first_and_asks_only_where_that_is_new(toolbox: Toolbox) -> None:
+    """Each of its answers saw an acceptable entry first; where the contender's own did, the answer is the same one."""
+    made = finished(toolbox.project)
+    right = {
+        one.id: one.acceptable
+        for name in ("seen", "unseen", "asked")
+        for one in read_jsonl(Example, made["curate"].file(f"{name}.jsonl"))
+    }
+    own = {
+        (one.set, one.example): one.answer
+        for one in read_jsonl(Score, made["evaluate"].file("scores.jsonl"))
+        if one.contender == USUAL[-1]
+    }
+    oracle = [
+        one
+        for one in read_jsonl(Score, made["evaluate"].file("ceilings.jsonl"))
+        if one.contender == f"oracle:{USUAL[-1]}"
+    ]
+    assert len(oracle) == 20
+    for one in oracle:
+        before = own[one.set, one.example]
+        assert one.answer.retrieved[0] in right[one.example]
+        assert (one.answer == before) == (before.retrieved[0] in right[one.example])
+
+
 def test_the_report_has_the_promised_shape(toolbox: Toolbox) -> None:
     """report.json holds the verdict, each share with its interval on each set, and paired differences."""
     report = json.loads(finished(toolbox.project)["report"].file("report.json").read_text())
@@ -210,7 +235,7 @@ def test_the_report_has_the_promised_shape(toolbox: Toolbox) -> None:
     assert isinstance(report["verdict"], str)
     assert tuple(report["contenders"]) == USUAL
     assert set(report["floors"]) == {"constant", "nearest", "first_hit", "tuned_first_hit"}
-    assert set(report["ceilings"]) == {"hit_in_3", "tuned_hit_in_3"}
+    assert set(report["ceilings"]) == {"hit_in_3", "tuned_hit_in_3", f"oracle:{USUAL[-1]}"}
     for kind in ("contenders", "floors", "ceilings"):
         for figures in report[kind].values():
             assert list(figures) == list(sizes)

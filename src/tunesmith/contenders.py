@@ -49,15 +49,18 @@ class Workshop:
         """The tuned encoder."""
         return self.load_tuned_retriever()
 
-    def build(self, name: str) -> ChatModel:
-        """Return the model that a contender's name means; raises AddressError for a name that means none."""
+    def build(self, name: str, retriever: Retriever | None = None) -> ChatModel:
+        """Return the model that a contender's name means; raises AddressError for a name that means none.
+
+        `retriever` takes the place of the one that the name means.
+        """
         parts = check_name(name)
         local = self.tuned if "tuned" in parts else self.base
         if "constrained" in parts:
             local = local.constrained(self.load_constraint(local), name)
         model: ChatModel = local
         if "tuned_retrieval" in parts:
-            model = retrieving(model, self.tuned_retriever, count=self.passages)
+            model = retrieving(model, retriever or self.tuned_retriever, count=self.passages)
         elif "retrieval" in parts:
-            model = retrieving(model, self.retriever, count=self.passages)
+            model = retrieving(model, retriever or self.retriever, count=self.passages)
         return few_shot(model, self.shots) if "few_shot" in parts else model

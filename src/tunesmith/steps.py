@@ -7,7 +7,7 @@ import json
 import platform
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -471,10 +471,56 @@ def evaluate(work: Work) -> dict[str, int]:
         ceiling_scores += floors.hit_in(
             f"{prefix}hit_in_{config.retrieve.count}", hits, config.retrieve.count, sets
         )
+    ceiling_scores += _oracle_scores(work, shop, sets, scores)
     write_jsonl(work.draft / "scores.jsonl", scores)
     write_jsonl(work.draft / "floors.jsonl", floor_scores)
     write_jsonl(work.draft / "ceilings.jsonl", ceiling_scores)
     return {"contenders": len(config.contenders), "questions": questions, "answers": len(scores)}
+
+
+def _oracle_scores(
+    work: Work, shop: Workshop, sets: Mapping[str, Sequence[Example]], scores: Sequence[Score]
+) -> list[Score]:
+    """Score the last contender that retrieves with a right entry always shown first; none, if none retrieves.
+
+    Where its own first hit was right it would be asked the very same again: there its answer stands.
+    """
+    from tunesmith.evaluating.evaluate import evaluate as ask_all
+    from tunesmith.evaluating.scores import acceptable
+    from tunesmith.evaluating.verdict import ORACLE
+    from tunesmith.retrieving.oracle import OracleRetriever
+
+    config, catalogue = work.config, catalogue_of(work.inputs)
+    name = next((one for one in reversed(config.contenders) if "retrieval" in one), None)
+    if name is None:
+        return []
+    index = shop.tuned_retriever if "tuned_retrieval" in name else shop.retriever
+    passage_of = plain_index(work.inputs, config, work.say).passage
+    examples = [example for rows in sets.values() for example in rows]
+    right = {example.question: [passage_of(entry) for entry in acceptable(example)] for example in examples}
+    given = {(one.set, one.example): one for one in scores if one.contender == name}
+
+    def led(set_name: str, example: Example) -> bool:
+        return given[set_name, example.id].answer.retrieved[:1] in {(entry,) for entry in acceptable(example)}
+
+    open_questions = {
+        set_name: [one for one in rows if not led(set_name, one)] for set_name, rows in sets.items()
+    }
+    work.say(f"asking {name} again where its first entry was wrong, with a right one first")
+    asked = ask_all(
+        {ORACLE + name: shop.build(name, OracleRetriever(index, right))},
+        open_questions,
+        catalogue,
+        system=system_of(catalogue),
+        settings=config.evaluate,
+        journal=work.scratch / "answers-oracle.jsonl",
+    )
+    given |= {(one.set, one.example): one for one in asked}
+    return [
+        replace(given[set_name, one.id], contender=ORACLE + name)
+        for set_name, rows in sets.items()
+        for one in rows
+    ]
 
 
 def report(work: Work) -> dict[str, int]:

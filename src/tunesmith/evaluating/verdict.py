@@ -90,12 +90,18 @@ def cost_order(contender: str) -> tuple[int, ...]:
     return (*map(int, dear_to_cheap), int("constrained" in parts), len(parts))
 
 
+# Before the name of the contender that was shown a right entry with every question.
+ORACLE = "oracle:"
+
+
 def describe(name: str) -> str:
     """Return a contender's, floor's or ceiling's name in plain words."""
     if name in _FLOORS:
         return _FLOORS[name]
     if ceiling := re.fullmatch(r"(tuned_)?hit_in_(\d+)", name):
         return f"the right entry is among the {'tuned ' if ceiling[1] else ''}retriever's first {ceiling[2]}"
+    if name.startswith(ORACLE):
+        return f"{describe(name.removeprefix(ORACLE))}, a right entry always shown first,"
     parts = name.split("+")
     model = "the tuned model" if "tuned" in parts else "the base model"
     extras = [_PARTS.get(part, part) for part in parts if part not in ("base", "tuned")]
@@ -371,6 +377,9 @@ def _reason_floors(evidence: _Evidence) -> Iterator[str]:
 
 def _reason_ceilings(evidence: _Evidence) -> Iterator[str]:
     for one in evidence.ceilings.values():
+        if one.contender.startswith(ORACLE):
+            yield f"Ceiling: {describe(one.contender)} answers {_interval(one.exact)} of the questions exactly."
+            continue
         yield f"Ceiling: {describe(one.contender)} for {_interval(one.exact)} of the questions."
 
 
