@@ -14,6 +14,7 @@ from transformers import MistralConfig, MistralForCausalLM, PreTrainedTokenizerF
 from tunesmith.errors import ModelError
 from tunesmith.models import local
 from tunesmith.models.base import ChatModel, Sampling
+from tunesmith.models.cache import new_cache
 from tunesmith.models.local import (
     LocalModel,
     end_of_turn_ids,
@@ -86,6 +87,18 @@ def test_company_does_not_change_an_answer(
         )
         assert answer.prompt_tokens == len(prompt_ids(model.tokenizer, conversation))
         assert answer.seconds > 0
+
+
+def test_a_prompt_of_a_single_token_is_read_alone(model: LocalModel) -> None:
+    """What is kept free behind it is not read: the logits are those of a reading without a cache."""
+    ids, mask = torch.tensor([[5], [7]]), torch.ones(2, 1, dtype=torch.long)
+    with torch.no_grad():
+        expected = model.model(input_ids=ids).logits[:, -1]
+        more = model.model(input_ids=torch.tensor([[5, 9], [7, 9]])).logits[:, -1]
+    cache = new_cache(model.model)
+    torch.testing.assert_close(model._forward(ids, mask, cache), expected, rtol=1e-4, atol=1e-5)
+    again = model._forward(torch.tensor([[9], [9]]), torch.ones(2, 2, dtype=torch.long), cache)
+    torch.testing.assert_close(again, more, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("system", [False, True], ids=["own beginnings", "one beginning"])

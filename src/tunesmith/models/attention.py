@@ -27,8 +27,14 @@ def use_short_attention(model: PreTrainedModel) -> None:
     """Let a model with SDPA attention on a processor train and read with this module's; others stay as they are."""
     if model.config._attn_implementation != "sdpa" or model.device.type != "cpu":
         return
-    from transformers import AttentionInterface, AttentionMaskInterface
+    from transformers import AttentionInterface, AttentionMaskInterface, DynamicCache
+    from transformers.cache_utils import DynamicLayer, DynamicSlidingWindowLayer
     from transformers.masking_utils import sdpa_mask
+
+    # A model that keeps more than keys and values may ask by name which attention it has, and attend otherwise.
+    layers: list[Any] = DynamicCache(config=model.config).layers
+    if any(type(layer) not in (DynamicLayer, DynamicSlidingWindowLayer) for layer in layers):
+        return
 
     AttentionInterface.register(NAME, short_attention)
     AttentionMaskInterface.register(NAME, sdpa_mask)

@@ -24,7 +24,8 @@ class RoomyLayer(DynamicLayer):  # type: ignore[misc]  # transformers has no typ
 
     transformers' own copies all that came before, for every token. What attends gets the room too: it is masked,
     as that of a static cache is, and a product over one whole block of memory is several times as fast as over
-    the part of it that is in use (docs/log.md).
+    the part of it that is in use (docs/log.md). So the model must always be given an attention mask: without one,
+    transformers takes all places for tokens.
     """
 
     def __init__(self) -> None:
@@ -56,7 +57,8 @@ class RoomyLayer(DynamicLayer):  # type: ignore[misc]  # transformers has no typ
         whole = self._seen + query_length
         held = self.keys.shape[-2] if self._seen else 0
         # Prompts come at once and are joined: only what grows token by token needs room.
-        return (whole + ROOM if query_length == 1 else whole) if whole > held else held, 0
+        grows = self._seen > 0 and query_length == 1
+        return (whole + ROOM if grows else whole) if whole > held else held, 0
 
     def crop(self, tokens_to_remove: int) -> None:
         """Forget the last tokens."""

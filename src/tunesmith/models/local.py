@@ -94,7 +94,11 @@ def load_model(
     try:
         with quiet():
             model = AutoModelForCausalLM.from_pretrained(
-                folder, dtype=dtype or fast_dtype(), attn_implementation="sdpa", trust_remote_code=False
+                folder,
+                dtype=dtype or fast_dtype(),
+                attn_implementation="sdpa",
+                trust_remote_code=False,
+                use_safetensors=True,
             )
     except (OSError, ValueError) as error:
         raise ModelError(
