@@ -305,6 +305,7 @@ def no_room(*arguments: object, **named: object) -> None:
     "error",
     [
         OSError(errno.ENOSPC, "x"),
+        OSError("44160 requested and 29664 written"),
         OSError(errno.EDQUOT, "x"),
         RuntimeError("I/O error: No space left on device (os error 28)"),
     ],

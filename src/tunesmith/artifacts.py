@@ -16,6 +16,7 @@ import errno
 import hashlib
 import json
 import os
+import re
 import shlex
 import shutil
 import sys
@@ -40,6 +41,7 @@ _MANIFEST = "manifest.json"
 _WORKED = ".worked.json"
 _PART = ".{}.{}.part"  # what a kill leaves of a file that was being written
 _FULL = {errno.ENOSPC, errno.EDQUOT}
+_CUT_SHORT = re.compile(r"\d+ requested and \d+ written")  # numpy's words, when a part still fitted
 # What this process has already read and found whole: the folder, with each file's size and time of change.
 _verified: set[tuple[str, tuple[tuple[str, int, int], ...]]] = set()
 
@@ -420,7 +422,7 @@ def _says_full(error: BaseException | None) -> bool:
             return False  # already named
         if isinstance(error, OSError) and error.errno in _FULL:
             return True
-        if os.strerror(errno.ENOSPC) in str(error):
+        if os.strerror(errno.ENOSPC) in str(error) or _CUT_SHORT.fullmatch(str(error)):
             return True
         error = error.__cause__ or error.__context__
     return False

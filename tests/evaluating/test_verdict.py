@@ -84,7 +84,7 @@ def test_contenders_have_an_order_of_cost() -> None:
         ),
         ("tuned_first_hit", "the tuned retriever's first hit alone"),
         ("tuned_hit_in_5", "the right entry is among the tuned retriever's first 5"),
-        ("oracle:tuned+retrieval", "the tuned model with retrieval, a right entry always shown first,"),
+        ("oracle:tuned+retrieval", "the tuned model with retrieval, a right entry always shown first"),
         ("base+tools", "the base model with tools"),
     ],
 )

@@ -78,3 +78,12 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
         with pytest.raises(DatasetError, match=words) as caught:
             read_written(path)
         assert str(path) in caught.value.message
+
+
+@pytest.mark.parametrize("text", ["", "\ufeff", "\n  \n"])
+def test_a_file_without_questions_is_refused(tmp_path: Path, text: str) -> None:
+    """Somebody named it, so somebody thinks that it holds some."""
+    path = tmp_path / "questions.jsonl"
+    path.write_text(text, encoding="utf-8")
+    with pytest.raises(DatasetError, match=r"questions\.jsonl: there is no question in it"):
+        read_written(path)

@@ -241,7 +241,7 @@ def _figures(data: ReportData) -> str:
     caption = (
         f"Exact calls on the set {main} ({describe_set(main)}). The bar is the 95 % interval. Dots: a tuned "
         "language model; squares: an untuned one; diamonds: floors, reached without any language model, the "
-        "highest dashed; triangles: ceilings, the best that choosing among what was retrieved could do, the "
+        "highest dashed; triangles: ceilings, a perfect choice or a perfect retriever, the "
         "highest dotted."
     )
     rows = _rows(data)
@@ -288,7 +288,7 @@ def _overview(data: ReportData) -> str:
     groups = (
         ("Contenders", _by_cost(data.summaries)),
         ("Floors: no language model", data.floors),
-        ("Ceilings: a perfect choice among what was retrieved", data.ceilings),
+        ("Ceilings: a perfect choice among what was retrieved, and a perfect retriever", data.ceilings),
     )
     bodies = [
         body(_overview_rows(data, summaries, sets), group=title, columns=len(heads))

@@ -101,7 +101,7 @@ def describe(name: str) -> str:
     if ceiling := re.fullmatch(r"(tuned_)?hit_in_(\d+)", name):
         return f"the right entry is among the {'tuned ' if ceiling[1] else ''}retriever's first {ceiling[2]}"
     if name.startswith(ORACLE):
-        return f"{describe(name.removeprefix(ORACLE))}, a right entry always shown first,"
+        return f"{describe(name.removeprefix(ORACLE))}, a right entry always shown first"
     parts = name.split("+")
     model = "the tuned model" if "tuned" in parts else "the base model"
     extras = [_PARTS.get(part, part) for part in parts if part not in ("base", "tuned")]
@@ -378,7 +378,7 @@ def _reason_floors(evidence: _Evidence) -> Iterator[str]:
 def _reason_ceilings(evidence: _Evidence) -> Iterator[str]:
     for one in evidence.ceilings.values():
         if one.contender.startswith(ORACLE):
-            yield f"Ceiling: {describe(one.contender)} answers {_interval(one.exact)} of the questions exactly."
+            yield f"Ceiling: {describe(one.contender)}: {_interval(one.exact)} of the questions answered exactly."
             continue
         yield f"Ceiling: {describe(one.contender)} for {_interval(one.exact)} of the questions."
 

@@ -17,7 +17,7 @@ def read_written(path: Path) -> tuple[Written, ...]:
     """Return the questions of a JSON lines file.
 
     A line holds "question" and "entry" (an id), "acceptable" (a list of ids, the best first), or both.
-    Raises DatasetError that names every broken line, the first twenty of them.
+    Raises DatasetError for a file without questions, and one that names the broken lines, twenty of them at most.
     """
     questions: list[Written] = []
     problems: list[str] = []
@@ -36,6 +36,11 @@ def read_written(path: Path) -> tuple[Written, ...]:
             + "\n".join(problems[:_PROBLEMS_SHOWN])
             + more,
             hint='Each line must be JSON such as {"question": "How ...?", "entry": "package.function"}.',
+        )
+    if not questions:
+        raise DatasetError(
+            f"{path}: there is no question in it",
+            hint="Write some, one JSON object a line, or take the file's name out of tunesmith.toml.",
         )
     return tuple(questions)
 
