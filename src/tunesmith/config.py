@@ -28,7 +28,7 @@ from tunesmith.evaluating.names import USUAL, check_name
 from tunesmith.generating.generate import GenerateSettings
 from tunesmith.retrieving.index import RetrieveSettings
 from tunesmith.training.encoder import EncoderSettings
-from tunesmith.training.train import TrainSettings
+from tunesmith.training.settings import TrainSettings
 
 FILE_NAME: Final = "tunesmith.toml"
 
@@ -173,12 +173,16 @@ _EXPLAINED: Final[dict[str, dict[str, _Why]]] = {
     },
     "train": {
         "base": _Why("the model to start from"),
+        "method": _Why("lora, rslora, dora, qlora (frozen weights in 4 bits) or full"),
+        "objective": _Why("what is learned: answers, text or preferences"),
         "epochs": _Why("passes over the examples"),
         "examples": _Why("at most so many examples; left out, all of them", 400),
         "batch_size": _Why("examples in a step"),
         "learning_rate": _Why("the largest step"),
+        "weight_decay": _Why("how fast unused weights shrink (AdamW)"),
         "rank": _Why("LoRA rank: how much the adapter can hold"),
         "alpha": _Why("LoRA scale: alpha / rank multiplies the update"),
+        "beta": _Why("for preferences: how dearly the model pays for leaving where it began"),
         "top_layers": _Why("adapt only the last blocks: faster; left out, all of them", 15),
         "warmup_share": _Why("share of the steps in which the rate rises"),
         "clip": _Why("gradients longer than this are shortened"),
@@ -187,7 +191,8 @@ _EXPLAINED: Final[dict[str, dict[str, _Why]]] = {
             "share of those in which the right entry may stand elsewhere than first, or be missing"
         ),
         "passages": _Why("how many entries those prompts show"),
-        "max_length": _Why("longer examples are cut, in tokens"),
+        "max_length": _Why("the longest example, in tokens"),
+        "too_long": _Why("what becomes of longer ones: refuse, cut or drop"),
         "evaluate_every": _Why("steps between two looks at the validation loss, each with a checkpoint"),
         "patience": _Why("looks without a better loss before training stops"),
         "seed": _Why("another seed shuffles otherwise"),

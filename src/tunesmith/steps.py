@@ -344,7 +344,8 @@ def estimate(work: Work) -> dict[str, int]:
     if config.encoder.epochs:
         rows.append(estimate_encoder(encoder_of(config, work.say), pairs, entries_of(plain), config.encoder))
     folder = base_of(config, work.say)
-    rows += estimate_adapter(load_model(folder), load_tokenizer(folder), train_rows, valid_rows, config.train)
+    model = load_model(folder, four_bit=config.train.method == "qlora")
+    rows += estimate_adapter(model, load_tokenizer(folder), train_rows, valid_rows, config.train)
     notes = (
         f"{len(train_rows)} conversations for the language model, {len(pairs)} questions for the encoder",
         "Seconds come from steps measured on this machine; the hosted price counts this model's tokens, not OpenAI's.",
@@ -399,8 +400,10 @@ def train(work: Work) -> dict[str, int]:
     from tunesmith.models.local import load_model, load_tokenizer
     from tunesmith.training.mix import conversations, ranks_of, select
     from tunesmith.training.train import train as tune
+    from tunesmith.training.tuning import require
 
     config, catalogue = work.config, catalogue_of(work.inputs)
+    require(config.train)
     index = tuned_index(work.inputs, config)
     valid = select(examples_of(work.inputs, "valid"), VALID_ROWS, config.train.seed)
     ranks = ranks_of(valid, index, config.train.passages)
@@ -413,7 +416,7 @@ def train(work: Work) -> dict[str, int]:
     )
     folder = base_of(config, work.say)
     run = tune(
-        load_model(folder, dtype=arithmetic(work.draft)),
+        load_model(folder, dtype=arithmetic(work.draft), four_bit=config.train.method == "qlora"),
         load_tokenizer(folder),
         rows,
         valid_rows,

@@ -17,7 +17,7 @@ from tunesmith.records import Answer, Conversation, Message
 
 if TYPE_CHECKING:
     import torch
-    from transformers import DynamicCache, PreTrainedModel, PreTrainedTokenizerBase
+    from transformers import BitsAndBytesConfig, DynamicCache, PreTrainedModel, PreTrainedTokenizerBase
 
 
 # Shorter common beginnings (in tokens) are not worth a pass of their own.
@@ -84,9 +84,17 @@ def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
 
 
 def load_model(
-    folder: Path, *, dtype: torch.dtype | None = None, adapter: Path | None = None
+    folder: Path,
+    *,
+    dtype: torch.dtype | None = None,
+    adapter: Path | None = None,
+    four_bit: bool = False,
 ) -> PreTrainedModel:
-    """Return the model in a folder, in `dtype` (None: the faster one here), with an adapter merged into it."""
+    """Return the model in a folder, in `dtype` (None: the faster one here), with an adapter merged into it.
+
+    `four_bit` keeps the weights of its linear layers in bitsandbytes' NF4, for QLoRA; nothing can be merged
+    into such a model.
+    """
     from transformers import AutoModelForCausalLM
 
     from tunesmith.models.adapter import merge_adapter
@@ -99,6 +107,7 @@ def load_model(
                 attn_implementation="sdpa",
                 trust_remote_code=False,
                 use_safetensors=True,
+                quantization_config=_nf4(dtype or fast_dtype()) if four_bit else None,
             )
     except (OSError, ValueError) as error:
         raise ModelError(
@@ -108,6 +117,18 @@ def load_model(
         merge_adapter(model, adapter)
     model.eval()
     return model
+
+
+def _nf4(dtype: torch.dtype) -> BitsAndBytesConfig:
+    """Return how QLoRA quantises: NF4, the scales quantised as well (Dettmers et al. 2023, arXiv:2305.14314)."""
+    from transformers import BitsAndBytesConfig
+
+    return BitsAndBytesConfig(
+        load_in_4bit=True,
+        bnb_4bit_quant_type="nf4",
+        bnb_4bit_use_double_quant=True,
+        bnb_4bit_compute_dtype=dtype,
+    )
 
 
 def prompt_ids(tokenizer: PreTrainedTokenizerBase, conversation: Conversation) -> tuple[int, ...]:

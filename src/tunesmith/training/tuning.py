@@ -1,0 +1,118 @@
+"""What is trained, and how it is kept: an adapter beside the frozen model, or the model's own weights."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+from tunesmith.errors import MissingExtra, TrainingError
+from tunesmith.training import lora
+from tunesmith.training.settings import TrainSettings
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor, nn
+    from transformers import PreTrainedModel
+
+
+class Tuning(Protocol):
+    """The trained parameters of a model, and their way to disk and back."""
+
+    @property
+    def parameters(self) -> dict[str, nn.Parameter]:
+        """Return what is trained, by its name in the model."""
+        ...
+
+    @property
+    def computed_in(self) -> torch.dtype | None:
+        """Return the arithmetic of the products where it is not that of the weights."""
+        ...
+
+    def state(self) -> dict[str, Tensor]:
+        """Return the trained tensors by the names that `save` writes."""
+        ...
+
+    def save(self, folder: Path, state: dict[str, Tensor]) -> None:
+        """Write tensors that `state` returned, so that others can load them."""
+        ...
+
+
+def prepare(model: PreTrainedModel, settings: TrainSettings) -> Tuning:
+    """Freeze what stays and return what is trained; the model is changed in place."""
+    if settings.method == "full":
+        return FullTuning(model)
+    return AdapterTuning(model, settings)
+
+
+class AdapterTuning:
+    """Adapters on the linear layers, in PEFT's file format."""
+
+    def __init__(self, model: PreTrainedModel, settings: TrainSettings) -> None:
+        self._model, self._base = model, settings.base
+        self.shape = lora.add_lora(
+            model,
+            rank=settings.rank,
+            alpha=settings.alpha,
+            top_layers=settings.top_layers,
+            seed=settings.seed,
+            method=settings.method,
+        )
+        self.parameters = lora.adapter_parameters(model)
+        self.computed_in = None
+
+    def state(self) -> dict[str, Tensor]:
+        """Return the adapter's tensors by PEFT's names."""
+        return lora.adapter_state(self._model)
+
+    def save(self, folder: Path, state: dict[str, Tensor]) -> None:
+        """Write an adapter's two files."""
+        lora.save_adapter(folder, state, self.shape, self._base)
+
+
+class FullTuning:
+    """All weights, trained in float32 and saved as the model came."""
+
+    def __init__(self, model: PreTrainedModel) -> None:
+        import torch
+
+        self._model, self._dtype = model, model.dtype
+        model.float()
+        model.requires_grad_(True)
+        self.parameters = dict(model.named_parameters())
+        self.computed_in = None if self._dtype == torch.float32 else self._dtype
+
+    def state(self) -> dict[str, Tensor]:
+        """Return all weights as the model came, each once."""
+        return {name: value.detach().to(self._dtype, copy=True) for name, value in self.parameters.items()}
+
+    def save(self, folder: Path, state: dict[str, Tensor]) -> None:
+        """Write a whole model: `state` goes into the model, which keeps it."""
+        import torch
+
+        with torch.no_grad():
+            for name, value in self.parameters.items():
+                value.copy_(state[name])
+        self._model.to(self._dtype)
+        self._model.save_pretrained(folder)
+
+
+def require(settings: TrainSettings) -> None:
+    """Check, before a model is loaded, that what a method needs is installed."""
+    if settings.method != "qlora":
+        return
+    from importlib.util import find_spec
+
+    if find_spec("bitsandbytes") is None:
+        raise MissingExtra("bitsandbytes", "qlora", "QLoRA")
+
+
+def check_loaded(model: PreTrainedModel, settings: TrainSettings) -> None:
+    """Check that a model is in 4 bits exactly when the method wants it."""
+    four_bits = bool(getattr(model, "is_loaded_in_4bit", False))
+    if four_bits == (settings.method == "qlora"):
+        return
+    has, wants = ("is", "needs it whole") if four_bits else ("is not", "needs it so")
+    raise TrainingError(
+        f"the model {has} loaded in 4 bits, and method = {settings.method!r} {wants}",
+        hint="Load it with load_model(folder, four_bit=...) as the method wants it.",
+    )
