@@ -30,12 +30,17 @@ BYTES: Final = [f"<0x{byte:02X}>" for byte in range(256)]
 
 @dataclass(frozen=True, slots=True)
 class Family:
-    """A family's tiny model: how its configuration and tokenizer are made, and its chat template if it has one."""
+    """A family's tiny model: how its configuration and tokenizer are made, and its chat template if it has one.
+
+    `turn` is what the template writes after the assistant's words, up to the end of turn; `ends` are the tokens that
+    the generation config names beside the eos; `spare` are the rows that the vocabulary has beyond the tokenizer's.
+    """
 
     tokenizer: Callable[[], PreTrainedTokenizerBase]
     config: Callable[..., PreTrainedConfig]
     settings: Mapping[str, Any]
     template: str | None = None
+    turn: str = "{eos_token}"
     ends: tuple[str, ...] = ()
     spare: int = 0
 
@@ -48,7 +53,7 @@ class Family:
         return folder
 
     def model(self, tokenizer: PreTrainedTokenizerBase) -> Any:
-        """Return the model, always the same; `ends` are what its generation config names beside the eos."""
+        """Return the model, always the same."""
         ids = {f"{name}_token_id": getattr(tokenizer, f"{name}_token_id") for name in ("bos", "eos", "pad")}
         config = self.config(vocab_size=len(tokenizer) + self.spare, **ids, **self.settings)
         model = AutoModelForCausalLM.from_config(config)
@@ -63,14 +68,14 @@ def _spread(model: Any) -> None:
     """Give the weights sizes at which the model is sure of some token and different prompts have different answers."""
     generator = torch.Generator().manual_seed(0)
     ends = {model.get_input_embeddings().weight, model.get_output_embeddings().weight}
-    for parameter in model.parameters():
-        if parameter.ndim > 1:
-            size = (
-                3.0 / math.sqrt(parameter.shape[-1])
-                if parameter in ends
-                else 1.5 / math.sqrt(parameter.shape[0])
-            )
-            parameter.data.normal_(std=size, generator=generator)
+    for name, parameter in model.named_parameters():
+        if parameter in ends:
+            parameter.data.normal_(std=3.0 / math.sqrt(parameter.shape[-1]), generator=generator)
+        elif parameter.ndim > 1:
+            parameter.data.normal_(std=2.0 / math.sqrt(parameter.shape[0]), generator=generator)
+        elif "post_feedforward" in name:
+            # Gemma's embeddings are scaled: what its blocks add must be as large to be heard.
+            parameter.data.fill_(6.0)
 
 
 # --- tokenizers: byte-level BPE, and BPE with byte fallback as SentencePiece has it
@@ -263,12 +268,13 @@ _phi_4 = _byte_level(
 )
 
 FAMILIES: Final[dict[str, Family]] = {
-    "llama-2": Family(_llama, transformers.LlamaConfig, _SIZE, LLAMA_2),
+    "llama-2": Family(_llama, transformers.LlamaConfig, _SIZE, LLAMA_2, turn=" {eos_token}"),
     "code-llama": Family(
         _byte_fallback("CodeLlamaTokenizer"),
         transformers.LlamaConfig,
         {**_SIZE, "rope_parameters": {"rope_type": "default", "rope_theta": 1e6}},
         LLAMA_2,
+        turn=" {eos_token}",
     ),
     "tinyllama": Family(
         _byte_fallback("LlamaTokenizer", pad_token="</s>", add_bos_token=True),
@@ -310,10 +316,20 @@ FAMILIES: Final[dict[str, Family]] = {
     "qwen3": Family(
         _qwen, transformers.Qwen3Config, {**_GROUPED, "head_dim": 32}, QWEN_3, ends=("<|endoftext|>",)
     ),
-    "gemma-2": Family(_gemma, transformers.Gemma2Config, _GEMMA, GEMMA_2, ends=("<end_of_turn>",)),
-    "gemma-3": Family(_gemma, transformers.Gemma3TextConfig, _GEMMA, GEMMA_3, ends=("<end_of_turn>",)),
+    "gemma-2": Family(
+        _gemma, transformers.Gemma2Config, _GEMMA, GEMMA_2, "<end_of_turn>", ("<end_of_turn>",)
+    ),
+    "gemma-3": Family(
+        _gemma, transformers.Gemma3TextConfig, _GEMMA, GEMMA_3, "<end_of_turn>", ("<end_of_turn>",)
+    ),
     "phi-3": Family(
-        _phi_3, transformers.Phi3Config, {**_SIZE, "sliding_window": 40}, PHI_3, ends=("<|end|>",), spare=5
+        _phi_3,
+        transformers.Phi3Config,
+        {**_SIZE, "sliding_window": 40},
+        PHI_3,
+        "<|end|>",
+        ("<|end|>",),
+        spare=5,
     ),
     "phi-4": Family(_phi_4, transformers.Phi3Config, _GROUPED, PHI_4),
     "smollm3": Family(
