@@ -182,9 +182,9 @@ SMOLLM_3 = (
     "{% if enable_thinking is not defined %}{% set enable_thinking = true %}{% endif %}"
     "{% set mode = '/think' if enable_thinking else '/no_think' %}"
     "{% set thought = '' if enable_thinking else '<think>\n\n</think>\n' %}"
-    "{{ '<|im_start|>system\n## Metadata\n\nReasoning Mode: ' + mode + '\n\n## Custom Instructions\n\n' }}"
+    "{{ '<|im_start|>system\nReasoning Mode: ' + mode + '\n\n' }}"
     "{% if messages[0]['role'] == 'system' %}{{ messages[0]['content'].rstrip() }}"
-    "{% else %}{{ 'You are a helpful AI assistant named SmolLM.' }}{% endif %}{{ '<|im_end|>\n' }}"
+    "{% else %}{{ 'You are SmolLM.' }}{% endif %}{{ '<|im_end|>\n' }}"
     "{% for message in messages %}{% if message['role'] == 'user' %}"
     "{{ '<|im_start|>user\n' + message['content'] + '<|im_end|>\n' }}{% elif message['role'] == 'assistant' %}"
     "{{ '<|im_start|>assistant\n' + thought + message['content'].lstrip('\n') + '<|im_end|>\n' }}{% endif %}"
@@ -316,8 +316,14 @@ FAMILIES: Final[dict[str, Family]] = {
     "qwen3": Family(
         _qwen, transformers.Qwen3Config, {**_GROUPED, "head_dim": 32}, QWEN_3, ends=("<|endoftext|>",)
     ),
+    # Capped at a third of what the family's models have, for logits that are smaller than theirs.
     "gemma-2": Family(
-        _gemma, transformers.Gemma2Config, _GEMMA, GEMMA_2, "<end_of_turn>", ("<end_of_turn>",)
+        _gemma,
+        transformers.Gemma2Config,
+        {**_GEMMA, "final_logit_softcapping": 10.0, "attn_logit_softcapping": 15.0},
+        GEMMA_2,
+        "<end_of_turn>",
+        ("<end_of_turn>",),
     ),
     "gemma-3": Family(
         _gemma, transformers.Gemma3TextConfig, _GEMMA, GEMMA_3, "<end_of_turn>", ("<end_of_turn>",)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Final
 
@@ -11,6 +11,8 @@ import torch
 from tests.families import FAMILIES
 from transformers import PreTrainedTokenizerBase
 
+from tunesmith.errors import TrainingError
+from tunesmith.models.address import load_chat
 from tunesmith.models.base import Sampling
 from tunesmith.models.local import LocalModel, load_model, load_tokenizer, prompt_ids
 from tunesmith.models.template import save_template
@@ -19,6 +21,11 @@ from tunesmith.training.train import TrainSettings, train
 
 #: Each method's name, and the settings that choose it.
 METHODS: Final[dict[str, dict[str, Any]]] = {"lora": {}}
+#: Families that training refuses, and why.
+NOT_YET: Final = {
+    "cerebras-gpt": "GPT-2's layers are Conv1D, and adapters are put on torch.nn.Linear only",
+    "gemma-2": "its logits are capped after the output projection, and the loss is taken before",
+}
 _PLACES: Final = ("node", "edge", "cycle", "tree", "soup", "flow", "graph", "path")
 EXAMPLES: Final[tuple[Conversation, ...]] = tuple(
     (Message("user", f"where is the {place}?"), Message("assistant", f"near {other} {number}"))
@@ -34,8 +41,20 @@ def logits(model: Any, tokenizer: PreTrainedTokenizerBase) -> torch.Tensor:
     return found.float()
 
 
-@pytest.mark.parametrize("family", FAMILIES)
-@pytest.mark.parametrize("method", METHODS)
+def cases() -> Iterator[Any]:
+    """Yield each family with each method; those that fail are marked with the reason, and must fail."""
+    for method in METHODS:
+        for family in FAMILIES:
+            reason = NOT_YET.get(family)
+            marks = (
+                []
+                if reason is None
+                else [pytest.mark.xfail(reason=reason, raises=TrainingError, strict=True)]
+            )
+            yield pytest.param(family, method, marks=marks, id=f"{family}-{method}")
+
+
+@pytest.mark.parametrize(("family", "method"), cases())
 def test_eight_examples_are_learned_saved_loaded_merged_and_said(
     family_folder: Callable[[str], Path], tmp_path: Path, family: str, method: str
 ) -> None:
@@ -47,10 +66,10 @@ def test_eight_examples_are_learned_saved_loaded_merged_and_said(
     model, tokenizer = load_model(folder, dtype=torch.float32), load_tokenizer(folder)
     settings = TrainSettings(
         base=f"path:{folder}",
-        epochs=30,
+        epochs=60,
         batch_size=8,
-        learning_rate=0.02,
-        evaluate_every=30,
+        learning_rate=0.01,
+        evaluate_every=60,
         **METHODS[method],
     )
     before = logits(model, tokenizer)
@@ -69,6 +88,7 @@ def test_eight_examples_are_learned_saved_loaded_merged_and_said(
     tokenizer = load_tokenizer(tmp_path / "merged")
     torch.testing.assert_close(logits(whole, tokenizer), trained, rtol=1e-3, atol=2e-3)
 
-    answers = LocalModel(whole, tokenizer, name=family).reply(QUESTIONS, Sampling(max_tokens=32))
-    assert [answer.text for answer in answers] == [example[1].content for example in EXAMPLES]
-    assert {answer.finish for answer in answers} == {"stop"}
+    for tuned in (LocalModel(whole, tokenizer, name=family), load_chat(f"path:{out}")):
+        answers = tuned.reply(QUESTIONS, Sampling(max_tokens=32))
+        assert [answer.text for answer in answers] == [example[1].content for example in EXAMPLES]
+        assert {answer.finish for answer in answers} == {"stop"}

@@ -71,10 +71,12 @@ def chat_text(tokenizer: PreTrainedTokenizerBase, conversation: Conversation, *,
     """
     from jinja2 import TemplateError
 
+    # transformers refuses a conversation of nothing by itself.
+    refusals = (TemplateError, ValueError)
     system = conversation[0].content.strip() if conversation and conversation[0].role == "system" else ""
     try:
         text = _rendered(tokenizer, conversation, prompt)
-    except TemplateError as error:
+    except refusals as error:
         if not system:
             raise _refused(error) from error
     else:
@@ -82,7 +84,7 @@ def chat_text(tokenizer: PreTrainedTokenizerBase, conversation: Conversation, *,
             return text
     try:
         return _rendered(tokenizer, _folded(conversation), prompt)
-    except TemplateError as error:
+    except refusals as error:
         raise _refused(error) from error
 
 
