@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from itertools import groupby, pairwise
 from pathlib import Path
@@ -150,3 +151,10 @@ def test_what_a_family_cannot_read_is_refused(family_folder: Folder, family: str
     model = loaded(family_folder(family))
     with pytest.raises(ModelError, match="reads at most 512"):
         model.reply([(Message("user", "where is it?"),)], Sampling(max_tokens=512))
+
+
+def test_the_page_names_every_family() -> None:
+    """The families in the documentation are those that are tried here."""
+    page = Path(__file__).parents[2] / "docs" / "families.md"
+    rows = re.findall(r"^\| (`[^|]*) \|", page.read_text(encoding="utf-8"), flags=re.MULTILINE)
+    assert sorted(re.findall(r"`([^`]+)`", " ".join(rows))) == sorted(FAMILIES)

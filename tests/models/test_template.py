@@ -100,7 +100,8 @@ def test_a_systems_words_are_never_lost(start: str) -> None:
     """A template that refuses them, or leaves them out, gets them at the head of the first user's turn."""
     tokenizer = tokenizer_of("pythia", start + SAYS)
     assert chat_text(tokenizer, TURNS[:3]) == "[user]Know.\n\nwhere?[assistant]there"
-    assert chat_text(tokenizer, TURNS[1:3]) == "[user]where?[assistant]there"
+    for conversation in (TURNS[1:3], (Message("system", ""), *TURNS[1:3])):
+        assert chat_text(tokenizer, conversation) == "[user]where?[assistant]there"
 
 
 @pytest.mark.parametrize(

@@ -71,16 +71,16 @@ def chat_text(tokenizer: PreTrainedTokenizerBase, conversation: Conversation, *,
     """
     from jinja2 import TemplateError
 
-    # transformers refuses a conversation of nothing by itself.
+    # transformers itself refuses a conversation of nothing, with a ValueError.
     refusals = (TemplateError, ValueError)
-    system = conversation[0].content.strip() if conversation and conversation[0].role == "system" else ""
+    has_system = bool(conversation) and conversation[0].role == "system"
     try:
         text = _rendered(tokenizer, conversation, prompt)
     except refusals as error:
-        if not system:
+        if not has_system:
             raise _refused(error) from error
     else:
-        if system in text:
+        if not has_system or conversation[0].content.strip() in text:
             return text
     try:
         return _rendered(tokenizer, _folded(conversation), prompt)
@@ -102,7 +102,8 @@ def _folded(conversation: Conversation) -> Conversation:
     system, *turns = conversation
     if not turns or turns[0].role != "user":
         return conversation
-    return (Message("user", f"{system.content}\n\n{turns[0].content}"), *turns[1:])
+    words = "\n\n".join(part for part in (system.content, turns[0].content) if part)
+    return (Message("user", words), *turns[1:])
 
 
 def _refused(error: Exception) -> ModelError:
