@@ -659,7 +659,7 @@ def workshop(inputs: Mapping[str, Artifact], config: Config, say: Callable[[str]
         folder = base_of(config, say)
         return LocalModel(
             load_model(folder, dtype=dtype, adapter=adapter),
-            load_tokenizer(folder),
+            load_tokenizer(folder, adapter=adapter),
             name=name,
             batch_size=config.evaluate.batch_size,
         )

@@ -167,6 +167,20 @@ def test_an_adapter_is_merged_into_its_base(folder: Path, form: str) -> None:
     torch.testing.assert_close(after - before, torch.full((16, 32), 2.0), atol=0.02, rtol=0)
 
 
+def test_an_adapter_is_asked_as_it_was_trained(folder: Path) -> None:
+    """The chat template beside an adapter comes before its base's."""
+    adapter = folder.parent / "adapter"
+    write_adapter(adapter, str(folder))
+    (adapter / "chat_template.jinja").write_text("{{ messages[0].content }}\nSo:", encoding="utf-8")
+
+    base, tuned = (load_chat(f"path:{place}") for place in (folder, adapter))
+
+    assert isinstance(base, LocalModel)
+    assert isinstance(tuned, LocalModel)
+    assert tuned.tokenizer.chat_template == "{{ messages[0].content }}\nSo:"
+    assert base.tokenizer.chat_template != tuned.tokenizer.chat_template
+
+
 def test_an_adapter_is_no_whole_model(folder: Path) -> None:
     """Where a whole model is needed, an adapter is not silently taken for its base."""
     adapter = folder.parent / "adapter"

@@ -12,7 +12,7 @@ import torch
 from transformers import MistralConfig, MistralForCausalLM, PreTrainedTokenizerFast
 
 from tunesmith.errors import ModelError
-from tunesmith.models import local
+from tunesmith.models import local, template
 from tunesmith.models.base import ChatModel, Sampling
 from tunesmith.models.cache import new_cache
 from tunesmith.models.local import (
@@ -313,8 +313,8 @@ def test_a_folder_without_a_model_is_named(tmp_path: Path) -> None:
         load_model(tmp_path)
 
 
-def test_a_tokenizer_needs_a_template_and_gets_a_padding_token(chat_folder: Path, tmp_path: Path) -> None:
-    """Without a chat template there is an error; without a padding token the end of turn pads."""
+def test_a_tokenizer_gets_a_template_and_a_padding_token(chat_folder: Path, tmp_path: Path) -> None:
+    """Without a padding token the end of turn pads; without a chat template there is the plain one."""
     assert end_of_turn_ids(load_tokenizer(chat_folder)) == {1}
     folder = tmp_path / "bare"
     shutil.copytree(chat_folder, folder)
@@ -324,5 +324,9 @@ def test_a_tokenizer_needs_a_template_and_gets_a_padding_token(chat_folder: Path
     assert load_tokenizer(folder).pad_token_id == 1
     for path in folder.glob("chat_template*"):
         path.unlink()
-    with pytest.raises(ModelError, match="has no chat template"):
+    assert load_tokenizer(folder).chat_template == template.PLAIN
+    tokenizer = PreTrainedTokenizerFast.from_pretrained(folder)
+    tokenizer.eos_token = None
+    tokenizer.save_pretrained(folder)
+    with pytest.raises(ModelError, match="neither a chat template nor an end-of-text token"):
         load_tokenizer(folder)

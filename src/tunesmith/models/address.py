@@ -85,7 +85,7 @@ def load_chat(address: Address | str, *, say: Say = silent, batch_size: int = 48
     _refuse_bundled(found, "encoder", "answer")
     place = _place(found, say)
     with quiet():
-        tokenizer = load_tokenizer(place.folder)
+        tokenizer = load_tokenizer(place.folder, adapter=place.adapter)
         model = load_model(place.folder, adapter=place.adapter)
     return LocalModel(model, tokenizer, name=str(found), batch_size=batch_size)
 

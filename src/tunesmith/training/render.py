@@ -12,13 +12,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from tunesmith.errors import TrainingError
-from tunesmith.models.local import (
-    answer_starts,
-    chat_text,
-    end_of_turn_ids,
-    stretches,
-    text_ids,
-)
+from tunesmith.models.local import answer_starts, end_of_turn_ids, stretches, text_ids
+from tunesmith.models.template import chat_text
 from tunesmith.records import Conversation
 
 if TYPE_CHECKING:

@@ -115,7 +115,7 @@ def train(
     run = _Run(engine, tuning, rows, valid_rows, settings=settings, work=work, notes=notes)
     preflight.check_settings(settings)
     run.go(on_progress)
-    tuning.save(out, run.best())
+    tuning.save(out, run.best(), tokenizer)
     _write_metrics(out / "step_metrics.csv", run.state.steps)
     return run.told(length)
 

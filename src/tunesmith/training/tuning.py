@@ -6,13 +6,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from tunesmith.errors import MissingExtra, TrainingError
+from tunesmith.models.quiet import quiet
+from tunesmith.models.template import save_template
 from tunesmith.training import lora
 from tunesmith.training.settings import TrainSettings
 
 if TYPE_CHECKING:
     import torch
     from torch import Tensor, nn
-    from transformers import PreTrainedModel
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 
 class Tuning(Protocol):
@@ -32,15 +34,15 @@ class Tuning(Protocol):
         """Return the trained tensors by the names that `save` writes."""
         ...
 
-    def save(self, folder: Path, state: dict[str, Tensor]) -> None:
-        """Write tensors that `state` returned, so that others can load them."""
+    def save(self, folder: Path, state: dict[str, Tensor], tokenizer: PreTrainedTokenizerBase) -> None:
+        """Write tensors that `state` returned, so that others can load them, with what renders their prompts."""
         ...
 
 
 def prepare(model: PreTrainedModel, settings: TrainSettings) -> Tuning:
     """Freeze what stays and return what is trained; the model is changed in place."""
     if settings.method == "full":
-        return FullTuning(model)
+        return FullTuning(model, settings)
     return AdapterTuning(model, settings)
 
 
@@ -64,17 +66,19 @@ class AdapterTuning:
         """Return the adapter's tensors by PEFT's names."""
         return lora.adapter_state(self._model)
 
-    def save(self, folder: Path, state: dict[str, Tensor]) -> None:
-        """Write an adapter's two files."""
+    def save(self, folder: Path, state: dict[str, Tensor], tokenizer: PreTrainedTokenizerBase) -> None:
+        """Write an adapter's two files and the chat template that it was trained with."""
         lora.save_adapter(folder, state, self.shape, self._base)
+        save_template(tokenizer, folder)
 
 
 class FullTuning:
     """All weights, trained in float32 and saved as the model came."""
 
-    def __init__(self, model: PreTrainedModel) -> None:
+    def __init__(self, model: PreTrainedModel, settings: TrainSettings) -> None:
         import torch
 
+        self._base = settings.base
         self._model, self._dtype = model, model.dtype
         model.float()
         model.requires_grad_(True)
@@ -85,15 +89,17 @@ class FullTuning:
         """Return all weights as the model came, each once."""
         return {name: value.detach().to(self._dtype, copy=True) for name, value in self.parameters.items()}
 
-    def save(self, folder: Path, state: dict[str, Tensor]) -> None:
-        """Write a whole model: `state` goes into the model, which keeps it."""
+    def save(self, folder: Path, state: dict[str, Tensor], tokenizer: PreTrainedTokenizerBase) -> None:
+        """Write a whole model and its tokenizer: `state` goes into the model, which keeps it."""
         import torch
 
         with torch.no_grad():
             for name, value in self.parameters.items():
                 value.copy_(state[name])
         self._model.to(self._dtype)
-        self._model.save_pretrained(folder)
+        with quiet():
+            self._model.save_pretrained(folder)
+        tokenizer.save_pretrained(folder)
 
 
 def require(settings: TrainSettings) -> None:
