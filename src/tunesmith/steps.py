@@ -594,9 +594,11 @@ def base_of(config: Config, say: Callable[[str], None]) -> Path:
 
 
 def _from_project(config: Config, address: str) -> str:
-    """Return a model's address, a relative folder in it taken from the project's own, as sources are."""
+    """Return a model's address, a relative path in it taken from the project's folder, as sources are."""
     form, _, place = address.partition(":")
-    return f"path:{config.folder / Path(place).expanduser()}" if form == "path" else address
+    if form not in ("path", "gguf"):
+        return address
+    return f"{form}:{config.folder / Path(place).expanduser()}"
 
 
 def plain_index(inputs: Mapping[str, Artifact], config: Config, say: Callable[[str], None]) -> Index:

@@ -19,7 +19,8 @@ import pytest
 from numpy.typing import NDArray
 
 from tunesmith.errors import AddressError, DiskFull, FetchError
-from tunesmith.models.fetch import BUNDLED, Bundled, WheelFile, cache_dir, fetch, fetch_bundled, provenance
+from tunesmith.models.fetch import BUNDLED, Bundled, WheelFile, fetch, fetch_bundled, provenance
+from tunesmith.models.shelf import cache_dir
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 FILES = {

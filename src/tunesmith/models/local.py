@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from tunesmith.errors import ModelError
 from tunesmith.models.base import Sampling
+from tunesmith.models.digest import check_base
+from tunesmith.models.hub import runs_code
 from tunesmith.models.quiet import quiet
 from tunesmith.records import Answer, Conversation, Message
 
@@ -70,7 +72,8 @@ def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
     from transformers import AutoTokenizer
 
     try:
-        tokenizer = AutoTokenizer.from_pretrained(folder)
+        # Said in words: left out, transformers asks at the terminal whether to run a folder's code.
+        tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=runs_code(folder))
     except (OSError, ValueError) as error:
         raise ModelError(f"{folder} holds no tokenizer that transformers can read: {error}") from error
     if tokenizer.chat_template is None:
@@ -86,18 +89,23 @@ def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
 def load_model(
     folder: Path, *, dtype: torch.dtype | None = None, adapter: Path | None = None
 ) -> PreTrainedModel:
-    """Return the model in a folder, in `dtype` (None: the faster one here), with an adapter merged into it."""
+    """Return the model in a folder, in `dtype` (None: the faster one here), with an adapter merged into it.
+
+    Raises ModelError if the folder holds none, or another one than the adapter was trained on.
+    """
     from transformers import AutoModelForCausalLM
 
     from tunesmith.models.adapter import merge_adapter
 
+    if adapter is not None:
+        check_base(adapter, folder)
     try:
         with quiet():
             model = AutoModelForCausalLM.from_pretrained(
                 folder,
                 dtype=dtype or fast_dtype(),
                 attn_implementation="sdpa",
-                trust_remote_code=False,
+                trust_remote_code=runs_code(folder),
                 use_safetensors=True,
             )
     except (OSError, ValueError) as error:
