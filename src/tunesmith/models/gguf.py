@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 from contextlib import redirect_stderr
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -59,16 +60,18 @@ def convert_gguf(file: Path, into: Path) -> None:
     """Write a GGUF file as a folder: quantised weights in bf16, whole ones as they are; raises ModelError."""
     reader = _read(file)
     _check_whole(file, reader)
+    _check_rule(file, reader)
     rope = _stretched_positions(file, reader)
     # The bar of the dequantisation is plain tqdm, which no setting of transformers reaches.
     with quiet(), redirect_stderr(io.StringIO()):
-        tokenizer = _tokenizer(file, reader)
         model = _model(file, reader)
+        tokenizer = _tokenizer(file, reader)
         if rope is not None:
             model.config.rope_parameters = {**model.config.rope_parameters, **rope}
         _set_ends(model, tokenizer, _value(reader, "tokenizer.ggml.eot_token_id"))
         model.save_pretrained(into)
         tokenizer.save_pretrained(into)
+    _drop_strangers(into, len(_value(reader, "tokenizer.ggml.tokens")))
 
 
 def _read(file: Path) -> GGUFReader:
@@ -207,27 +210,38 @@ def _tokenizer(file: Path, reader: GGUFReader) -> PreTrainedTokenizerBase:
     from tokenizers.pre_tokenizers import ByteLevel, Digits, Sequence
     from transformers import AutoTokenizer
 
-    rule = _value(reader, "tokenizer.ggml.pre")
-    if _value(reader, "tokenizer.ggml.model") == "gpt2":
-        _check_rule(file, rule)
     try:
         tokenizer = AutoTokenizer.from_pretrained(file.parent, gguf_file=file.name, trust_remote_code=False)
     except (OSError, ValueError, KeyError) as error:
         raise ModelError(f"{file} holds no tokenizer that transformers can read: {error}") from error
-    if rule in _DIGITS_APART:
+    if _value(reader, "tokenizer.ggml.pre") in _DIGITS_APART:
         tokenizer.backend_tokenizer.pre_tokenizer = Sequence(
             [Digits(individual_digits=True), ByteLevel(add_prefix_space=False, use_regex=True)]
         )
     return tokenizer
 
 
-def _check_rule(file: Path, rule: str | None) -> None:
+def _check_rule(file: Path, reader: GGUFReader) -> None:
     """Raise ModelError for a rule of splitting text that would be taken for GPT-2's and is another one."""
     from transformers.integrations.gguf.gguf_tokenizer_mapping import GGUF_PRE_TOKENIZER_SPLITS
 
-    if rule not in {*_AS_GPT2, *_DIGITS_APART, *GGUF_PRE_TOKENIZER_SPLITS}:
+    rule = _value(reader, "tokenizer.ggml.pre")
+    byte_level = _value(reader, "tokenizer.ggml.model") == "gpt2"
+    if byte_level and rule not in {*_AS_GPT2, *_DIGITS_APART, *GGUF_PRE_TOKENIZER_SPLITS}:
         raise ModelError(
             f"{file} splits text by a rule that is not known here ({rule or 'it names none'}): "
             "the model would read other tokens than it was trained on.",
             hint="Use the model's folder, whose tokenizer.json has the rule itself: hf:org/name or path:FOLDER.",
         )
+
+
+def _drop_strangers(folder: Path, count: int) -> None:
+    """Take out of a tokenizer what the file does not have: GPT-2's end of text, of which the model has no vector."""
+    core, settings = folder / "tokenizer.json", folder / "tokenizer_config.json"
+    parts, said = (json.loads(path.read_text(encoding="utf-8")) for path in (core, settings))
+    strange = {token["content"] for token in parts["added_tokens"] if token["id"] >= count}
+    parts["added_tokens"] = [token for token in parts["added_tokens"] if token["content"] not in strange]
+    for name in [name for name, value in said.items() if isinstance(value, str) and value in strange]:
+        said[name] = None
+    core.write_text(json.dumps(parts, indent=2, ensure_ascii=False), encoding="utf-8")
+    settings.write_text(json.dumps(said, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")

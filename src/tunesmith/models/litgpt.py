@@ -37,25 +37,39 @@ _TOKENIZER: Final = (
     "generation_config.json",
 )
 _LAYER = re.compile(r"transformer\.h\.(?P<layer>\d+)\.(?P<part>.+)\.(?P<kind>weight|bias)")
-# What a checkpoint's settings may say besides what is carried over: each key's values that change nothing.
+# Settings that are carried over, or that say nothing about the model's arithmetic.
+_CARRIED: Final = frozenset(
+    {
+        *("name", "hf_config", "block_size", "vocab_size", "padding_multiple", "padded_vocab_size"),
+        *(
+            "n_layer",
+            "n_embd",
+            "n_head",
+            "n_query_groups",
+            "head_size",
+            "intermediate_size",
+            "mlp_class_name",
+        ),
+        *("norm_eps", "attn_bias", "norm_qk", "parallel_residual", "gelu_approximate"),
+        *("rope_base", "rope_condense_ratio", "rope_adjustments", "rotary_percentage"),
+    }
+)
+# What settings that are not carried over may say: the values that change nothing. Mixtures of experts are refused by
+# their number, and windows by their size; the rest about them is then without effect.
 _ONLY: Final[Mapping[str, tuple[Any, ...]]] = {
-    "attention_logit_softcapping": (None,),
-    "attention_scores_scalar": (None,),
-    "final_logit_softcapping": (None,),
-    "latent_attention": (None,),
-    "lm_head_bias": (False,),
     "n_expert": (0,),
+    "n_expert_per_token": (0,),
     "norm_1": (True,),
     "norm_2": (True,),
     "norm_qk_type": ("default",),
-    "post_attention_norm": (False,),
-    "post_mlp_norm": (False,),
-    "rope_interleave": (False,),
-    "rope_local_base_freq": (None,),
-    "scale_embeddings": (False,),
-    "shared_attention_norm": (False,),
-    "sliding_window_size": (None,),
+    "routed_scaling_factor": (1.0,),
 }
+_UNSET = (None, False)
+_STRETCHES = (
+    frozenset[str](),
+    frozenset({"factor"}),
+    frozenset({"factor", "low_freq_factor", "high_freq_factor", "original_max_seq_len"}),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,7 +156,7 @@ def _read_shape(folder: Path) -> Shape:
         settings = yaml.safe_load((folder / _CONFIG).read_text(encoding="utf-8"))
     except yaml.YAMLError as error:
         raise ModelError(f"{folder / _CONFIG} cannot be read: {error}") from error
-    needed = ("n_head", "n_embd", "n_layer", "block_size", "norm_eps", "mlp_class_name")
+    needed = ("n_head", "n_embd", "n_layer", "block_size", "padded_vocab_size", "norm_eps", "mlp_class_name")
     missing = [key for key in needed if not isinstance(settings, dict) or key not in settings]
     if missing:
         raise ModelError(
@@ -158,9 +172,14 @@ def _family(folder: Path, shape: Shape) -> _Family:
     family = _FAMILIES.get(kind)
     if family is None:
         raise _not_carried(folder, f"mlp_class_name = {kind!r}")
-    for key, values in {**_ONLY, **family.only}.items():
-        if key in shape.settings and shape.settings[key] not in values:
-            raise _not_carried(folder, f"{key} = {shape.settings[key]!r}")
+    only = {**_ONLY, **family.only}
+    for key, value in {**dict.fromkeys(family.only), **shape.settings}.items():
+        if value not in only.get(key, _UNSET) and not (key in _CARRIED and key not in only):
+            raise _not_carried(folder, f"{key} = {value!r}")
+    adjusted = shape.settings.get("rope_adjustments") or {}
+    stretched_twice = len(adjusted) > 1 and shape.settings.get("rope_condense_ratio", 1) != 1
+    if frozenset(adjusted) not in _STRETCHES or stretched_twice:
+        raise _not_carried(folder, f"rope_adjustments = {adjusted!r}")
     return family
 
 
@@ -370,8 +389,7 @@ _FAMILIES: Final[Mapping[str, _Family]] = {
         only={
             "bias": (True,),
             "norm_class_name": ("LayerNorm",),
-            "norm_qk": (False,),
-            "attn_bias": (False, True),
+            "norm_qk": _UNSET,
         },
         names={
             "transformer.wte.weight": "gpt_neox.embed_in.weight",
