@@ -16,7 +16,7 @@ from urllib.parse import unquote, urlsplit
 _API = re.compile(r"/api/models/(?P<repository>[^/]+/[^/]+)/(?P<what>revision|tree)/(?P<revision>[^/]+)")
 _RESOLVE = re.compile(r"/(?P<repository>[^/]+/[^/]+)/resolve/(?P<revision>[^/]+)/(?P<file>.+)")
 _STORE = re.compile(r"/store/(?P<sha256>\w+)")
-CUT = 0
+CUT, SPOILT = 0, 1
 
 
 @dataclass
@@ -36,7 +36,7 @@ class Repository:
 class Hub:
     """A running hub: what it holds, what it was asked, and which statuses it answers instead, by part of the path.
 
-    Each fault is used once; `CUT` breaks the connection off in the middle of a file.
+    Each fault is used once; `CUT` breaks the connection off in the middle of a file, `SPOILT` sends other bytes.
     """
 
     url: str
@@ -112,10 +112,11 @@ class _Handler(BaseHTTPRequestHandler):
         path = urlsplit(self.path).path
         self.hub.asked.append(f"{self.command} {path}")
         fault = self.hub.fault(path)
-        if fault:
+        if fault and fault != SPOILT:
             self._refuse(fault)
         elif match := _STORE.fullmatch(path):
-            self._send_file(self.hub.stored(match["sha256"]) or b"", {}, cut=fault == CUT)
+            data = self.hub.stored(match["sha256"]) or b""
+            self._send_file(b"x" * len(data) if fault == SPOILT else data, {}, cut=fault == CUT)
         elif match := _API.fullmatch(path):
             self._answer_api(match["repository"], match["what"], unquote(match["revision"]))
         elif match := _RESOLVE.fullmatch(path):
@@ -137,7 +138,7 @@ class _Handler(BaseHTTPRequestHandler):
         if what == "tree":
             self._send(json.dumps([_entry(path, data) for path, data in files.items()]).encode(), {})
         else:
-            siblings = [{"rfilename": path} for path in files]
+            siblings = [_sibling(path, data) for path, data in files.items()]
             self._send(json.dumps({"id": name, "sha": commit, "siblings": siblings}).encode(), {})
 
     def _answer_file(self, name: str, revision: str, path: str) -> None:
@@ -189,6 +190,13 @@ def _entry(path: str, data: bytes) -> dict[str, Any]:
     if _large(path):
         entry["lfs"] = {"oid": hashlib.sha256(data).hexdigest(), "size": len(data), "pointerSize": 134}
     return entry
+
+
+def _sibling(path: str, data: bytes) -> dict[str, Any]:
+    sibling: dict[str, Any] = {"rfilename": path, "size": len(data), "blobId": _blob(data)}
+    if _large(path):
+        sibling["lfs"] = {"sha256": hashlib.sha256(data).hexdigest(), "size": len(data), "pointerSize": 134}
+    return sibling
 
 
 def _blob(data: bytes) -> str:

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tests.models.hub_server import CUT, Hub, Repository, serving
+from tests.models.hub_server import CUT, SPOILT, Hub, Repository, serving
 
 from tunesmith.errors import FetchError, ModelError
 from tunesmith.models.address import load_chat, model_folder
@@ -107,23 +107,24 @@ def test_a_pinned_commit_that_was_deleted_is_fetched_again(hub: Hub, tmp_path: P
 
 
 def test_a_fetched_model_works_in_another_process_without_the_hub(hub: Hub, tmp_path: Path) -> None:
-    """HF_ENDPOINT names the hub; once fetched, a model loads with nothing there to ask."""
-    code = (
-        "import sys; from tunesmith.models.address import load_chat, model_folder;"
-        "load_chat(sys.argv[1]); print(model_folder(sys.argv[1]).name)"
-    )
-    environment = {**os.environ, "HF_ENDPOINT": hub.url, "HF_HUB_CACHE": str(tmp_path / "hub")}
+    """HF_ENDPOINT names the hub; once fetched, a model loads in a process that finds nothing there to ask."""
+    fetch = "from tunesmith.models.address import model_folder; print(model_folder('hf:org/tiny').name)"
+    load = "from tunesmith.models.address import load_chat; print(load_chat('hf:org/tiny').name)"
+    environment = {**os.environ, "HF_HUB_CACHE": str(tmp_path / "hub")}
     environment.pop("HF_HUB_OFFLINE", None)
-    commits = []
-    for endpoint in (hub.url, "http://127.0.0.1:9"):
-        command = [sys.executable, "-c", code, "hf:org/tiny"]
+    said = []
+    for code, endpoint in ((fetch, hub.url), (load, "http://127.0.0.1:9")):
         done = subprocess.run(
-            command, env=environment | {"HF_ENDPOINT": endpoint}, capture_output=True, text=True, check=False
+            [sys.executable, "-c", code],
+            env=environment | {"HF_ENDPOINT": endpoint},
+            capture_output=True,
+            text=True,
+            check=False,
         )
         assert done.returncode == 0, done.stderr
-        commits.append(done.stdout.strip())
+        said.append(done.stdout.strip())
 
-    assert commits == [OLD, OLD]
+    assert said == [OLD, "hf:org/tiny"]
 
 
 def test_what_another_client_cached_is_used_where_the_hub_is_switched_off(
@@ -320,6 +321,17 @@ def test_a_connection_that_breaks_is_taken_up_again(hub: Hub, files: dict[str, b
 
     assert (folder / "model.safetensors").read_bytes() == files["model.safetensors"]
     assert sum("/store/" in line for line in hub.asked) == 2
+
+
+def test_wrong_bytes_are_named_and_not_kept(hub: Hub, files: dict[str, bytes]) -> None:
+    """Weights of the right size with another digest are refused; the next try gets them anew."""
+    hub.faults["/store/"] = [SPOILT]
+
+    with pytest.raises(
+        FetchError, match=r"model\.safetensors of hf:org/tiny has wrong bytes: expected sha256 "
+    ):
+        model_folder("hf:org/tiny")
+    assert (model_folder("hf:org/tiny") / "model.safetensors").read_bytes() == files["model.safetensors"]
 
 
 def test_a_hub_that_is_not_there_is_named(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:

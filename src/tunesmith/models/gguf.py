@@ -240,6 +240,8 @@ def _drop_strangers(folder: Path, count: int) -> None:
     core, settings = folder / "tokenizer.json", folder / "tokenizer_config.json"
     parts, said = (json.loads(path.read_text(encoding="utf-8")) for path in (core, settings))
     strange = {token["content"] for token in parts["added_tokens"] if token["id"] >= count}
+    if not strange:
+        return
     parts["added_tokens"] = [token for token in parts["added_tokens"] if token["content"] not in strange]
     for name in [name for name, value in said.items() if isinstance(value, str) and value in strange]:
         said[name] = None

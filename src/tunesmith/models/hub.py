@@ -7,6 +7,7 @@ address ends in `@COMMIT+code`, with all 40 digits: under a branch the code coul
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 from collections.abc import Iterator, Sequence
@@ -136,6 +137,7 @@ def _fetched(model: HubModel, commit: str | None, say: Say) -> Path:
         _check_listing(model, [file.rfilename for file in info.siblings or ()])
         _check_config(model, found)
         folder = Path(snapshot_download(model.name, revision=found, **_wanted(model)))
+    _check_bytes(model, folder, info)
     _pin(model, found)
     if not model.pinned and commit is None:
         say(f"hf:{model.name}@{model.revision} is commit {found}, here and from now on.")
@@ -148,7 +150,9 @@ def _info(model: HubModel) -> ModelInfo | None:
     from huggingface_hub.errors import OfflineModeIsEnabled
 
     try:
-        return HfApi().model_info(model.name, revision=model.revision, timeout=_HUB_SECONDS)
+        return HfApi().model_info(
+            model.name, revision=model.revision, timeout=_HUB_SECONDS, files_metadata=True
+        )
     except OfflineModeIsEnabled:
         return None
 
@@ -249,10 +253,12 @@ def _check_config(model: HubModel, commit: str) -> None:
 def _check_code(model: HubModel, folder: Path) -> None:
     """Raise ModelError for a model that needs code which the address does not allow, or code from elsewhere."""
     if needs_code(folder) and not model.code:
+        from huggingface_hub import constants
+
         commit = commit_of(folder)
         raise ModelError(
             f"{model} needs Python code from its repository to run, and that is refused unless you name it.",
-            hint=f"Read the code at https://huggingface.co/{model.name}/tree/{commit}; if you trust it, "
+            hint=f"Read the code at {constants.ENDPOINT}/{model.name}/tree/{commit}; if you trust it, "
             f"name its commit: hf:{model.name}@{commit}+code.",
         )
     foreign = sorted(name.partition("--")[0] for name in _code_names(folder) if "--" in name)
@@ -269,6 +275,23 @@ def _code_names(folder: Path) -> Iterator[str]:
         named = json.loads(path.read_text(encoding="utf-8")).get("auto_map") if path.is_file() else None
         for value in (named or {}).values():
             yield from (str(each) for each in (value if isinstance(value, list) else [value]))
+
+
+def _check_bytes(model: HubModel, folder: Path, info: ModelInfo) -> None:
+    """Raise FetchError, and keep nothing of it, for a large file that is not the one the hub says; sizes agree."""
+    for file in info.siblings or ():
+        path = folder / file.rfilename
+        if file.lfs is None or not path.is_file():
+            continue
+        with path.open("rb") as opened:
+            found = hashlib.file_digest(opened, "sha256").hexdigest()
+        if found != file.lfs.sha256:
+            path.resolve().unlink()
+            path.unlink(missing_ok=True)
+            raise FetchError(
+                f"{file.rfilename} of {model} has wrong bytes: expected sha256 {file.lfs.sha256}, found {found}.",
+                hint="Nothing of it was kept: try again, and look at what stands between here and the hub.",
+            )
 
 
 def _allowed(model: HubModel, folder: Path) -> Path:
