@@ -1,4 +1,4 @@
-"""Write a tiny Llama as a GGUF file, as llama.cpp's converter does."""
+"""Write a tiny Llama, or Qwen 2, as a GGUF file, as llama.cpp's converter does."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from gguf.quants import quantize
 from numpy.typing import NDArray
 
 if TYPE_CHECKING:
-    from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
+    from transformers import LlamaForCausalLM, PreTrainedTokenizerFast, Qwen2ForCausalLM
 
 _NAMES = {
     "model.embed_tokens": "token_embd",
@@ -33,7 +33,7 @@ _NAMES = {
 
 def write_gguf(
     path: Path,
-    model: LlamaForCausalLM,
+    model: LlamaForCausalLM | Qwen2ForCausalLM,
     tokenizer: PreTrainedTokenizerFast,
     *,
     rule: str | None = "gpt-2",
@@ -88,8 +88,9 @@ def _add_tokenizer(writer: Any, tokenizer: PreTrainedTokenizerFast, rule: str | 
     writer.add_chat_template(tokenizer.chat_template)
 
 
-def _tensors(model: LlamaForCausalLM) -> dict[str, NDArray[np.float32]]:
+def _tensors(model: LlamaForCausalLM | Qwen2ForCausalLM) -> dict[str, NDArray[np.float32]]:
     heads = {"q_proj": model.config.num_attention_heads, "k_proj": model.config.num_key_value_heads}
+    heads = heads if model.config.model_type == "llama" else {}
     found = {}
     for name, parameter in model.named_parameters():
         place, _, kind = name.rpartition(".")
@@ -102,6 +103,6 @@ def _tensors(model: LlamaForCausalLM) -> dict[str, NDArray[np.float32]]:
 
 
 def _interleaved(array: NDArray[np.float32], heads: int) -> NDArray[np.float32]:
-    """Return rows as llama.cpp turns them: the two dimensions of a pair side by side, not half a head apart."""
+    """Return Llama's rows as llama.cpp turns them: the two dimensions of a pair side by side, not half a head apart."""
     halves = array.reshape(heads, 2, array.shape[0] // heads // 2, *array.shape[1:])
     return np.ascontiguousarray(halves.swapaxes(1, 2).reshape(array.shape))

@@ -218,6 +218,14 @@ def test_folders_without_a_safe_model_are_refused(tmp_path: Path) -> None:
     ]
 
 
+def test_settings_that_are_no_settings_are_named(folder: Path) -> None:
+    """A config.json that was cut short is an error with its path."""
+    (folder / "config.json").write_text('{"model_type": ', encoding="utf-8")
+
+    with pytest.raises(ModelError, match=r"config\.json is not JSON"):
+        model_folder(f"path:{folder}")
+
+
 def test_a_remote_model_has_a_name_and_no_folder() -> None:
     """An openai: address is a model to ask, not one with weights here."""
     text = "openai:m@http://127.0.0.1:9/v1"

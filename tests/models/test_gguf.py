@@ -16,7 +16,14 @@ from gguf import GGMLQuantizationType as Kind
 from safetensors.torch import load_file
 from tests.conftest import NewChatModel
 from tests.models.gguf_file import write_gguf
-from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+from transformers import (
+    AutoModelForCausalLM,
+    LlamaConfig,
+    LlamaForCausalLM,
+    PreTrainedTokenizerFast,
+    Qwen2Config,
+    Qwen2ForCausalLM,
+)
 
 from tunesmith.errors import ModelError
 from tunesmith.models.address import load_chat, model_folder
@@ -38,14 +45,16 @@ def write(
     """Return what writes the tiny chat model, or another one, as a file of this name."""
     monkeypatch.setenv("TUNESMITH_CACHE", str(tmp_path / "cache"))
 
-    def put(name: str = "tiny.gguf", model: LlamaForCausalLM | None = None, **how: Any) -> Path:
+    def put(
+        name: str = "tiny.gguf", model: LlamaForCausalLM | Qwen2ForCausalLM | None = None, **how: Any
+    ) -> Path:
         write_gguf(tmp_path / name, model or new_chat_model(), chat_tokenizer, **how)
         return tmp_path / name
 
     return put
 
 
-def logits(model: LlamaForCausalLM) -> torch.Tensor:
+def logits(model: LlamaForCausalLM | Qwen2ForCausalLM) -> torch.Tensor:
     """Return what a model says to a row of tokens."""
     with torch.no_grad():
         found: torch.Tensor = model.eval()(IDS_B_T).logits
@@ -67,6 +76,23 @@ def test_a_file_says_what_its_model_said(
     assert tokenizer.chat_template == chat_tokenizer.chat_template
     assert (tokenizer.eos_token, tokenizer.pad_token_id, tokenizer.model_max_length) == ("<|im_end|>", 1, 512)
     assert model.generation_config.eos_token_id == 1
+
+
+def test_another_family_is_read_too(write: Write, new_chat_model: NewChatModel) -> None:
+    """Qwen 2, with biases, with output and input shared, and with a rule of its own for text."""
+    config = Qwen2Config.from_dict(
+        new_chat_model().config.to_dict() | {"model_type": "qwen2", "tie_word_embeddings": True}
+    )
+    torch.manual_seed(1)
+    model = Qwen2ForCausalLM(config)
+    for parameter in model.parameters():
+        parameter.data.normal_(std=0.3)
+
+    folder = model_folder(f"gguf:{write(model=model, architecture='qwen2', rule='qwen2')}")
+
+    loaded = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
+    assert type(loaded) is Qwen2ForCausalLM
+    torch.testing.assert_close(logits(loaded), logits(model), atol=1e-4, rtol=1e-4)
 
 
 def test_a_file_answers_and_is_converted_once(write: Write) -> None:

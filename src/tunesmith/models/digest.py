@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Final
 
 from tunesmith.errors import ModelError
-from tunesmith.models.hub import commit_of
-from tunesmith.models.shelf import cache_dir, writing_named
+from tunesmith.models.hub import commit_of, read_settings
+from tunesmith.models.shelf import cache_dir, write_whole
 from tunesmith.records import from_json
 
 NOTE: Final = "tunesmith.json"
@@ -63,7 +63,7 @@ def file_digest(path: Path) -> str:
     read = time.time_ns()
     with path.open("rb") as file:
         sha256 = hashlib.file_digest(file, "sha256").hexdigest()
-    _write(memo, json.dumps(asdict(_Seen(*now, read, sha256))))
+    write_whole(memo, json.dumps(asdict(_Seen(*now, read, sha256))))
     return sha256
 
 
@@ -72,7 +72,7 @@ def weights_digest(folder: Path) -> str:
 
     Other ways of saving the same weights (in other shards, say) give another digest.
     """
-    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    config = read_settings(folder / "config.json")
     shape = {key: value for key, value in config.items() if key not in _IMMATERIAL}
     lines = [f"config {json.dumps(shape, sort_keys=True)}"]
     lines += [f"{path.name} {file_digest(path)}" for path in sorted(folder.glob("*.safetensors"))]
@@ -135,11 +135,9 @@ def _commit_hint(note: BaseNote) -> str:
 def _template_digest(folder: Path) -> str | None:
     """Return the SHA-256 of a folder's chat template, from its own file or from the tokenizer's settings."""
     own, settings = folder / "chat_template.jinja", folder / "tokenizer_config.json"
-    template = None
-    if own.is_file():
-        template = own.read_text(encoding="utf-8")
-    elif settings.is_file():
-        template = json.loads(settings.read_text(encoding="utf-8")).get("chat_template")
+    template = (
+        own.read_text(encoding="utf-8") if own.is_file() else read_settings(settings).get("chat_template")
+    )
     if template is None:
         return None
     text = template if isinstance(template, str) else json.dumps(template, sort_keys=True)
@@ -151,12 +149,3 @@ def _known(memo: Path) -> _Seen | None:
         return from_json(_Seen, memo.read_bytes())
     except (FileNotFoundError, NotADirectoryError, ValueError):
         return None
-
-
-def _write(path: Path, text: str) -> None:
-    """Put a small file in its place whole, so that a process beside this one never reads half of it."""
-    with writing_named(cache_dir()):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        draft = path.with_name(f"{path.name}.{time.monotonic_ns()}")
-        draft.write_text(text, encoding="utf-8")
-        draft.replace(path)

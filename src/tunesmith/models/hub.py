@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote
 
 from tunesmith.errors import FetchError, ModelError
-from tunesmith.models.shelf import FULL, Say, cache_dir, no_room, shelve, silent, writing_named
+from tunesmith.models.shelf import FULL, Say, cache_dir, no_room, shelve, silent, write_whole
 from tunesmith.records import from_json
 
 if TYPE_CHECKING:
@@ -108,8 +108,7 @@ def runs_code(folder: Path) -> bool:
 
 def needs_code(folder: Path) -> bool:
     """Tell whether a folder's model is one that transformers lacks, so that it loads only by code of its own."""
-    path = folder / "config.json"
-    config = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    config = read_settings(folder / "config.json")
     if not config.get("auto_map"):
         return False
     from transformers import CONFIG_MAPPING
@@ -117,13 +116,27 @@ def needs_code(folder: Path) -> bool:
     return config.get("model_type") not in CONFIG_MAPPING
 
 
+def read_settings(path: Path) -> dict[str, Any]:
+    """Return what a JSON file of a model says, nothing if it is not there; raises ModelError if it is no such file."""
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {}
+    except ValueError as error:
+        raise ModelError(f"{path} is not JSON: {error}", hint="Bring the model's file anew.") from error
+    if not isinstance(found, dict):
+        raise ModelError(f"{path} holds no settings.", hint="Bring the model's file anew.")
+    return found
+
+
 def _fetched(model: HubModel, commit: str | None, say: Say) -> Path:
     """Return the snapshot of a model whose files are not all here, and note what its branch means from now on."""
     from huggingface_hub import snapshot_download
 
     say(f"Getting {model} from the hub.")
-    with _faults_named(model):
-        info = _info(replace(model, revision=commit or model.revision))
+    asked = replace(model, revision=commit or model.revision)
+    with _faults_named(asked):
+        info = _info(asked)
         if info is None:
             cached = _cached(model, model.revision)
             if cached is None:
@@ -192,13 +205,8 @@ def _pinned_commit(model: HubModel) -> str | None:
 def _pin(model: HubModel, commit: str) -> None:
     if model.pinned or not is_commit(commit):
         return
-    path = _pin_file(model)
-    with writing_named(cache_dir()):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        draft = path.with_suffix(".draft")
-        pin = Pin(commit, datetime.now(UTC).isoformat(timespec="seconds"))
-        draft.write_text(json.dumps(asdict(pin), indent=2) + "\n", encoding="utf-8")
-        draft.replace(path)
+    pin = Pin(commit, datetime.now(UTC).isoformat(timespec="seconds"))
+    write_whole(_pin_file(model), json.dumps(asdict(pin), indent=2) + "\n")
 
 
 # --- what is refused
@@ -225,7 +233,7 @@ def _has_weights(folder: Path) -> bool:
     """Tell whether each file of weights is here that the folder's index names, or the only one."""
     index = folder / _INDEX
     if index.is_file():
-        names = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
+        names = set(read_settings(index).get("weight_map", {}).values())
         return all((folder / name).is_file() for name in names)
     return any(folder.glob("*.safetensors"))
 
@@ -271,9 +279,8 @@ def _check_code(model: HubModel, folder: Path) -> None:
 
 def _code_names(folder: Path) -> Iterator[str]:
     """Yield the classes that a model and its tokenizer take from code, a foreign one as REPOSITORY--MODULE.CLASS."""
-    for path in (folder / "config.json", folder / "tokenizer_config.json"):
-        named = json.loads(path.read_text(encoding="utf-8")).get("auto_map") if path.is_file() else None
-        for value in (named or {}).values():
+    for name in ("config.json", "tokenizer_config.json"):
+        for value in (read_settings(folder / name).get("auto_map") or {}).values():
             yield from (str(each) for each in (value if isinstance(value, list) else [value]))
 
 

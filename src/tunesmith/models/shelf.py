@@ -63,6 +63,15 @@ def shelve(
     return folder
 
 
+def write_whole(path: Path, text: str) -> None:
+    """Put a small file of the cache in its place whole, so that a process beside this one never reads half of it."""
+    with writing_named(cache_dir()):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile("w", dir=path.parent, encoding="utf-8", delete=False) as draft:
+            draft.write(text)
+        Path(draft.name).replace(path)
+
+
 @contextmanager
 def writing_named(cache: Path) -> Iterator[None]:
     """Raise DiskFull or FetchError, naming the cache folder, where the block cannot write."""
