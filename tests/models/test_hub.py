@@ -127,18 +127,34 @@ def test_a_fetched_model_works_in_another_process_without_the_hub(hub: Hub, tmp_
     assert said == [OLD, "hf:org/tiny"]
 
 
-def test_what_another_client_cached_is_used_where_the_hub_is_switched_off(
-    hub: Hub, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("setting", "value", "why"),
+    [("HF_HUB_OFFLINE", True, "OfflineModeIsEnabled"), ("ENDPOINT", "http://127.0.0.1:9", "ConnectError")],
+)
+def test_what_another_client_cached_is_used_where_there_is_no_hub(
+    hub: Hub, monkeypatch: pytest.MonkeyPatch, setting: str, value: object, why: str
 ) -> None:
-    """Offline by setting, a branch is what the hub's own cache has for it, and is pinned to that; else an error."""
+    """Switched off or out of reach, a branch is what the hub's own cache has for it, and is pinned to that."""
     from huggingface_hub import snapshot_download
 
     cached = snapshot_download("org/tiny")
+    monkeypatch.setattr(f"huggingface_hub.constants.{setting}", value)
+    said: list[str] = []
+
+    assert str(model_folder("hf:org/tiny", say=said.append)) == cached
+    assert said[1:] == [f"The hub does not answer ({why}); the cached commit {OLD} is used."]
+    assert str(model_folder("hf:org/tiny", say=said.append)) == cached
+    assert len(said) == 2
+
+
+def test_what_is_in_no_cache_is_named_where_the_hub_is_switched_off(
+    hub: Hub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The error says that the client was told to stay offline."""
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
 
-    assert str(model_folder("hf:org/tiny")) == cached
-    with pytest.raises(FetchError, match=r"hf:org/other is not in the cache, and .* offline"):
-        model_folder("hf:org/other")
+    with pytest.raises(FetchError, match=r"hf:org/tiny is not in the cache, and .* offline"):
+        model_folder("hf:org/tiny")
 
 
 def test_a_sharded_model_is_fetched_whole(hub: Hub, files: dict[str, bytes]) -> None:

@@ -130,20 +130,21 @@ def read_settings(path: Path) -> dict[str, Any]:
 
 
 def _fetched(model: HubModel, commit: str | None, say: Say) -> Path:
-    """Return the snapshot of a model whose files are not all here, and note what its branch means from now on."""
-    from huggingface_hub import snapshot_download
+    """Return the snapshot of a model whose files are not all known to be here, and note what its branch means."""
+    from huggingface_hub import HfApi, snapshot_download
 
     say(f"Getting {model} from the hub.")
     asked = replace(model, revision=commit or model.revision)
     with _faults_named(asked):
-        info = _info(asked)
-        if info is None:
-            cached = _cached(model, model.revision)
+        try:
+            info = HfApi().model_info(
+                model.name, revision=asked.revision, timeout=_HUB_SECONDS, files_metadata=True
+            )
+        except hub_failures() as error:
+            cached = _cached(model, asked.revision)
             if cached is None:
-                raise FetchError(
-                    f"{model} is not in the cache, and the hub's client is offline (HF_HUB_OFFLINE).",
-                    hint="Unset HF_HUB_OFFLINE once to fetch it, or use smollm2, or path:FOLDER.",
-                )
+                raise
+            say(f"The hub does not answer ({type(error).__name__}); the cached commit {cached.name} is used.")
             _pin(model, cached.name)
             return cached
         found = str(info.sha)
@@ -155,19 +156,6 @@ def _fetched(model: HubModel, commit: str | None, say: Say) -> Path:
     if not model.pinned and commit is None:
         say(f"hf:{model.name}@{model.revision} is commit {found}, here and from now on.")
     return folder
-
-
-def _info(model: HubModel) -> ModelInfo | None:
-    """Return what the hub says of a model at its revision; None if the client is told to stay offline."""
-    from huggingface_hub import HfApi
-    from huggingface_hub.errors import OfflineModeIsEnabled
-
-    try:
-        return HfApi().model_info(
-            model.name, revision=model.revision, timeout=_HUB_SECONDS, files_metadata=True
-        )
-    except OfflineModeIsEnabled:
-        return None
 
 
 def _wanted(model: HubModel) -> dict[str, Any]:
@@ -350,8 +338,18 @@ def hub_failures() -> tuple[type[Exception], ...]:
 def _named(model: HubModel, error: Exception) -> FetchError:
     """Return the error that says what happened, and what to do, in place of the client's."""
     from huggingface_hub import constants
-    from huggingface_hub.errors import GatedRepoError, LocalEntryNotFoundError, RevisionNotFoundError
+    from huggingface_hub.errors import (
+        GatedRepoError,
+        LocalEntryNotFoundError,
+        OfflineModeIsEnabled,
+        RevisionNotFoundError,
+    )
 
+    if isinstance(error, OfflineModeIsEnabled):
+        return FetchError(
+            f"{model} is not in the cache, and the hub's client is offline (HF_HUB_OFFLINE).",
+            hint="Unset HF_HUB_OFFLINE once to fetch it, or use smollm2, or path:FOLDER.",
+        )
     # The client wraps what happened on the network in "not here either".
     cause = error.__cause__ if isinstance(error, LocalEntryNotFoundError) else error
     response = getattr(cause, "response", None)
