@@ -114,14 +114,15 @@ def both_digests(config: Config) -> tuple[str, ...]:
 
 
 def _folder_digest(config: Config, address: str) -> tuple[str, ...]:
-    """Return one digest of the files that a model is loaded from, for `path:FOLDER`; other addresses stand for it.
+    """Return one digest of the files that a model is loaded from, for `path:` and `gguf:`; others stand for it.
 
     Raises SourceError for a folder without such files, or with one that cannot be read.
     """
     form, _, place = _from_project(config, address).partition(":")
-    if form != "path":
+    if form not in ("path", "gguf"):
         return ()
     files = sorted(path for pattern in _MODEL_FILES for path in Path(place).glob(pattern))
+    files = [Path(place)] if form == "gguf" else files
     if not files:
         raise SourceError(
             f"{place}, which {config.path.name} names, is no folder of a model: it holds no {_MODEL_FILES[0]}",
@@ -137,7 +138,15 @@ def _folder_digest(config: Config, address: str) -> tuple[str, ...]:
         ) from error
 
 
-_MODEL_FILES = ("*.safetensors", "*.json", "*.txt", "*.model", "*.jinja")
+_MODEL_FILES = (
+    "*.safetensors",
+    "*.json",
+    "*.txt",
+    "*.model",
+    "*.jinja",
+    "lit_model.pth",
+    "model_config.yaml",
+)
 _READ_WHOLE = 2**28  # bytes; of a larger file, samples: every command takes these digests
 _SAMPLES, _SAMPLE = 256, 2**16
 
@@ -597,9 +606,11 @@ def base_of(config: Config, say: Callable[[str], None]) -> Path:
 
 
 def _from_project(config: Config, address: str) -> str:
-    """Return a model's address, a relative folder in it taken from the project's own, as sources are."""
+    """Return a model's address, a relative path in it taken from the project's folder, as sources are."""
     form, _, place = address.partition(":")
-    return f"path:{config.folder / Path(place).expanduser()}" if form == "path" else address
+    if form not in ("path", "gguf"):
+        return address
+    return f"{form}:{config.folder / Path(place).expanduser()}"
 
 
 def plain_index(inputs: Mapping[str, Artifact], config: Config, say: Callable[[str], None]) -> Index:

@@ -11,7 +11,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tunesmith.errors import AddressError, FetchError, ModelError
+from tunesmith.errors import AddressError, ModelError
 from tunesmith.models.address import Address, load_chat, load_encoder, model_folder, parse
 from tunesmith.models.base import Sampling
 from tunesmith.models.local import LocalModel
@@ -19,7 +19,8 @@ from tunesmith.models.remote import RemoteModel
 from tunesmith.records import Message
 
 FORMS = (
-    "Use smollm2, minilm, hf:org/name or hf:org/name@revision, path:FOLDER, openai:MODEL or openai:MODEL@URL."
+    "Use smollm2, minilm, hf:org/name, hf:org/name@revision or hf:org/name@COMMIT+code, path:FOLDER, gguf:FILE, "
+    "openai:MODEL or openai:MODEL@URL."
 )
 TEMPLATE = "{% for message in messages %}<s>{{ message['content'] }}</s>{% endfor %}"
 
@@ -32,7 +33,9 @@ TEMPLATE = "{% for message in messages %}<s>{{ message['content'] }}</s>{% endfo
         ("hf:org/name", Address("hf", "org/name")),
         ("hf:org/name@v1.0", Address("hf", "org/name", revision="v1.0")),
         ("hf:gpt2@refs/pr/1", Address("hf", "gpt2", revision="refs/pr/1")),
+        (f"hf:org/name@{'a' * 40}+code", Address("hf", "org/name", revision="a" * 40, code=True)),
         ("path:./a folder:1", Address("path", "./a folder:1")),
+        ("gguf:models/a.Q4_K_M.gguf", Address("gguf", "models/a.Q4_K_M.gguf")),
         ("openai:gpt-4o", Address("openai", "gpt-4o")),
         (
             "openai:qwen2.5:7b@http://localhost:11434/v1",
@@ -61,7 +64,9 @@ def test_an_address_means_one_thing(text: str, meant: Address) -> None:
             "fake:x",
             FORMS,
         ),
-        ("hf:a/b/c", "Write hf:org/name or hf:org/name@revision."),
+        ("hf:a/b/c", "Write hf:org/name, hf:org/name@revision or hf:org/name@COMMIT+code."),
+        ("hf:org/name+code", "Write hf:org/name, hf:org/name@revision or hf:org/name@COMMIT+code."),
+        ("gguf:", "Write gguf:FILE."),
         ("path:", "Write path:FOLDER."),
         ("openai:m@localhost:8000", "Write openai:MODEL or openai:MODEL@URL."),
     ],
@@ -81,17 +86,25 @@ def test_a_bare_folder_is_recognised(tmp_path: Path) -> None:
         parse(str(tmp_path))
 
 
-@pytest.mark.parametrize("text", ["gguf:model.gguf", "ft:gpt-4o:org::1"])
-def test_forms_of_later_versions_say_so(text: str) -> None:
+def test_forms_of_later_versions_say_so() -> None:
     """An address that will mean something is not called nonsense."""
     with pytest.raises(AddressError, match=r"is not understood yet: .* cannot be used in this version"):
-        parse(text)
+        parse("ft:gpt-4o:org::1")
+
+
+def test_code_is_allowed_for_a_commit_only() -> None:
+    """A branch, a tag or a part of a commit does not say which code would run."""
+    for revision in ("main", "v1.0", "0123abc"):
+        with pytest.raises(
+            AddressError, match=r"lets code run without saying which: .*\n  Name the full commit"
+        ):
+            parse(f"hf:org/name@{revision}+code")
 
 
 @given(st.text(max_size=20))
 def test_what_is_understood_is_written_back(text: str) -> None:
     """No address is read as another one than was written."""
-    for prefix in ("hf:", "path:", "openai:"):
+    for prefix in ("hf:", "path:", "gguf:", "openai:"):
         try:
             address = parse(prefix + text)
         except AddressError:
@@ -219,20 +232,12 @@ def test_folders_without_a_safe_model_are_refused(tmp_path: Path) -> None:
     ]
 
 
-def test_a_hub_model_is_found_in_the_cache_or_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Offline, an hf: address is what the hub's client fetched before, else an error."""
-    commit = "0" * 40
-    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
-    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
-    snapshot = tmp_path / "models--org--name" / "snapshots" / commit
-    snapshot.mkdir(parents=True)
-    (snapshot / "model.safetensors").write_bytes(b"")
-    said: list[str] = []
+def test_settings_that_are_no_settings_are_named(folder: Path) -> None:
+    """A config.json that was cut short is an error with its path."""
+    (folder / "config.json").write_text('{"model_type": ', encoding="utf-8")
 
-    assert model_folder(f"hf:org/name@{commit}", say=said.append) == snapshot
-    assert said == [f"Getting hf:org/name@{commit} from the hub, unless it is cached."]
-    with pytest.raises(FetchError, match="hf:org/other could not be fetched from the hub"):
-        model_folder("hf:org/other")
+    with pytest.raises(ModelError, match=r"config\.json is not JSON"):
+        model_folder(f"path:{folder}")
 
 
 def test_a_remote_model_has_a_name_and_no_folder() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -329,4 +330,20 @@ def test_a_tokenizer_gets_a_template_and_a_padding_token(chat_folder: Path, tmp_
     tokenizer.eos_token = None
     tokenizer.save_pretrained(folder)
     with pytest.raises(ModelError, match="neither a chat template nor an end-of-text token"):
+        load_tokenizer(folder)
+
+
+def test_a_tokenizer_with_code_of_its_own_is_refused(chat_folder: Path, tmp_path: Path) -> None:
+    """Nobody is asked at the terminal whether its code may run."""
+    folder = Path(shutil.copytree(chat_folder, tmp_path / "own"))
+    (folder / "mine.py").write_text("raise SystemExit", encoding="utf-8")
+    config = json.loads((folder / "tokenizer_config.json").read_text(encoding="utf-8"))
+    own = config | {
+        "tokenizer_class": "MineTokenizer",
+        "auto_map": {"AutoTokenizer": ["mine.MineTokenizer", None]},
+    }
+    (folder / "tokenizer_config.json").write_text(json.dumps(own), encoding="utf-8")
+    (folder / "config.json").write_text('{"model_type": "mine"}', encoding="utf-8")
+
+    with pytest.raises(ModelError, match="holds no tokenizer that transformers can read"):
         load_tokenizer(folder)

@@ -12,13 +12,16 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from tunesmith.errors import ModelError
 from tunesmith.models.base import Sampling
+from tunesmith.models.digest import check_base, read_note
+from tunesmith.models.hub import runs_code
+from tunesmith.models.quantised import quantise, round_to_four_bits
 from tunesmith.models.quiet import quiet
 from tunesmith.models.template import chat_text, ensure_template, use_template
 from tunesmith.records import Answer, Conversation, Message
 
 if TYPE_CHECKING:
     import torch
-    from transformers import BitsAndBytesConfig, DynamicCache, PreTrainedModel, PreTrainedTokenizerBase
+    from transformers import DynamicCache, PreTrainedModel, PreTrainedTokenizerBase
 
 
 # Shorter common beginnings (in tokens) are not worth a pass of their own.
@@ -43,6 +46,14 @@ class Constraint(Protocol):
     def finished(self) -> bool:
         """Tell whether the answer is complete."""
         ...
+
+
+@cache
+def device() -> str:
+    """Return where models are put: on a GPU if there is one."""
+    import torch
+
+    return "cuda" if torch.cuda.is_available() else "cpu"
 
 
 @cache
@@ -74,7 +85,8 @@ def load_tokenizer(folder: Path, *, adapter: Path | None = None) -> PreTrainedTo
     from transformers import AutoTokenizer
 
     try:
-        tokenizer = AutoTokenizer.from_pretrained(folder)
+        # Said in words: left out, transformers asks at the terminal whether to run a folder's code.
+        tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=runs_code(folder))
     except (OSError, ValueError) as error:
         raise ModelError(f"{folder} holds no tokenizer that transformers can read: {error}") from error
     if adapter is not None:
@@ -94,42 +106,37 @@ def load_model(
 ) -> PreTrainedModel:
     """Return the model in a folder, in `dtype` (None: the faster one here), with an adapter merged into it.
 
-    `four_bit` keeps the weights of its linear layers in bitsandbytes' NF4, for QLoRA; nothing can be merged
-    into such a model.
+    `four_bit` keeps the weights of its linear layers in bitsandbytes' NF4, for QLoRA. An adapter that learned beside
+    such weights is merged into what they come to: beside others it would say something else.
+    Raises ModelError if the folder holds none, or another one than the adapter was trained on.
     """
     from transformers import AutoModelForCausalLM
 
     from tunesmith.models.adapter import merge_adapter
 
+    if adapter is not None:
+        check_base(adapter, folder)
+        note = read_note(adapter)
+        four_bit = note is not None and note.quantised == "nf4"
     try:
         with quiet():
             model = AutoModelForCausalLM.from_pretrained(
                 folder,
                 dtype=dtype or fast_dtype(),
-                trust_remote_code=False,
+                trust_remote_code=runs_code(folder),
                 use_safetensors=True,
-                quantization_config=_nf4(dtype or fast_dtype()) if four_bit else None,
+                device_map=device() if device() != "cpu" else None,
             )
     except (OSError, ValueError) as error:
         raise ModelError(
             f"{folder} holds no causal language model that transformers can read: {error}"
         ) from error
+    if four_bit:
+        (quantise if adapter is None else round_to_four_bits)(model)
     if adapter is not None:
         merge_adapter(model, adapter)
     model.eval()
     return model
-
-
-def _nf4(dtype: torch.dtype) -> BitsAndBytesConfig:
-    """Return how QLoRA quantises: NF4, the scales quantised as well (Dettmers et al. 2023, arXiv:2305.14314)."""
-    from transformers import BitsAndBytesConfig
-
-    return BitsAndBytesConfig(
-        load_in_4bit=True,
-        bnb_4bit_quant_type="nf4",
-        bnb_4bit_use_double_quant=True,
-        bnb_4bit_compute_dtype=dtype,
-    )
 
 
 def prompt_ids(tokenizer: PreTrainedTokenizerBase, conversation: Conversation) -> tuple[int, ...]:

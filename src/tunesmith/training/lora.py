@@ -12,7 +12,6 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -22,6 +21,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from tunesmith.errors import TrainingError
+from tunesmith.models.quantised import dense, linear_layers
 
 Method = Literal["lora", "rslora", "dora", "qlora", "full"]
 
@@ -138,12 +138,7 @@ class _Adapted(torch.autograd.Function):
 
 
 def _dense(weight: Tensor, quantised: Any, dtype: torch.dtype) -> Tensor:
-    if quantised is None:
-        return weight
-    from bitsandbytes.functional import dequantize_4bit
-
-    dense: Tensor = dequantize_4bit(weight, quantised)
-    return dense.to(dtype)
+    return weight if quantised is None else dense(weight, quantised, dtype)
 
 
 def scale_of(alpha: float, rank: int, method: Method) -> float:
@@ -166,12 +161,12 @@ def add_lora(
     """
     for parameter in model.parameters():
         parameter.requires_grad_(False)
-    blocks = sorted({block for name, _ in _linears(model) if (block := _block(name)) is not None})
+    blocks = sorted({block for name, _ in linear_layers(model) if (block := _block(name)) is not None})
     adapted = blocks if top_layers is None else blocks[max(0, len(blocks) - top_layers) :]
     generator = torch.Generator().manual_seed(seed)
     targets: set[str] = set()
     transposed: set[bool] = set()
-    for name, linear in list(_linears(model)):
+    for name, linear in list(linear_layers(model)):
         if _block(name) in adapted:
             parent, _, leaf = name.rpartition(".")
             layer = LoraLinear(
@@ -246,15 +241,6 @@ def _saved_name(name: str) -> str:
     # PEFT saves DoRA's lengths without the ".weight" that A and B have.
     path, _, which = name.rpartition(".")
     return f"base_model.model.{path}.{which}" + ("" if which == _MAGNITUDE else ".weight")
-
-
-def _linears(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
-    from transformers.pytorch_utils import Conv1D
-
-    output = getattr(model, "get_output_embeddings", lambda: None)()
-    for name, module in model.named_modules():
-        if isinstance(module, nn.Linear | Conv1D) and module is not output:
-            yield name, module
 
 
 def _sizes(linear: nn.Module) -> tuple[int, int]:

@@ -6,6 +6,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from tunesmith.errors import MissingExtra, TrainingError
+from tunesmith.models.digest import note_base
+from tunesmith.models.quantised import is_quantised
 from tunesmith.models.quiet import quiet
 from tunesmith.models.template import save_template
 from tunesmith.training import lora
@@ -70,6 +72,10 @@ class AdapterTuning:
         """Write an adapter's two files and the chat template that it was trained with."""
         lora.save_adapter(folder, state, self.shape, self._base)
         save_template(tokenizer, folder)
+        # A model that was made in code has no folder, and nothing to compare later.
+        base = Path(self._model.name_or_path)
+        if (base / "config.json").is_file():
+            note_base(folder, base, self._base, quantised="nf4" if self.shape.method == "qlora" else None)
 
 
 class FullTuning:
@@ -114,7 +120,7 @@ def require(settings: TrainSettings) -> None:
 
 def check_loaded(model: PreTrainedModel, settings: TrainSettings) -> None:
     """Check that a model is in 4 bits exactly when the method wants it."""
-    four_bits = bool(getattr(model, "is_loaded_in_4bit", False))
+    four_bits = is_quantised(model)
     if four_bits == (settings.method == "qlora"):
         return
     has, wants = ("is", "needs it whole") if four_bits else ("is not", "needs it so")
