@@ -103,7 +103,7 @@ def plan_view(plan: Plan) -> RenderableType:
     """Return the ways of training with their tokens, time, memory and price, and what the figures rest on."""
     table = _table("way of training", ">tokens", ">time", ">memory", ">price")
     for row in plan.rows:
-        price = "none" if row.price is None else f"${row.price:,.2f}"
+        price = "unknown" if row.price is None else f"${row.price:,.2f}"
         memory = size(row.memory_bytes) if row.memory_bytes else ""
         table.add_row(Text(row.way, style="bold"), f"{row.tokens:,}", duration(row.seconds), memory, price)
     return Group(table, *(Text(note, style="dim") for note in plan.notes))

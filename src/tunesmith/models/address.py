@@ -1,4 +1,4 @@
-"""What a model's address means: smollm2, minilm, hf:org/name, path:FOLDER, openai:MODEL@URL."""
+"""What a model's address means: smollm2, minilm, hf:org/name, path:FOLDER, openai:MODEL@URL, ft:MODEL@URL."""
 
 from __future__ import annotations
 
@@ -17,14 +17,16 @@ if TYPE_CHECKING:
     from tunesmith.models.base import ChatModel
     from tunesmith.models.embedding import LocalEncoder
 
-Kind = Literal["bundled", "hf", "path", "openai"]
+Kind = Literal["bundled", "hf", "path", "openai", "ft"]
 
 _FORMS: Final = {
     "hf": "hf:org/name or hf:org/name@revision",
     "path": "path:FOLDER",
     "openai": "openai:MODEL or openai:MODEL@URL",
+    "ft": "ft:BASE:ORGANISATION:SUFFIX:ID or the same with @URL",
 }
-_LATER: Final = {"gguf": "GGUF files", "ft": "models tuned by a service"}
+_LATER: Final = {"gguf": "GGUF files"}
+_REMOTE_KINDS: Final = ("openai", "ft")
 _HUB_ID = re.compile(r"(?P<id>[\w.-]+(?:/[\w.-]+)?)(?:@(?P<revision>[\w./-]+))?", re.ASCII)
 # Names such as @cf/meta/llama begin with the sign that elsewhere begins the URL.
 _REMOTE = re.compile(r"(?P<model>@?[^@\s]+)(?:@(?P<url>https?://[^\s@]+))?")
@@ -48,6 +50,25 @@ class Address:
         prefix = "" if self.kind == "bundled" else f"{self.kind}:"
         after = self.url or self.revision
         return f"{prefix}{self.value}" + (f"@{after}" if after else "")
+
+    @property
+    def served_as(self) -> str:
+        """The name by which a service knows a remote model: of a model that it tuned, `ft:` is a part."""
+        return f"ft:{self.value}" if self.kind == "ft" else self.value
+
+
+def is_remote(text: str) -> bool:
+    """Tell whether an address is one of a model whose weights a service keeps."""
+    kind, colon, _ = text.partition(":")
+    return bool(colon) and kind in _REMOTE_KINDS
+
+
+def tuned_address(model: str, base_url: str) -> Address:
+    """Return the address of a model that a service has tuned, by the name that it gave it."""
+    url = base_url.rstrip("/")
+    if model.startswith("ft:"):
+        return Address("ft", model.removeprefix("ft:"), url=url)
+    return Address("openai", model, url=url)
 
 
 def parse(text: str) -> Address:
@@ -75,10 +96,10 @@ def load_chat(address: Address | str, *, say: Say = silent, batch_size: int = 48
     Raises AddressError if the address means nothing or an encoder, ModelError if the model cannot be had.
     """
     found = _parsed(address)
-    if found.kind == "openai":
+    if found.kind in _REMOTE_KINDS:
         from tunesmith.models.remote import RemoteModel
 
-        return RemoteModel(found.value, base_url=found.url)
+        return RemoteModel(found.served_as, base_url=found.url)
     from tunesmith.models.local import LocalModel, load_model, load_tokenizer
     from tunesmith.models.quiet import quiet
 
@@ -239,7 +260,19 @@ def _remote(value: str) -> Address | None:
     return None if match is None else Address("openai", match["model"], url=match["url"])
 
 
-_READERS: Final[dict[str, Callable[[str], Address | None]]] = {"hf": _hub, "path": _path, "openai": _remote}
+def _tuned(value: str) -> Address | None:
+    match = _REMOTE.fullmatch(value)
+    if match is None or ":" not in match["model"]:
+        return None
+    return Address("ft", match["model"], url=match["url"])
+
+
+_READERS: Final[dict[str, Callable[[str], Address | None]]] = {
+    "hf": _hub,
+    "path": _path,
+    "openai": _remote,
+    "ft": _tuned,
+}
 
 
 def _nearest(text: str) -> str:
