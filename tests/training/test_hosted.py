@@ -457,7 +457,8 @@ def test_a_page_instead_of_a_service_is_named(told: Told, tmp_path: Path) -> Non
         (
             {"code": "invalid", "message": "line 3: no assistant", "param": "training_file"},
             "line 3: no assistant",
-            "What was sent is {out}/training.jsonl.",
+            "What was sent is {out}/training.jsonl. "
+            "Change what it is made from, in [curate] or [train], and run again.",
         ),
         (
             {"code": "server_error", "message": "a GPU is on fire", "param": None},

@@ -210,8 +210,8 @@ class LiveShow:
         self._console.print(Text.assemble(("  ✓ ", "green"), _done(seconds, reused, counts)))
 
     def say(self, text: str) -> None:
-        """Print a line above the bar."""
-        self._console.print(Text(f"  {text}"))
+        """Print a line above the bar; it is never broken, since it may hold a command to copy."""
+        self._console.print(Text(f"  {text}"), soft_wrap=True)
 
     def _clear(self) -> None:
         for task in tuple(self._bar.task_ids):

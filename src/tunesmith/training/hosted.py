@@ -479,7 +479,10 @@ def _failure(job: FineTuningJob, place: str, out: Path) -> TrainingError:
     said = error.message if error is not None and error.message else "it gives no reason"
     if error is not None and error.param in ("training_file", "validation_file"):
         file = out / f"{error.param.removesuffix('_file')}.jsonl"
-        return TrainingError(f"the job {job.id} failed at {place}: {said}", hint=f"What was sent is {file}.")
+        return TrainingError(
+            f"the job {job.id} failed at {place}: {said}",
+            hint=f"What was sent is {file}. Change what it is made from, in [curate] or [train], and run again.",
+        )
     return TrainingError(f"the job {job.id} failed at {place}: {said}", hint="Run again to make a new one.")
 
 
