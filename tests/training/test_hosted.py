@@ -429,7 +429,7 @@ def test_a_service_that_repeats_its_first_page_ends(
     """Lists that ignore `after` are read once, not for ever."""
     service.page, service.repeats_pages = 2, True
     tune(service, tmp_path, told)
-    assert service.count("GET /files") <= 4
+    assert service.count("GET /files") <= 5
 
 
 def test_events_come_in_pages(service: TuningService, told: Told, tmp_path: Path) -> None:
@@ -440,12 +440,30 @@ def test_events_come_in_pages(service: TuningService, told: Told, tmp_path: Path
     assert [json.loads(line) for line in lines] == service.jobs["ftjob-1"].events
 
 
-def test_a_page_instead_of_a_service_is_named(told: Told, tmp_path: Path) -> None:
+def test_a_wrong_url_is_named(service: TuningService, tmp_path: Path) -> None:
     """A URL behind which there is no such service is an error before anything is made."""
-    with serving(TuningService()) as service:
-        wrong = TrainSettings(base=f"openai:m@{service.url}/wrong")
-        with pytest.raises(TrainingError, match=r"/wrong answered 404: no such thing"):
-            train_hosted(EXAMPLES, (), wrong, name="x", out=tmp_path / "out", work=tmp_path / "work")
+    wrong = TrainSettings(base=f"openai:m@{service.url}/wrong")
+    with pytest.raises(TrainingError, match=r"/wrong answered 404: no such thing"):
+        train_hosted(EXAMPLES, (), wrong, name="x", out=tmp_path / "out", work=tmp_path / "work")
+
+
+@pytest.mark.parametrize("page", [b"<html>Welcome</html>", b'{"data": "none"}', b"[]"])
+def test_a_page_instead_of_a_service_is_named(
+    service: TuningService, told: Told, tmp_path: Path, page: bytes
+) -> None:
+    """Something that answers and is no such service, mostly for want of /v1, is shown; nothing is sent to it."""
+    service.pages["GET /files"] = page
+    with pytest.raises(TrainingError) as caught:
+        tune(service, tmp_path, told)
+    assert caught.value.message == f"{service.url} sent no list of files in OpenAI's form: {page.decode()!r}"
+    assert service.requests == ["GET /files"]
+
+
+def test_a_job_without_an_id_is_named(service: TuningService, told: Told, tmp_path: Path) -> None:
+    """What a service sends in place of a job is shown."""
+    service.pages["POST /fine_tuning/jobs"] = b"soon"
+    with pytest.raises(TrainingError, match=r"sent no job in OpenAI's form: 'soon'"):
+        tune(service, tmp_path, told)
 
 
 # --- jobs that end badly

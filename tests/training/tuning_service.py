@@ -105,7 +105,7 @@ class Job:
 
 @dataclass
 class TuningService:
-    """What a test sets and sees: the script of new jobs, faults by "METHOD /path", and all requests in order.
+    """What a test sets and sees: the script of new jobs, faults and pages by "METHOD /path", all requests in order.
 
     `repeats_pages`: lists ignore `after`. A result file with the id `file-metrics` holds `metrics`.
     """
@@ -120,6 +120,7 @@ class TuningService:
     page: int = 100
     says: str = "`toolbox.clamp`"
     faults: dict[str, list[Fault]] = field(default_factory=dict)
+    pages: dict[str, bytes] = field(default_factory=dict)
     files: dict[str, dict[str, Any]] = field(default_factory=dict)
     contents: dict[str, bytes] = field(default_factory=dict)
     jobs: dict[str, Job] = field(default_factory=dict)
@@ -229,8 +230,9 @@ class _Handler(BaseHTTPRequestHandler):
         if fault is not None and not fault.after:
             self._fail(fault)
             return
-        said = self.service.answer(
-            self.command, path, parse_qs(parts.query), body, self.headers.get("Content-Type") or ""
+        kind = self.headers.get("Content-Type") or ""
+        said = self.service.pages.get(request) or self.service.answer(
+            self.command, path, parse_qs(parts.query), body, kind
         )
         if fault is not None:
             self._fail(fault)

@@ -249,6 +249,7 @@ def _suffix(name: str) -> str:
 
 def _begun(client: OpenAI, request: _Request, note: Path, say: Say, sleep: Callable[[float], None]) -> str:
     """Upload what is not there, create the job unless it is there, and note its id."""
+    _check_speaks(client)
     uploaded = {kind: _upload(client, path, sleep) for kind, path in request.files.items()}
     # The answer to a POST can be lost after it was heard: we look before we ask again, so the SDK must not.
     asking = client.with_options(max_retries=0).fine_tuning.jobs
@@ -275,6 +276,17 @@ def _begun(client: OpenAI, request: _Request, note: Path, say: Say, sleep: Calla
     return job_id
 
 
+def _check_speaks(client: OpenAI) -> None:
+    """Raise TrainingError unless the service lists files as OpenAI does; a page of HTML would confuse the SDK."""
+    answer = client.files.with_raw_response.list(purpose="fine-tune", limit=1)
+    try:
+        found = json.loads(answer.text)
+    except ValueError:
+        found = None
+    if not isinstance(found, dict) or not isinstance(found.get("data"), list):
+        raise _no_such_service(_base_url(client), "list of files", answer.text)
+
+
 def _upload(client: OpenAI, path: Path, sleep: Callable[[float], None]) -> str:
     name = f"{_TAG}-{_digest(path)}.jsonl"
     asking = client.with_options(max_retries=0).files
@@ -290,7 +302,8 @@ def _once(find: Callable[[], str | None], make: Callable[[], str], sleep: Callab
     """Return the id of what is found or else made; where making fails in passing, look again and then try again."""
     from openai import APIConnectionError, APIStatusError
 
-    for attempt in range(_TRIES):
+    attempt = 0
+    while True:
         found = find()
         if found is not None:
             return found
@@ -301,7 +314,7 @@ def _once(find: Callable[[], str | None], make: Callable[[], str], sleep: Callab
             if attempt == _TRIES - 1 or (response is not None and not _passes(response)):
                 raise
             sleep(_delay(response, attempt))
-    raise AssertionError("the last attempt returns or raises")
+        attempt += 1
 
 
 def _passes(response: Any) -> bool:
@@ -354,11 +367,15 @@ def _id_of(made: Any, what: str, place: str) -> str:
     """Return the id of what a service says it made; the SDK hands on whatever is sent, a page of HTML too."""
     found = getattr(made, "id", None)
     if not isinstance(found, str) or not found:
-        raise TrainingError(
-            f"{place} sent no {what} in OpenAI's form: {str(made)[:200]!r}",
-            hint="Check the URL behind the @, which mostly ends in /v1, and that this service tunes models.",
-        )
+        raise _no_such_service(place, what, made)
     return found
+
+
+def _no_such_service(place: str, what: str, sent: object) -> TrainingError:
+    return TrainingError(
+        f"{place} sent no {what} in OpenAI's form: {str(sent)[:200]!r}",
+        hint="Check the URL behind the @, which mostly ends in /v1, and that this service tunes models.",
+    )
 
 
 def _noted(note: Path, tag: str) -> str | None:
