@@ -15,6 +15,7 @@ from tunesmith.config import FILE_NAME, Config, find_project, load, template
 from tunesmith.curating.curate import CurateSettings
 from tunesmith.errors import ConfigError, UsageError
 from tunesmith.evaluating.evaluate import EvaluateSettings
+from tunesmith.evaluating.names import USUAL
 
 SMALL = '[project]\nname = "x"\n[collect]\nsources = ["docs"]\n'
 
@@ -116,6 +117,26 @@ accept_leaks = "one"
 def test_shapes_of_trouble(tmp_path: Path, text: str, message: str) -> None:
     """Missing, wrongly shaped and odd values are each named with what is allowed."""
     assert any(line.startswith(message) for line in refusal(tmp_path, text))
+
+
+def test_what_a_service_chooses_itself_is_refused(tmp_path: Path) -> None:
+    """Of a remote base, local training's settings and constrained contenders are named, each with its line."""
+    text = SMALL + (
+        '[train]\nbase = "openai:m"\nepochs = 3\nrank = 8\n'
+        '[evaluate]\ncontenders = ["base", "tuned+constrained"]\n'
+    )
+    assert refusal(tmp_path, text) == [
+        "FILE has 2 problems:",
+        "  line 8: [train] rank: the service of openai:m chooses that itself; leave it out",
+        "  line 10: [evaluate] contenders: tuned+constrained needs weights, "
+        "which the service of openai:m keeps; leave it out",
+    ]
+
+
+def test_the_usual_contenders_of_a_remote_base_need_no_weights(tmp_path: Path) -> None:
+    """Where none are named, those are left out that a service cannot be."""
+    loaded = load(written(tmp_path, SMALL + '[train]\nbase = "ft:gpt-4o:org::1"\n'))
+    assert loaded.contenders == tuple(name for name in USUAL if not name.endswith("constrained"))
 
 
 def test_broken_toml_has_line_and_column(tmp_path: Path) -> None:

@@ -26,8 +26,10 @@ from tunesmith.errors import AddressError, ConfigError, UsageError
 from tunesmith.evaluating.evaluate import EvaluateSettings
 from tunesmith.evaluating.names import USUAL, check_name
 from tunesmith.generating.generate import GenerateSettings
+from tunesmith.models.address import is_remote
 from tunesmith.retrieving.index import RetrieveSettings
 from tunesmith.training.encoder import EncoderSettings
+from tunesmith.training.hosted import UNREAD
 from tunesmith.training.settings import TrainSettings
 
 FILE_NAME: Final = "tunesmith.toml"
@@ -172,7 +174,7 @@ _EXPLAINED: Final[dict[str, dict[str, _Why]]] = {
         "seed": _Why("another seed shuffles otherwise"),
     },
     "train": {
-        "base": _Why("the model to start from"),
+        "base": _Why("the model to start from; openai:MODEL@URL is tuned by its service"),
         "method": _Why("lora, rslora, dora, qlora (frozen weights in 4 bits) or full"),
         "objective": _Why("what is learned: answers, text or preferences"),
         "epochs": _Why("passes over the examples"),
@@ -222,7 +224,7 @@ def load(path: Path) -> Config:
     text = _read(path)
     document = _parse(path, text)
     lines = _key_lines(text)
-    problems = [*_strangers(document, lines), *_misfits(document, lines)]
+    problems = [*_strangers(document, lines), *_misfits(document, lines), *_beyond_reach(document, lines)]
     if problems:
         raise _refusal(path, problems)
     return _compose(path, document)
@@ -319,6 +321,29 @@ def _misfits(document: Mapping[str, Any], lines: Mapping[str, int]) -> Iterator[
                 yield from (_misfit(table, dict(each), lines) for each in error.errors())
 
 
+def _beyond_reach(document: Mapping[str, Any], lines: Mapping[str, int]) -> Iterator[_Problem]:
+    """Yield what a model cannot be told, or made to do, whose weights a service keeps."""
+    train, contenders = _value(document, "train"), _value(document, "evaluate", "contenders")
+    if not isinstance(train, dict) or not is_remote(str(train.get("base", ""))):
+        return
+    base = train["base"]
+    for key in sorted(train.keys() & UNREAD):
+        text = f"[train] {key}: the service of {base} chooses that itself; leave it out"
+        yield _Problem(lines.get(f"train.{key}"), text)
+    for name in contenders if isinstance(contenders, list) else ():
+        if "constrained" in str(name).split("+"):
+            text = f"[evaluate] contenders: {name} needs weights, which the service of {base} keeps; leave it out"
+            yield _Problem(lines.get("evaluate.contenders"), text)
+
+
+def _value(document: Mapping[str, Any], *keys: str) -> Any:
+    """Return what stands under keys one below the other, or None."""
+    found: Any = document
+    for key in keys:
+        found = found.get(key) if isinstance(found, Mapping) else None
+    return found
+
+
 def _misfit(table: str, error: Mapping[str, Any], lines: Mapping[str, int]) -> _Problem:
     place = [str(part) for part in error["loc"]]
     line = lines.get(".".join([table, *place[:1]]), lines.get(table))
@@ -345,6 +370,8 @@ def _compose(path: Path, document: Mapping[str, Any]) -> Config:
                 values |= {key: getattr(filled, key) for key in part.model_fields}
             else:
                 values[table] = filled
+    if is_remote(values["train"].base) and _value(document, "evaluate", "contenders") is None:
+        values["contenders"] = tuple(name for name in USUAL if "constrained" not in name)
     return Config(path=path, **values)
 
 

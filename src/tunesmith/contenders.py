@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 
+from tunesmith.errors import AddressError
 from tunesmith.evaluating.names import check_name
 from tunesmith.models.base import ChatModel, Retriever
 from tunesmith.models.local import Constraint, LocalModel
@@ -21,8 +22,8 @@ from tunesmith.records import Conversation
 class Workshop:
     """What contenders are put together from; each part is made when a contender first needs it."""
 
-    load_base: Callable[[], LocalModel]
-    load_tuned: Callable[[], LocalModel]
+    load_base: Callable[[], ChatModel]
+    load_tuned: Callable[[], ChatModel]
     load_retriever: Callable[[], Retriever]
     load_tuned_retriever: Callable[[], Retriever]
     load_constraint: Callable[[LocalModel], Callable[[Conversation], Constraint]]
@@ -30,13 +31,13 @@ class Workshop:
     passages: int
 
     @cached_property
-    def base(self) -> LocalModel:
+    def base(self) -> ChatModel:
         """The model as it was found."""
         return self.load_base()
 
     @cached_property
-    def tuned(self) -> LocalModel:
-        """The model with the adapter merged into it."""
+    def tuned(self) -> ChatModel:
+        """The model with the adapter merged into it, or the one that a service made of it."""
         return self.load_tuned()
 
     @cached_property
@@ -55,10 +56,14 @@ class Workshop:
         `retriever` takes the place of the one that the name means.
         """
         parts = check_name(name)
-        local = self.tuned if "tuned" in parts else self.base
+        model = self.tuned if "tuned" in parts else self.base
         if "constrained" in parts:
-            local = local.constrained(self.load_constraint(local), name)
-        model: ChatModel = local
+            if not isinstance(model, LocalModel):
+                raise AddressError(
+                    f"{name!r} needs the weights of {model.name}, which a service keeps",
+                    hint="Leave constrained out: only a model that is here can be kept to the catalogue.",
+                )
+            model = model.constrained(self.load_constraint(model), name)
         if "tuned_retrieval" in parts:
             model = retrieving(model, retriever or self.tuned_retriever, count=self.passages)
         elif "retrieval" in parts:

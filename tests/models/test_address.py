@@ -12,7 +12,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tunesmith.errors import AddressError, ModelError
-from tunesmith.models.address import Address, load_chat, load_encoder, model_folder, parse
+from tunesmith.models.address import (
+    Address,
+    is_remote,
+    load_chat,
+    load_encoder,
+    model_folder,
+    parse,
+    tuned_address,
+)
 from tunesmith.models.base import Sampling
 from tunesmith.models.local import LocalModel
 from tunesmith.models.remote import RemoteModel
@@ -20,7 +28,8 @@ from tunesmith.records import Message
 
 FORMS = (
     "Use smollm2, minilm, hf:org/name, hf:org/name@revision or hf:org/name@COMMIT+code, path:FOLDER, gguf:FILE, "
-    "openai:MODEL or openai:MODEL@URL."
+    "openai:MODEL or openai:MODEL@URL, "
+    "ft:BASE:ORGANISATION:SUFFIX:ID or the same with @URL."
 )
 TEMPLATE = "{% for message in messages %}<s>{{ message['content'] }}</s>{% endfor %}"
 
@@ -42,6 +51,11 @@ TEMPLATE = "{% for message in messages %}<s>{{ message['content'] }}</s>{% endfo
             Address("openai", "qwen2.5:7b", url="http://localhost:11434/v1"),
         ),
         ("openai:@cf/meta/llama", Address("openai", "@cf/meta/llama")),
+        ("ft:gpt-4o:org::1", Address("ft", "gpt-4o:org::1")),
+        (
+            "ft:gpt-4.1-mini:org:suffix:1@http://localhost:8000/v1",
+            Address("ft", "gpt-4.1-mini:org:suffix:1", url="http://localhost:8000/v1"),
+        ),
     ],
 )
 def test_an_address_means_one_thing(text: str, meant: Address) -> None:
@@ -69,6 +83,7 @@ def test_an_address_means_one_thing(text: str, meant: Address) -> None:
         ("gguf:", "Write gguf:FILE."),
         ("path:", "Write path:FOLDER."),
         ("openai:m@localhost:8000", "Write openai:MODEL or openai:MODEL@URL."),
+        ("ft:gpt-4o", "Write ft:BASE:ORGANISATION:SUFFIX:ID or the same with @URL."),
     ],
 )
 def test_a_wrong_address_gets_the_nearest_form(text: str, hint: str) -> None:
@@ -86,12 +101,6 @@ def test_a_bare_folder_is_recognised(tmp_path: Path) -> None:
         parse(str(tmp_path))
 
 
-def test_forms_of_later_versions_say_so() -> None:
-    """An address that will mean something is not called nonsense."""
-    with pytest.raises(AddressError, match=r"is not understood yet: .* cannot be used in this version"):
-        parse("ft:gpt-4o:org::1")
-
-
 def test_code_is_allowed_for_a_commit_only() -> None:
     """A branch, a tag or a part of a commit does not say which code would run."""
     for revision in ("main", "v1.0", "0123abc"):
@@ -104,7 +113,7 @@ def test_code_is_allowed_for_a_commit_only() -> None:
 @given(st.text(max_size=20))
 def test_what_is_understood_is_written_back(text: str) -> None:
     """No address is read as another one than was written."""
-    for prefix in ("hf:", "path:", "gguf:", "openai:"):
+    for prefix in ("hf:", "path:", "gguf:", "openai:", "ft:"):
         try:
             address = parse(prefix + text)
         except AddressError:
@@ -250,6 +259,25 @@ def test_a_remote_model_has_a_name_and_no_folder() -> None:
     assert model.name == text
     with pytest.raises(AddressError, match="is a remote model"):
         load_encoder(text)
+
+
+@pytest.mark.parametrize(("text", "served_as"), [("openai:m", "m"), ("ft:gpt-4o:org::1", "ft:gpt-4o:org::1")])
+def test_a_services_name_of_a_model_is_what_it_is_asked_for(text: str, served_as: str) -> None:
+    """Of a tuned model's name `ft:` is a part, of another's `openai:` is not; the address is the name here."""
+    url = "http://127.0.0.1:9/v1"
+
+    assert parse(text).served_as == served_as
+    assert tuned_address(served_as, f"{url}/") == parse(f"{text}@{url}")
+    assert load_chat(f"{text}@{url}").name == f"{text}@{url}"
+
+
+@pytest.mark.parametrize(
+    ("text", "remote"),
+    [("openai:m", True), ("ft:a:b", True), ("smollm2", False), ("path:openai:m", False), ("openai", False)],
+)
+def test_where_the_weights_are_can_be_told(text: str, remote: bool) -> None:
+    """A service keeps those of two forms; the others' are here."""
+    assert is_remote(text) == remote
 
 
 def test_bundled_models_do_what_they_are_for() -> None:

@@ -1,4 +1,4 @@
-"""What a model's address means: smollm2, minilm, hf:org/name, path:FOLDER, gguf:FILE, openai:MODEL@URL."""
+"""What a model's address means: smollm2, minilm, hf:org/name, path:FOLDER, gguf:FILE, openai:MODEL@URL, ft:MODEL."""
 
 from __future__ import annotations
 
@@ -21,16 +21,17 @@ if TYPE_CHECKING:
     from tunesmith.models.base import ChatModel
     from tunesmith.models.embedding import LocalEncoder
 
-Kind = Literal["bundled", "hf", "path", "gguf", "openai"]
+Kind = Literal["bundled", "hf", "path", "gguf", "openai", "ft"]
 
 _FORMS: Final = {
     "hf": "hf:org/name, hf:org/name@revision or hf:org/name@COMMIT+code",
     "path": "path:FOLDER",
     "gguf": "gguf:FILE",
     "openai": "openai:MODEL or openai:MODEL@URL",
+    "ft": "ft:BASE:ORGANISATION:SUFFIX:ID or the same with @URL",
 }
-_LATER: Final = {"ft": "models tuned by a service"}
 _HUB_ID = re.compile(r"(?P<id>[\w.-]+(?:/[\w.-]+)?)(?:@(?P<revision>[\w./-]+)(?P<code>\+code)?)?", re.ASCII)
+_REMOTE_KINDS: Final = ("openai", "ft")
 # Names such as @cf/meta/llama begin with the sign that elsewhere begins the URL.
 _REMOTE = re.compile(r"(?P<model>@?[^@\s]+)(?:@(?P<url>https?://[^\s@]+))?")
 
@@ -55,20 +56,33 @@ class Address:
         after = self.url or self.revision
         return f"{prefix}{self.value}" + (f"@{after}" if after else "") + ("+code" if self.code else "")
 
+    @property
+    def served_as(self) -> str:
+        """The name by which a service knows a remote model: of a model that it tuned, `ft:` is a part."""
+        return f"ft:{self.value}" if self.kind == "ft" else self.value
+
+
+def is_remote(text: str) -> bool:
+    """Tell whether an address is one of a model whose weights a service keeps."""
+    kind, colon, _ = text.partition(":")
+    return bool(colon) and kind in _REMOTE_KINDS
+
+
+def tuned_address(model: str, base_url: str) -> Address:
+    """Return the address of a model that a service has tuned, by the name that it gave it."""
+    url = base_url.rstrip("/")
+    if model.startswith("ft:"):
+        return Address("ft", model.removeprefix("ft:"), url=url)
+    return Address("openai", model, url=url)
+
 
 def parse(text: str) -> Address:
     """Return what an address means, not whether it exists; raises AddressError naming the nearest."""
     if text in BUNDLED:
         return Address("bundled", text)
     prefix, colon, value = text.partition(":")
-    if not colon or prefix not in (*_FORMS, *_LATER):
+    if not colon or prefix not in _FORMS:
         raise AddressError(f"The model address {text!r} is not understood.", hint=_nearest(text))
-    if prefix in _LATER:
-        raise AddressError(
-            f"The model address {text!r} is not understood yet: "
-            f"{_LATER[prefix]} cannot be used in this version.",
-            hint=f"Use {_all_forms()}.",
-        )
     address = _READERS[prefix](value)
     if address is None:
         raise AddressError(f"The model address {text!r} is not understood.", hint=f"Write {_FORMS[prefix]}.")
@@ -86,10 +100,10 @@ def load_chat(address: Address | str, *, say: Say = silent, batch_size: int = 48
     Raises AddressError if the address means nothing or an encoder, ModelError if the model cannot be had.
     """
     found = _parsed(address)
-    if found.kind == "openai":
+    if found.kind in _REMOTE_KINDS:
         from tunesmith.models.remote import RemoteModel
 
-        return RemoteModel(found.value, base_url=found.url)
+        return RemoteModel(found.served_as, base_url=found.url)
     from tunesmith.models.local import LocalModel, load_model, load_tokenizer
     from tunesmith.models.quiet import quiet
 
@@ -255,11 +269,19 @@ def _remote(value: str) -> Address | None:
     return None if match is None else Address("openai", match["model"], url=match["url"])
 
 
+def _tuned(value: str) -> Address | None:
+    match = _REMOTE.fullmatch(value)
+    if match is None or ":" not in match["model"]:
+        return None
+    return Address("ft", match["model"], url=match["url"])
+
+
 _READERS: Final[dict[str, Callable[[str], Address | None]]] = {
     "hf": _hub,
     "path": _path,
     "gguf": _gguf,
     "openai": _remote,
+    "ft": _tuned,
 }
 
 
