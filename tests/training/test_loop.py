@@ -106,7 +106,11 @@ def test_packed_texts_keep_their_bounds() -> None:
     assert batch.position_B_T is not None
     assert batch.position_B_T.tolist() == [[0, 1, 0, 1, 2, 0, 1, 2]]
     assert batch.labelled_B_T.tolist() == [[False, True, False, False, True, False, False, False]]
-    assert batch.text_B_T.tolist() == [[0, 0, 1, 1, 1, 2, 2, 2]]
+    assert (batch.text_N.tolist(), batch.label_N.tolist(), batch.before_N.tolist()) == (
+        [0, 1],
+        [6, 9],
+        [0, 3],
+    )
     assert batch.bounds is not None
     assert batch.bounds.tolist() == [0, 2, 5] + [8] * (loop.BOUNDS - 3)
     assert (batch.tokens, batch.labels) == (5, 2)

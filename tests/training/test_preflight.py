@@ -171,7 +171,7 @@ def test_a_loss_that_is_not_the_models_is_refused(
     monkeypatch.setattr(
         loop,
         "token_losses",
-        lambda model, batch: honest(model, replace(batch, ids_B_T=batch.ids_B_T.roll(-1, 1))),
+        lambda model, batch: honest(model, replace(batch, label_N=batch.label_N.roll(-1))),
     )
     with pytest.raises(TrainingError, match="LlamaForCausalLM computes another loss than ours"):
         check_model(engine, rows_of(chat_tokenizer, places))

@@ -61,7 +61,7 @@ class Engine:
 
     def step_on(self, parts: Sequence[Part], rate: float) -> float:
         """Take one optimiser step on parts that are cut already, without a second try where memory runs out."""
-        return self._apply(self._gradient_of(parts), rate)
+        return self._apply(self.gradient_of(parts), rate)
 
     def _apply(self, loss: float, rate: float) -> float:
         if math.isfinite(loss):
@@ -84,9 +84,10 @@ class Engine:
         return self._within_memory(lambda: self._mean_loss(rows))
 
     def _gradient(self, rows: Sequence[Any]) -> float:
-        return self._gradient_of(self.objective.parts(rows, self.layout))
+        return self.gradient_of(self.objective.parts(rows, self.layout))
 
-    def _gradient_of(self, parts: Sequence[Part]) -> float:
+    def gradient_of(self, parts: Sequence[Part]) -> float:
+        """Leave the gradient of the mean loss over parts that are cut already, and return that loss."""
         counted = sum(part.counts for part in parts)
         total = torch.zeros((), device=self.model.device)
         for part in parts:

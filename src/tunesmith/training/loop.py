@@ -10,7 +10,8 @@ import math
 import random
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import accumulate
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -35,28 +36,33 @@ BOUNDS = 64
 class Batch:
     """Rows of ids, which of them are real, and which the loss counts.
 
-    Either one row of text per row, padded on the right, or all texts behind one another in a single row: then
-    `position_B_T` starts anew with each text and `bounds` holds where each begins and the last ends, padded with
-    the end; `longest` is no less than the longest text.
+    Either one text per row, padded on the right, or all texts behind one another in a single row: then `position_B_T`
+    starts anew with each text, and `bounds` holds where each begins and the last ends, padded with the end;
+    `longest` is no less than the longest text. Of each labelled token `label_N` is its id, `before_N` where the one before it stands
+    (counted over all rows), and `text_N` which text it belongs to. The first token of a text is never predicted.
     """
 
     ids_B_T: Tensor
     real_B_T: Tensor
-    labelled_B_T: Tensor
-    text_B_T: Tensor
+    label_N: Tensor
+    before_N: Tensor
+    text_N: Tensor
+    tokens: int
     position_B_T: Tensor | None = None
     bounds: Tensor | None = None
     longest: int = 0
 
     @property
-    def tokens(self) -> int:
-        """Real tokens, padding left out."""
-        return int(self.real_B_T.sum())
+    def labels(self) -> int:
+        """Tokens that the loss counts."""
+        return len(self.label_N)
 
     @property
-    def labels(self) -> int:
-        """Tokens that the loss counts: the first of a text is never predicted."""
-        return int(self.labelled_B_T.sum())
+    def labelled_B_T(self) -> Tensor:
+        """Which tokens the loss counts, as a mask."""
+        mask = torch.zeros_like(self.ids_B_T, dtype=torch.bool)
+        mask.view(-1)[self.before_N + 1] = True
+        return mask
 
 
 def collate(
@@ -66,13 +72,10 @@ def collate(
     width = _rounded(max(len(row.ids) for row in rows), multiple)
     ids = torch.full((len(rows), width), pad)
     real = torch.zeros(len(rows), width, dtype=torch.long)
-    labelled = torch.zeros(len(rows), width, dtype=torch.bool)
     for i, row in enumerate(rows):
         ids[i, : len(row.ids)] = torch.tensor(row.ids)
         real[i, : len(row.ids)] = 1
-        labelled[i, 1 : len(row.ids)] = torch.tensor(row.mask[1:], dtype=torch.bool)
-    text = torch.arange(len(rows))[:, None].expand(len(rows), width)
-    return Batch(ids.to(device), real.to(device), labelled.to(device), text.to(device))
+    return _batch(rows, [i * width for i in range(len(rows))], ids, real, device)
 
 
 def pack(
@@ -82,29 +85,46 @@ def pack(
 
     What fills it up is a text of its own that the loss does not count. Attention must keep to the bounds.
     """
-    total = sum(len(row.ids) for row in rows)
+    lengths = [len(row.ids) for row in rows]
+    total = sum(lengths)
     width = _rounded(total, multiple)
-    filler = [Rendered((pad,) * (width - total), (False,) * (width - total))] if width > total else []
-    texts = [*rows, *filler]
-    lengths = torch.tensor([len(text.ids) for text in texts])
-    ends = lengths.cumsum(0)
-    begins = ends - lengths
-    labelled = torch.tensor([label for text in texts for label in text.mask], dtype=torch.bool)
-    labelled[begins] = False
-    text = torch.repeat_interleave(torch.arange(len(texts)), lengths)
+    begins = [0, *accumulate(lengths)]
+    ids = torch.full((1, width), pad)
+    ids[0, :total] = torch.tensor([token for row in rows for token in row.ids])
+    real = torch.zeros(1, width, dtype=torch.long)
+    real[0, :total] = 1
+    spans = [*lengths, width - total] if width > total else lengths
     # As many bounds in most batches: a kernel that was compiled for a length need not be compiled again.
-    bounds = torch.full((_rounded(len(texts) + 1, BOUNDS),), width, dtype=torch.int32)
-    bounds[: len(texts)] = begins.int()
-    real = torch.ones(width, dtype=torch.long)
-    real[total:] = 0
+    bounds = torch.full((_rounded(len(spans) + 1, BOUNDS),), width, dtype=torch.int32)
+    bounds[: len(spans)] = torch.tensor(begins[: len(spans)], dtype=torch.int32)
+    batch = _batch(rows, begins, ids, real, device)
+    return replace(
+        batch,
+        position_B_T=torch.cat([torch.arange(span) for span in spans])[None].to(device),
+        bounds=bounds.to(device),
+        longest=_rounded(max(spans), BOUNDS),
+    )
+
+
+def _batch(
+    rows: Sequence[Rendered],
+    begins: Sequence[int],
+    ids_B_T: Tensor,
+    real_B_T: Tensor,
+    device: torch.device | str,
+) -> Batch:
+    """Return rows that begin at these places, counted over all rows of `ids_B_T`, as a batch on its device."""
+    places = [[i for i, label in enumerate(row.mask) if label and i > 0] for row in rows]
+    labels = torch.tensor([row.ids[i] for row, here in zip(rows, places, strict=True) for i in here])
+    before = torch.tensor([begin + i - 1 for begin, here in zip(begins, places, strict=False) for i in here])
+    text = torch.tensor([number for number, here in enumerate(places) for _ in here])
     return Batch(
-        torch.tensor([token for text in texts for token in text.ids])[None].to(device),
-        real[None].to(device),
-        labelled[None].to(device),
-        text[None].to(device),
-        (torch.arange(width) - begins[text])[None].to(device),
-        bounds.to(device),
-        _rounded(int(lengths.max()), BOUNDS),
+        ids_B_T.to(device),
+        real_B_T.to(device),
+        labels.long().to(device),
+        before.long().to(device),
+        text.long().to(device),
+        sum(len(row.ids) for row in rows),
     )
 
 
@@ -182,30 +202,28 @@ def token_losses(model: PreTrainedModel, batch: Batch) -> Tensor:
 
     The output projection sees only the hidden states that a label follows.
     """
-    wanted_B_T = batch.labelled_B_T[:, 1:]
-    with _projecting(model, wanted_B_T):
+    with _projecting(model, batch.before_N):
         # No attention mask: padding stands to the right, where causal attention never looks from a real token.
         logits_N_V = model(input_ids=batch.ids_B_T, use_cache=False, **_layout(batch)).logits
-    return functional.cross_entropy(logits_N_V.float(), batch.ids_B_T[:, 1:][wanted_B_T], reduction="none")
+    return functional.cross_entropy(logits_N_V.float(), batch.label_N, reduction="none")
 
 
 def text_losses(model: PreTrainedModel, batch: Batch, texts: int) -> Tensor:
     """Return the summed cross-entropy of each text, in nats (shape: texts)."""
     losses_N = token_losses(model, batch)
-    of_N = batch.text_B_T[:, 1:][batch.labelled_B_T[:, 1:]]
-    return torch.zeros(texts, device=losses_N.device).index_add(0, of_N, losses_N)
+    return torch.zeros(texts, device=losses_N.device).index_add(0, batch.text_N, losses_N)
 
 
 @contextmanager
-def _projecting(model: PreTrainedModel, wanted_B_T: Tensor) -> Iterator[None]:
-    """Let the model's output projection, and what the model does to logits after it, see the wanted positions only.
+def _projecting(model: PreTrainedModel, places_N: Tensor) -> Iterator[None]:
+    """Let the model's output projection, and what the model does to logits after it, see these positions only.
 
     The model's own forward runs, so that logits that it scales or caps are scaled or capped here too.
     """
 
     def select(module: nn.Module, given: tuple[Any, ...]) -> tuple[Any, ...]:
         hidden_B_T_D = given[0]
-        return (hidden_B_T_D[:, :-1][wanted_B_T], *given[1:])
+        return (hidden_B_T_D.reshape(-1, hidden_B_T_D.shape[-1]).index_select(0, places_N), *given[1:])
 
     handle = model.get_output_embeddings().register_forward_pre_hook(select)
     try:
@@ -248,7 +266,7 @@ class Schedule:
         peak: float,
         warmup_share: float,
     ) -> None:
-        self._lengths, self._batch_size, self._seed, self._peak = lengths, batch_size, seed, peak
+        self.lengths, self._batch_size, self._seed, self._peak = lengths, batch_size, seed, peak
         self._of_epoch = -(-len(lengths) // batch_size)
         self.steps = epochs * self._of_epoch
         self._warmup = max(1, round(warmup_share * self.steps))
@@ -258,7 +276,7 @@ class Schedule:
         """Return the numbers of the rows of a step, both from 0."""
         epoch, place = divmod(step, self._of_epoch)
         if self._epoch[0] != epoch:
-            self._epoch = (epoch, plan_batches(self._lengths, self._batch_size, self._seed, epoch))
+            self._epoch = (epoch, plan_batches(self.lengths, self._batch_size, self._seed, epoch))
         return self._epoch[1][place]
 
     def rate(self, step: int) -> float:

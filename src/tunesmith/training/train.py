@@ -114,6 +114,7 @@ def train(
     preflight.check_model(engine, rows)
     run = _Run(engine, tuning, rows, valid_rows, settings=settings, work=work, notes=notes)
     preflight.check_settings(settings)
+    run.fit()
     run.go(on_progress)
     tuning.save(out, run.best(), tokenizer)
     _write_metrics(out / "step_metrics.csv", run.state.steps)
@@ -130,16 +131,18 @@ def new_engine(
 ) -> Engine:
     """Return the engine that trains a prepared model as the settings say."""
     from tunesmith.models.attention import use_short_attention
+    from tunesmith.models.packed import use_packed_attention
     from tunesmith.training.engine import Engine
     from tunesmith.training.loop import Layout
 
     use_short_attention(model)
+    packed = use_packed_attention(model)
     pad = next((i for i in (tokenizer.pad_token_id, tokenizer.eos_token_id) if i is not None), 0)
     return Engine(
         model,
         list(tuning.parameters.values()),
         objective_of(settings),
-        Layout(int(pad), model.device),
+        Layout(int(pad), model.device, packed=packed),
         clip=settings.clip,
         weight_decay=settings.weight_decay,
         autocast=tuning.computed_in,
@@ -253,6 +256,15 @@ class _Run:
         if resumed is not None:
             self.state = _State.restored(resumed.state)
         self.method = settings.method
+
+    def fit(self) -> None:
+        """Use the memory of a GPU, and compile where that pays; on a processor all stays as it is."""
+        from tunesmith.training.fit import compile_where_it_pays, fit_memory
+
+        lengths = self.schedule.lengths
+        fit_memory(self.engine, self.rows[max(range(len(lengths)), key=lengths.__getitem__)])
+        first = [self.rows[number] for number in self.schedule.batch(self.state.done % self.schedule.steps)]
+        compile_where_it_pays(self.engine, first, self.schedule.steps - self.state.done)
 
     def go(self, on_progress: Progress) -> None:
         """Train to the end, or until it gets no better."""
