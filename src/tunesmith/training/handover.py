@@ -1,0 +1,250 @@
+"""Write a folder that Axolotl, LitGPT, TRL or Unsloth trains from: the same examples, loss mask and settings.
+
+What such a tool makes comes back as a contender: `adapters` in [evaluate].
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tunesmith.errors import UsageError
+from tunesmith.models.address import parse
+from tunesmith.models.local import answer_starts, chat_text, end_of_turn_ids, load_tokenizer, text_ids
+from tunesmith.records import Conversation
+from tunesmith.training.preflight import check_rows
+from tunesmith.training.render import Rendered
+from tunesmith.training.train import TrainSettings, rendered
+from tunesmith.training.translations import TOOLS, Job, Translation
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+    from tunesmith.training.lora import LoraShape
+
+TARGETS = tuple(TOOLS)
+
+
+def hand_over(
+    target: str,
+    examples: Sequence[Conversation],
+    valid: Sequence[Conversation],
+    settings: TrainSettings,
+    *,
+    base: Path,
+    out: Path,
+) -> Path:
+    """Write the folder `out` for one of TARGETS: rows, the tool's config, and a README.md with its commands.
+
+    `base` is the base model's folder. The README says of each setting what the tool calls it, or that it does not know
+    it. Raises UsageError for an unknown target or a folder that holds something, and TrainingError for examples that
+    would teach nothing and for a value that the tool cannot take.
+    """
+    _check_target(target)
+    _check_empty(out)
+    tokenizer = load_tokenizer(base)
+    rows, truncated = rendered(tokenizer, examples, settings.max_length)
+    valid_rows, _ = rendered(tokenizer, valid, settings.max_length)
+    check_rows(tokenizer, rows, "training")
+    check_rows(tokenizer, valid_rows, "validation")
+    job = _job(tokenizer, rows, valid_rows, settings, base)
+    translation = TOOLS[target](job)
+    out.mkdir(parents=True, exist_ok=True)
+    _write_lines(out / "train.jsonl", map(_messages, examples))
+    _write_lines(out / "valid.jsonl", map(_messages, valid))
+    if translation.data == "tokens":
+        _write_lines(out / "tokens" / "train.jsonl", map(_tokens, rows))
+        _write_lines(out / "tokens" / "valid.jsonl", map(_tokens, valid_rows))
+    elif translation.data == "instructions":
+        _write_lines(out / "data" / "train.jsonl", _instructions(tokenizer, examples))
+        _write_lines(out / "data" / "val.jsonl", _instructions(tokenizer, valid))
+    for name, text in translation.files.items():
+        (out / name).write_text(text, encoding="utf-8")
+    readme = _readme(translation, job, rows=len(rows), truncated=truncated, out=out)
+    (out / "README.md").write_text(readme, encoding="utf-8")
+    return out
+
+
+def _check_target(target: str) -> None:
+    if target not in TARGETS:
+        near = difflib.get_close_matches(target, TARGETS, 1)
+        raise UsageError(
+            f"there is no trainer {target!r} to hand over to",
+            hint=f"Did you mean {near[0]}?" if near else f"There are {', '.join(TARGETS)}.",
+        )
+
+
+def _check_empty(out: Path) -> None:
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise UsageError(
+            f"{out} is not an empty folder; nothing there was changed",
+            hint="Name a new folder, or empty this one.",
+        )
+
+
+def _job(
+    tokenizer: PreTrainedTokenizerBase,
+    rows: Sequence[Rendered],
+    valid_rows: Sequence[Rendered],
+    settings: TrainSettings,
+    base: Path,
+) -> Job:
+    address = parse(settings.base)
+    hub = address.kind == "hf"
+    shape = _lora_shape(base, settings.top_layers)
+    labels = [[token for token, labelled in zip(row.ids, row.mask, strict=True) if labelled] for row in rows]
+    ends = end_of_turn_ids(tokenizer).intersection(token for row in labels for token in row)
+    return Job(
+        settings=settings,
+        model=address.value if hub else str(base.resolve()),
+        revision=address.revision if hub else None,
+        folder=base.resolve(),
+        targets=shape.targets,
+        layers=None if settings.top_layers is None else shape.layers,
+        ends=tuple(str(tokenizer.convert_ids_to_tokens(end)) for end in sorted(ends)),
+        eos=str(tokenizer.eos_token),
+        bos=rows[0].ids[0] == tokenizer.bos_token_id,
+        steps=settings.epochs * math.ceil(len(rows) / settings.batch_size),
+        valid=len(valid_rows),
+    )
+
+
+def _lora_shape(base: Path, top_layers: int | None) -> LoraShape:
+    """Return which layers our own training adapts, found on the model's skeleton: no weight is read."""
+    import torch
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    from tunesmith.training.lora import add_lora
+
+    config = AutoConfig.from_pretrained(base, trust_remote_code=False)
+    with torch.device("meta"):
+        skeleton = AutoModelForCausalLM.from_config(config)
+    return add_lora(skeleton, rank=1, alpha=1.0, top_layers=top_layers, seed=0)
+
+
+def _messages(conversation: Conversation) -> dict[str, Any]:
+    return {"messages": [asdict(message) for message in conversation]}
+
+
+def _tokens(row: Rendered) -> dict[str, Any]:
+    labels = [token if labelled else _IGNORED for token, labelled in zip(row.ids, row.mask, strict=True)]
+    return {"input_ids": row.ids, "labels": labels}
+
+
+_IGNORED = -100  # what PyTorch's cross-entropy leaves out, and all these tools with it
+
+
+def _instructions(
+    tokenizer: PreTrainedTokenizerBase, conversations: Sequence[Conversation]
+) -> Iterator[dict[str, Any]]:
+    """Yield for each of the assistant's turns the rendered prompt before it and its words.
+
+    The end of turn is left to the tool, and so is a BOS token that the tokenizer would write a second time.
+    """
+    for conversation in conversations:
+        text = chat_text(tokenizer, conversation)
+        for start in answer_starts(tokenizer, conversation, text):
+            answer, _, _ = text[start:].partition(str(tokenizer.eos_token))
+            yield {"instruction": _without_second_bos(tokenizer, text[:start]), "output": answer}
+
+
+def _without_second_bos(tokenizer: PreTrainedTokenizerBase, prompt: str) -> str:
+    bos = tokenizer.bos_token
+    if not bos or not prompt.startswith(bos):
+        return prompt
+    adds = len(tokenizer(prompt)["input_ids"]) > len(text_ids(tokenizer, prompt))
+    return prompt.removeprefix(bos) if adds else prompt
+
+
+def _write_lines(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
+    path.parent.mkdir(exist_ok=True)
+    with path.open("w", encoding="utf-8") as file:
+        file.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+
+
+# --- the README
+
+
+def _readme(translation: Translation, job: Job, *, rows: int, truncated: int, out: Path) -> str:
+    values = job.settings.model_dump()
+    lost = [name for name in values if name not in translation.told]
+    parts = [
+        f"# To be trained with {translation.tool}",
+        f"{rows} training and {job.valid} validation conversations, {_DATA[translation.data]}"
+        f"{_truncated(truncated, job.settings.max_length)}",
+        f"## Train\n\nIn this folder:\n\n```console\n{_lines(translation.commands)}\n```{_elsewhere(job)}",
+        _back(out / translation.adapter),
+        "## Settings\n\n" + _told(translation, values),
+        "## Not translated\n\n" + (_listed(_untold(translation, values, lost)) or "Nothing."),
+        "## Other than in Tunesmith\n\n" + _listed(translation.differs),
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+_DATA = {
+    "conversations": "read from `train.jsonl` and `valid.jsonl`. The loss is computed on the assistant's words and "
+    "their end of turn.",
+    "tokens": "read from `tokens/`: ids and labels as Tunesmith renders them, the loss on the assistant's words and "
+    "their end of turn. `train.jsonl` and `valid.jsonl` are the same for people; changing them changes no token.",
+    "instructions": "read from `data/`: each answer with the prompt before it as the chat template renders it; the "
+    "loss is computed on the answer and its end of turn. `train.jsonl` and `valid.jsonl` are the same for people; "
+    "changing them changes nothing in `data/`.",
+}
+
+
+def _truncated(count: int, max_length: int) -> str:
+    return f" {count} of them are longer than {max_length} tokens and cut there." if count else ""
+
+
+def _elsewhere(job: Job) -> str:
+    if job.model != str(job.folder):
+        return ""
+    return (
+        f"\n\nThe base model is the folder `{job.folder}`. To train on another machine, copy that folder too and "
+        "change its path here."
+    )
+
+
+def _lines(commands: Iterable[str]) -> str:
+    return "\n".join(commands)
+
+
+def _back(adapter: Path) -> str:
+    return (
+        "## Come back\n\nName the adapter in the project's tunesmith.toml, and it is measured beside the others:\n\n"
+        f'```toml\n[evaluate]\nadapters = {{ mine = "path:{adapter.resolve()}" }}\n```\n\n'
+        "```console\ntunesmith run\n```"
+    )
+
+
+def _told(translation: Translation, values: Mapping[str, Any]) -> str:
+    rows = [
+        f"| `{name}` | {_shown(values[name])} | {_code(translation.told[name])} |"
+        for name in values
+        if name in translation.told
+    ]
+    head = f"| `[train]` | value | in {', '.join(f'`{name}`' for name in list(translation.files)[:1])} |"
+    return "\n".join([head, "|---|---|---|", *rows])
+
+
+def _untold(translation: Translation, values: Mapping[str, Any], lost: Sequence[str]) -> Iterator[str]:
+    for name in lost:
+        why = translation.untold.get(name, f"{translation.tool} is not told of it")
+        yield f"`{name}` ({_shown(values[name])}): {why}."
+
+
+def _listed(lines: Iterable[str]) -> str:
+    return "\n".join(f"- {line}" for line in lines)
+
+
+def _shown(value: Any) -> str:
+    return "not set" if value is None else str(value)
+
+
+def _code(name: str) -> str:
+    return name if name.startswith("(") else f"`{name}`"
