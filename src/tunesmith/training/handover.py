@@ -9,7 +9,7 @@ import difflib
 import json
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +18,7 @@ from tunesmith.models.address import parse
 from tunesmith.models.local import answer_starts, chat_text, end_of_turn_ids, load_tokenizer, text_ids
 from tunesmith.records import Conversation
 from tunesmith.training.preflight import check_rows
-from tunesmith.training.render import Rendered
+from tunesmith.training.render import Rendered, render
 from tunesmith.training.train import TrainSettings, rendered
 from tunesmith.training.translations import TOOLS, Job, Translation
 
@@ -61,6 +61,7 @@ def hand_over(
         _write_lines(out / "tokens" / "train.jsonl", map(_tokens, rows))
         _write_lines(out / "tokens" / "valid.jsonl", map(_tokens, valid_rows))
     elif translation.data == "instructions":
+        translation = _with_note(translation, _read_otherwise(tokenizer, examples))
         _write_lines(out / "data" / "train.jsonl", _instructions(tokenizer, examples))
         _write_lines(out / "data" / "val.jsonl", _instructions(tokenizer, valid))
     for name, text in translation.files.items():
@@ -142,15 +143,39 @@ _IGNORED = -100  # what PyTorch's cross-entropy leaves out, and all these tools 
 def _instructions(
     tokenizer: PreTrainedTokenizerBase, conversations: Sequence[Conversation]
 ) -> Iterator[dict[str, Any]]:
-    """Yield for each of the assistant's turns the rendered prompt before it and its words.
+    """Yield each turn's prompt and answer.
 
     The end of turn is left to the tool, and so is a BOS token that the tokenizer would write a second time.
     """
     for conversation in conversations:
-        text = chat_text(tokenizer, conversation)
-        for start in answer_starts(tokenizer, conversation, text):
-            answer, _, _ = text[start:].partition(str(tokenizer.eos_token))
-            yield {"instruction": _without_second_bos(tokenizer, text[:start]), "output": answer}
+        for prompt, answer in _turns(tokenizer, conversation):
+            yield {"instruction": _without_second_bos(tokenizer, prompt), "output": answer}
+
+
+def _turns(tokenizer: PreTrainedTokenizerBase, conversation: Conversation) -> Iterator[tuple[str, str]]:
+    """Yield for each of the assistant's turns the rendered prompt before it, and its words."""
+    text = chat_text(tokenizer, conversation)
+    for start in answer_starts(tokenizer, conversation, text):
+        answer, _, _ = text[start:].partition(str(tokenizer.eos_token))
+        yield text[:start], answer
+
+
+def _read_otherwise(tokenizer: PreTrainedTokenizerBase, conversations: Sequence[Conversation]) -> int:
+    """Return in how many turns other tokens stand where prompt and answer are read as two texts."""
+    count = 0
+    for conversation in conversations:
+        whole = render(tokenizer, conversation).ids
+        for prompt, answer in _turns(tokenizer, conversation):
+            read = (*text_ids(tokenizer, prompt), *text_ids(tokenizer, answer), tokenizer.eos_token_id)
+            count += read != whole[: len(read)]
+    return count
+
+
+def _with_note(translation: Translation, read_otherwise: int) -> Translation:
+    if not read_otherwise:
+        return translation
+    note = f"{translation.tool} reads other tokens than Tunesmith in {read_otherwise} turns that follow another answer."
+    return replace(translation, differs=(*translation.differs, note))
 
 
 def _without_second_bos(tokenizer: PreTrainedTokenizerBase, prompt: str) -> str:

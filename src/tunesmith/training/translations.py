@@ -249,7 +249,7 @@ def litgpt(job: Job) -> Translation:
             "init_args": {
                 "json_path": "data",
                 "mask_prompt": True,
-                "prompt_style": "default",
+                "prompt_style": {"class_path": "litgpt.prompts.Default"},
                 "seed": settings.seed,
             },
         },
