@@ -71,5 +71,8 @@ def is_tuned(name: str) -> bool:
 
 
 def adapter_of(name: str) -> str | None:
-    """Return which adapter from elsewhere a contender uses, None if it uses none."""
-    return next((part for part in name.split("+") if part not in PARTS and _ADAPTER.fullmatch(part)), None)
+    """Return which adapter from elsewhere a contender uses; None if it uses none, as beside `base` or `tuned`."""
+    parts = name.split("+")
+    if "base" in parts or "tuned" in parts:
+        return None
+    return next((part for part in parts if part not in PARTS and _ADAPTER.fullmatch(part)), None)
