@@ -22,12 +22,12 @@ CONFIGS = {"axolotl": "axolotl.yaml", "litgpt": "litgpt.yaml", "trl": "trl.yaml"
 CHANGES: dict[str, Any] = {
     "base": "hf:org/name",
     "epochs": 3,
-    "batch_size": 2,
+    "batch_size": 5,
     "learning_rate": 1e-4,
     "rank": 4,
     "alpha": 8.0,
     "top_layers": 1,
-    "warmup_share": 1.0,
+    "warmup_share": 0.5,
     "clip": 0.5,
     "max_length": 200,
     "evaluate_every": 7,
@@ -54,7 +54,7 @@ def written(
     target: str, rows: tuple[Conversation, ...], model: Path, out: Path, **settings: Any
 ) -> tuple[str, str]:
     """Hand over and return the tool's config and the README."""
-    told = TrainSettings(**{"base": f"path:{model}", **settings})
+    told = TrainSettings(**{"base": f"path:{model}", "batch_size": 2, **settings})
     folder = hand_over(target, rows, rows[:2], told, base=model, out=out)
     return (
         (folder / CONFIGS[target]).read_text(encoding="utf-8"),
@@ -99,7 +99,7 @@ def test_rows_of_instructions_are_read_as_our_own_rendering(
     chat_tokenizer: PreTrainedTokenizerBase, chat_folder: Path, tmp_path: Path
 ) -> None:
     """Each answer is a row: its prompt's ids, its own and the end of turn are those of `render`."""
-    _, readme = written("litgpt", (TWO_TURNS,), chat_folder, tmp_path / "out")
+    _, readme = written("litgpt", (TWO_TURNS,), chat_folder, tmp_path / "out", epochs=2)
 
     rows = lines(tmp_path / "out" / "data" / "train.jsonl")
     assert [row["output"] for row in rows] == ["here", "there"]
@@ -112,7 +112,7 @@ def test_rows_of_instructions_are_read_as_our_own_rendering(
 def test_turns_that_are_read_otherwise_are_counted(chat_folder: Path, tmp_path: Path) -> None:
     """Where an earlier answer's first line break is read with the prompt's last one, the README says so."""
     broken = (*TWO_TURNS[:2], Message("assistant", "\n  here"), *TWO_TURNS[3:])
-    _, readme = written("litgpt", (broken, TWO_TURNS), chat_folder, tmp_path / "out")
+    _, readme = written("litgpt", (broken, TWO_TURNS), chat_folder, tmp_path / "out", epochs=2)
     assert "LitGPT reads other tokens than Tunesmith in 1 turns that follow another answer." in readme
 
 
@@ -186,10 +186,8 @@ def test_a_setting_that_is_told_changes_the_config(
     target: str, setting: str, places: tuple[Conversation, ...], chat_folder: Path, tmp_path: Path
 ) -> None:
     """Another value makes another config."""
-    before, _ = written(target, places, chat_folder, tmp_path / "before", batch_size=5)
-    after, _ = written(
-        target, places, chat_folder, tmp_path / "after", **{"batch_size": 5, setting: CHANGES[setting]}
-    )
+    before, _ = written(target, places, chat_folder, tmp_path / "before")
+    after, _ = written(target, places, chat_folder, tmp_path / "after", **{setting: CHANGES[setting]})
     assert before != after
 
 
@@ -292,6 +290,14 @@ def test_a_folder_that_holds_something_is_left_alone(
     with pytest.raises(UsageError, match="is not an empty folder; nothing there was changed"):
         hand_over("trl", places, places, TrainSettings(), base=chat_folder, out=tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]
+
+
+def test_a_warm_up_without_end_is_refused_for_litgpt(
+    places: tuple[Conversation, ...], chat_folder: Path, tmp_path: Path
+) -> None:
+    """LitGPT divides by the steps that are left after it."""
+    with pytest.raises(TrainingError, match="and 1 of 1 are such"):
+        written("litgpt", places, chat_folder, tmp_path / "out", batch_size=10)
 
 
 @pytest.mark.parametrize("target", ["axolotl", "litgpt", "trl"])

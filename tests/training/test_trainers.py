@@ -184,6 +184,40 @@ def test_trl_reads_its_config(
     assert {key: found[key] for key in written} == written
 
 
+TRL_ROWS = """
+import json
+from datasets import load_dataset
+from trl import ModelConfig, ScriptArguments, SFTConfig, SFTTrainer, TrlParser
+
+parser = TrlParser((ScriptArguments, SFTConfig, ModelConfig))
+words = "--config trl.yaml --use_cpu true --bf16 false".split()
+script, arguments, model = parser.parse_args_and_config(words)
+rows = load_dataset(script.dataset_name)
+sets = {"train_dataset": rows["train"], "eval_dataset": rows["validation"]}
+trainer = SFTTrainer(model.model_name_or_path, args=arguments, **sets)
+batch = trainer.data_collator([trainer.train_dataset[i] for i in range(len(trainer.train_dataset))])
+print(json.dumps([batch["input_ids"].tolist(), batch["labels"].tolist()]))
+"""
+
+
+def test_trl_masks_as_we_do(
+    trainers: Path,
+    places: tuple[Conversation, ...],
+    chat_tokenizer: PreTrainedTokenizerBase,
+    chat_folder: Path,
+    tmp_path: Path,
+) -> None:
+    """A batch as its trainer gets it has our ids and labels, and beyond them padding without labels."""
+    folder, _ = handed("trl", places, chat_folder, tmp_path / "out")
+
+    ids, labels = ask(trainers, folder, TRL_ROWS)
+
+    for row, marks, conversation in zip(ids, labels, places, strict=True):
+        ours = render(chat_tokenizer, conversation)
+        assert tuple(row[: len(ours.ids)]) == ours.ids
+        assert [mark != -100 for mark in marks] == [*ours.mask, *[False] * (len(row) - len(ours.ids))]
+
+
 def test_trl_trains_an_adapter_that_comes_back(
     trainers: Path, places: tuple[Conversation, ...], chat_folder: Path, tmp_path: Path
 ) -> None:

@@ -234,6 +234,11 @@ def litgpt(job: Job) -> Translation:
             f"{', '.join(map(repr, job.ends))}",
             hint="Hand over to axolotl, trl or unsloth.",
         )
+    if job.warmup_steps >= job.steps:
+        raise TrainingError(
+            f"LitGPT needs steps after those in which the rate rises, and {job.warmup_steps} of {job.steps} are such",
+            hint="Train for more epochs, in smaller batches, or lower warmup_share in [train].",
+        )
     checkpoint, *commands = _litgpt_checkpoint(job)
     config = {
         "checkpoint_dir": checkpoint,
