@@ -266,14 +266,16 @@ copy_weights_hf_llama(config, {}, weights, load_file(folder / "model.safetensors
 torch.save(weights, folder / "lit_model.pth")
 """
 LITGPT_ROWS = """
-import json
-from pathlib import Path
-from litgpt.data import JSON
-from litgpt.prompts import Default
+import json, yaml
+from jsonargparse import ArgumentParser
+from litgpt.data import DataModule
 from litgpt.tokenizer import Tokenizer
 
-data = JSON(Path("data"), mask_prompt=True, prompt_style=Default())
-data.connect(Tokenizer(CHECKPOINT), batch_size=1, max_seq_length=200)
+config = yaml.safe_load(open("litgpt.yaml"))
+parser = ArgumentParser()
+parser.add_argument("--data", type=DataModule)
+data = parser.instantiate_classes(parser.parse_object({"data": config["data"]})).data
+data.connect(Tokenizer(config["checkpoint_dir"]), batch_size=1, max_seq_length=config["train"]["max_seq_length"])
 data.setup()
 print(json.dumps([[row["input_ids"].tolist(), row["labels"].tolist()] for row in data.train_dataset]))
 """
@@ -296,7 +298,7 @@ def test_litgpt_trains_an_adapter_that_comes_back(
     (checkpoint / "tokenizer_config.json").write_text(json.dumps(tokenizer | {"add_bos_token": True}))
     run(trainers, folder, "python", "-c", LITGPT_CHECKPOINT, str(checkpoint))
 
-    rows = ask(trainers, folder, f"CHECKPOINT = {str(checkpoint)!r}\n{LITGPT_ROWS}")
+    rows = ask(trainers, folder, LITGPT_ROWS)
     run(trainers, folder, "litgpt", "finetune_lora", "--config", "litgpt.yaml")
     run(trainers, folder, "python", "to_peft.py", "out/final", "adapter")
 
