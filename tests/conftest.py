@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 import shutil
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
@@ -277,4 +278,19 @@ def chat_folder(
     folder = tmp_path_factory.mktemp("chat_model")
     new_chat_model().save_pretrained(folder)
     chat_tokenizer.save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def family_folder(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """Return what writes the tiny model of a family (tests/families.py), once, and tells its folder."""
+    import torch
+    from tests.families import FAMILIES
+
+    torch.set_num_threads(1)
+
+    @cache
+    def folder(family: str) -> Path:
+        return FAMILIES[family].write(tmp_path_factory.mktemp(family))
+
     return folder

@@ -155,6 +155,26 @@ def test_shapes_of_trouble(tmp_path: Path, text: str, message: str) -> None:
     assert any(line.startswith(message) for line in refusal(tmp_path, text))
 
 
+def test_what_a_service_chooses_itself_is_refused(tmp_path: Path) -> None:
+    """Of a remote base, local training's settings and constrained contenders are named, each with its line."""
+    text = SMALL + (
+        '[train]\nbase = "openai:m"\nepochs = 3\nrank = 8\n'
+        '[evaluate]\ncontenders = ["base", "tuned+constrained"]\n'
+    )
+    assert refusal(tmp_path, text) == [
+        "FILE has 2 problems:",
+        "  line 8: [train] rank: the service of openai:m chooses that itself; leave it out",
+        "  line 10: [evaluate] contenders: tuned+constrained needs weights, "
+        "which the service of openai:m keeps; leave it out",
+    ]
+
+
+def test_the_usual_contenders_of_a_remote_base_need_no_weights(tmp_path: Path) -> None:
+    """Where none are named, those are left out that a service cannot be."""
+    loaded = load(written(tmp_path, SMALL + '[train]\nbase = "ft:gpt-4o:org::1"\n'))
+    assert loaded.contenders == tuple(name for name in USUAL if not name.endswith("constrained"))
+
+
 def test_broken_toml_has_line_and_column(tmp_path: Path) -> None:
     """A file that is not TOML is refused with the place."""
     (line,) = refusal(tmp_path, "[project]\nname = x\n")

@@ -376,6 +376,23 @@ def test_a_models_folder_counts_by_its_bytes(fresh: Project, folder: str, first:
     assert changed == set().union(*map(downstream, first))
 
 
+def test_a_gguf_files_bytes_count(fresh: Project) -> None:
+    """Another file under the same name moves what is made with it; one that is not there is named."""
+    (fresh.path / "tiny.gguf").write_bytes(b"GGUF one")
+    base = fresh.config.train.model_copy(update={"base": "gguf:tiny.gguf"})
+    config = replace(fresh.config, train=base)
+    before = plan(config)
+    (fresh.path / "tiny.gguf").write_bytes(b"GGUF two")
+
+    changed = {one.stage.name for one, other in zip(before, plan(config), strict=True) if one.id != other.id}
+    assert changed == downstream("estimate") | downstream("train")
+    (fresh.path / "tiny.gguf").unlink()
+    with pytest.raises(
+        SourceError, match=r"tiny\.gguf, of the model that tunesmith\.toml names, cannot be read"
+    ):
+        plan(config)
+
+
 def test_a_models_folder_that_is_not_there_is_named(fresh: Project) -> None:
     """Before anything is made."""
     shutil.rmtree(fresh.path / "models" / "chat")

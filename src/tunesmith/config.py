@@ -26,9 +26,11 @@ from tunesmith.errors import AddressError, ConfigError, UsageError
 from tunesmith.evaluating.evaluate import EvaluateSettings
 from tunesmith.evaluating.names import USUAL, check_adapter, check_name, with_adapters
 from tunesmith.generating.generate import GenerateSettings
+from tunesmith.models.address import is_remote
 from tunesmith.retrieving.index import RetrieveSettings
 from tunesmith.training.encoder import EncoderSettings
-from tunesmith.training.train import TrainSettings
+from tunesmith.training.hosted import UNREAD
+from tunesmith.training.settings import TrainSettings
 
 FILE_NAME: Final = "tunesmith.toml"
 
@@ -189,13 +191,17 @@ _EXPLAINED: Final[dict[str, dict[str, _Why]]] = {
         "seed": _Why("another seed shuffles otherwise"),
     },
     "train": {
-        "base": _Why("the model to start from"),
+        "base": _Why("the model to start from; openai:MODEL@URL is tuned by its service"),
+        "method": _Why("lora, rslora, dora, qlora (frozen weights in 4 bits) or full"),
+        "objective": _Why("what is learned: answers, text or preferences"),
         "epochs": _Why("passes over the examples"),
         "examples": _Why("at most so many examples; left out, all of them", 400),
         "batch_size": _Why("examples in a step"),
         "learning_rate": _Why("the largest step"),
+        "weight_decay": _Why("how fast unused weights shrink (AdamW)"),
         "rank": _Why("LoRA rank: how much the adapter can hold"),
         "alpha": _Why("LoRA scale: alpha / rank multiplies the update"),
+        "beta": _Why("for preferences: how dearly the model pays for leaving where it began"),
         "top_layers": _Why("adapt only the last blocks: faster; left out, all of them", 15),
         "warmup_share": _Why("share of the steps in which the rate rises"),
         "clip": _Why("gradients longer than this are shortened"),
@@ -204,7 +210,8 @@ _EXPLAINED: Final[dict[str, dict[str, _Why]]] = {
             "share of those in which the right entry may stand elsewhere than first, or be missing"
         ),
         "passages": _Why("how many entries those prompts show"),
-        "max_length": _Why("longer examples are cut, in tokens"),
+        "max_length": _Why("the longest example, in tokens"),
+        "too_long": _Why("what becomes of longer ones: refuse, cut or drop"),
         "evaluate_every": _Why("steps between two looks at the validation loss, each with a checkpoint"),
         "patience": _Why("looks without a better loss before training stops"),
         "seed": _Why("another seed shuffles otherwise"),
@@ -235,7 +242,7 @@ def load(path: Path) -> Config:
     text = _read(path)
     document = _parse(path, text)
     lines = _key_lines(text)
-    problems = [*_strangers(document, lines), *_misfits(document, lines)]
+    problems = [*_strangers(document, lines), *_misfits(document, lines), *_beyond_reach(document, lines)]
     if problems:
         raise _refusal(path, problems)
     return _compose(path, document)
@@ -336,6 +343,29 @@ def _misfits(document: Mapping[str, Any], lines: Mapping[str, int]) -> Iterator[
                 yield from (_misfit(table, dict(each), lines) for each in error.errors())
 
 
+def _beyond_reach(document: Mapping[str, Any], lines: Mapping[str, int]) -> Iterator[_Problem]:
+    """Yield what a model cannot be told, or made to do, whose weights a service keeps."""
+    train, contenders = _value(document, "train"), _value(document, "evaluate", "contenders")
+    if not isinstance(train, dict) or not is_remote(str(train.get("base", ""))):
+        return
+    base = train["base"]
+    for key in sorted(train.keys() & UNREAD):
+        text = f"[train] {key}: the service of {base} chooses that itself; leave it out"
+        yield _Problem(lines.get(f"train.{key}"), text)
+    for name in contenders if isinstance(contenders, list) else ():
+        if "constrained" in str(name).split("+"):
+            text = f"[evaluate] contenders: {name} needs weights, which the service of {base} keeps; leave it out"
+            yield _Problem(lines.get("evaluate.contenders"), text)
+
+
+def _value(document: Mapping[str, Any], *keys: str) -> Any:
+    """Return what stands under keys one below the other, or None."""
+    found: Any = document
+    for key in keys:
+        found = found.get(key) if isinstance(found, Mapping) else None
+    return found
+
+
 def _misfit(table: str, error: Mapping[str, Any], lines: Mapping[str, int]) -> _Problem:
     place = [str(part) for part in error["loc"]]
     line = lines.get(".".join([table, *place[:1]]), lines.get(table))
@@ -362,6 +392,8 @@ def _compose(path: Path, document: Mapping[str, Any]) -> Config:
                 values |= {key: getattr(filled, key) for key in part.model_fields}
             else:
                 values[table] = filled
+    if is_remote(values["train"].base) and _value(document, "evaluate", "contenders") is None:
+        values["contenders"] = tuple(name for name in USUAL if "constrained" not in name)
     return Config(path=path, **values)
 
 

@@ -86,6 +86,15 @@ Conversation = tuple[Message, ...]
 
 
 @dataclass(frozen=True, slots=True)
+class Preference:
+    """A prompt with an answer that is preferred and one that is not."""
+
+    prompt: Conversation
+    chosen: Message
+    rejected: Message
+
+
+@dataclass(frozen=True, slots=True)
 class Evidence:
     """What grounds an example: `document.text[start:end] == quote`."""
 

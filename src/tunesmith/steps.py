@@ -37,8 +37,9 @@ if TYPE_CHECKING:
 
     import torch
 
+    from tunesmith.evaluating.plots import CurvePoint
+    from tunesmith.models.base import ChatModel
     from tunesmith.models.embedding import LocalEncoder
-    from tunesmith.models.local import LocalModel
     from tunesmith.retrieving.index import Index
     from tunesmith.training.encoder import Entries, Pair
 
@@ -124,6 +125,7 @@ def _adapter_digest(config: Config, name: str) -> str:
             f"{folder}, the adapter {name} in {config.path.name}, holds no {' and no '.join(missing)}",
             hint="Name the folder that PEFT's save_pretrained wrote, which Axolotl, TRL and Unsloth call.",
         )
+    files += sorted(folder.glob("chat_template.jinja"))  # the adapter is asked with it, where it has one
     return _digest_of_files(
         tuple((str(file), file.stat().st_size, file.stat().st_mtime_ns) for file in files)
     )
@@ -139,14 +141,15 @@ def both_digests(config: Config) -> tuple[str, ...]:
 
 
 def _folder_digest(config: Config, address: str) -> tuple[str, ...]:
-    """Return one digest of the files that a model is loaded from, for `path:FOLDER`; other addresses stand for it.
+    """Return one digest of the files that a model is loaded from, for `path:` and `gguf:`; others stand for it.
 
     Raises SourceError for a folder without such files, or with one that cannot be read.
     """
     form, _, place = _from_project(config, address).partition(":")
-    if form != "path":
+    if form not in ("path", "gguf"):
         return ()
     files = sorted(path for pattern in _MODEL_FILES for path in Path(place).glob(pattern))
+    files = [Path(place)] if form == "gguf" else files
     if not files:
         raise SourceError(
             f"{place}, which {config.path.name} names, is no folder of a model: it holds no {_MODEL_FILES[0]}",
@@ -162,7 +165,15 @@ def _folder_digest(config: Config, address: str) -> tuple[str, ...]:
         ) from error
 
 
-_MODEL_FILES = ("*.safetensors", "*.json", "*.txt", "*.model", "*.jinja")
+_MODEL_FILES = (
+    "*.safetensors",
+    "*.json",
+    "*.txt",
+    "*.model",
+    "*.jinja",
+    "lit_model.pth",
+    "model_config.yaml",
+)
 _READ_WHOLE = 2**28  # bytes; of a larger file, samples: every command takes these digests
 _SAMPLES, _SAMPLE = 256, 2**16
 
@@ -346,7 +357,9 @@ def index(work: Work) -> dict[str, int]:
 
 def estimate(work: Work) -> dict[str, int]:
     """Count the tokens, and measure on one batch what training will take."""
+    from tunesmith.models.address import is_remote
     from tunesmith.models.local import load_model, load_tokenizer
+    from tunesmith.training.hosted import estimate_hosted
     from tunesmith.training.mix import conversations, select
     from tunesmith.training.plan import Plan, PlanRow, estimate_adapter, estimate_encoder
 
@@ -368,15 +381,24 @@ def estimate(work: Work) -> dict[str, int]:
     pairs = pairs_of(train)
     if config.encoder.epochs:
         rows.append(estimate_encoder(encoder_of(config, work.say), pairs, entries_of(plain), config.encoder))
-    folder = base_of(config, work.say)
-    rows += estimate_adapter(load_model(folder), load_tokenizer(folder), train_rows, valid_rows, config.train)
+    remote = is_remote(config.train.base)
+    if remote:
+        hosted = estimate_hosted(train_rows, config.train)
+        rows.append(PlanRow(f"{HOSTED_WAY} {config.train.base}", hosted.billed, 0.0, 0, hosted.price))
+    else:
+        folder = base_of(config, work.say)
+        model = load_model(folder, four_bit=config.train.method == "qlora")
+        rows += estimate_adapter(model, load_tokenizer(folder), train_rows, valid_rows, config.train)
     notes = (
         f"{len(train_rows)} conversations for the language model, {len(pairs)} questions for the encoder",
-        "Seconds come from steps measured on this machine; the hosted price counts this model's tokens, not OpenAI's.",
+        hosted.in_words()
+        if remote
+        else "Seconds come from steps measured on this machine; "
+        "the hosted price counts this model's tokens, not OpenAI's.",
     )
     _write_json(work.draft / "plan.json", asdict(Plan(tuple(rows), notes)))
     return {
-        "tokens": sum(row.tokens for row in rows if row.price == 0),
+        "tokens": sum(row.tokens for row in rows if remote or row.price == 0),
         "seconds": round(sum(r.seconds for r in rows)),
     }
 
@@ -420,15 +442,29 @@ def encoder(work: Work) -> dict[str, int]:
 
 
 def train(work: Work) -> dict[str, int]:
-    """Tune the language model on examples with and without retrieved entries in the prompt."""
+    """Tune the language model on examples with and without retrieved entries in the prompt, here or at a service."""
+    from tunesmith.models.address import is_remote
+    from tunesmith.training.tuning import require
+
+    config = work.config
+    require(config.train)
+    mixed = conversations_of(work.inputs, config)
+    _write_json(
+        work.draft / "ranks.json",
+        Counter("absent" if rank is None else str(rank + 1) for rank in mixed.ranks),
+    )
+    way = _train_hosted if is_remote(config.train.base) else _train_here
+    return {"examples": len(mixed.train), **way(work, mixed)}
+
+
+def _train_here(work: Work, mixed: Mixed) -> dict[str, int]:
     from tunesmith.models.local import load_model, load_tokenizer
     from tunesmith.training.train import train as tune
 
     config = work.config
-    mixed = conversations_of(work.inputs, config)
     folder = base_of(config, work.say)
     run = tune(
-        load_model(folder, dtype=arithmetic(work.draft)),
+        load_model(folder, dtype=arithmetic(work.draft), four_bit=config.train.method == "qlora"),
         load_tokenizer(folder),
         mixed.train,
         mixed.valid,
@@ -438,17 +474,27 @@ def train(work: Work) -> dict[str, int]:
         on_progress=work.progress,
     )
     _write_json(work.draft / "run.json", asdict(run))
-    _write_json(
-        work.draft / "ranks.json",
-        Counter("absent" if rank is None else str(rank + 1) for rank in mixed.ranks),
-    )
     _draw_loss(work.draft / "loss.svg", run.steps)
-    return {
-        "examples": len(mixed.train),
-        "steps": len(run.steps),
-        "best step": run.best_step,
-        "tokens": run.tokens,
-    }
+    return {"steps": len(run.steps), "best step": run.best_step, "tokens": run.tokens}
+
+
+def _train_hosted(work: Work, mixed: Mixed) -> dict[str, int]:
+    from tunesmith.training.hosted import train_hosted
+
+    made = train_hosted(
+        mixed.train,
+        mixed.valid,
+        work.config.train,
+        name=work.config.name,
+        out=work.draft,
+        work=work.scratch,
+        on_progress=work.progress,
+        say=work.say,
+    )
+    work.say(f"The tuned model: {made.address}")
+    if made.steps:
+        _draw_loss(work.draft / "loss.svg", made.steps)
+    return {"steps": len(made.steps), "tokens": made.trained_tokens or 0}
 
 
 def evaluate(work: Work) -> dict[str, int]:
@@ -574,6 +620,7 @@ def hand_over(
 
 # --- reading artefacts
 
+HOSTED_WAY = "hosted"  # the first word of the row of the estimate that a remote base has in place of LoRA's
 VALID_ROWS = 32  # enough to see overfitting; every validation costs a forward pass over them
 
 
@@ -658,9 +705,11 @@ def base_of(config: Config, say: Callable[[str], None]) -> Path:
 
 
 def _from_project(config: Config, address: str) -> str:
-    """Return a model's address, a relative folder in it taken from the project's own, as sources are."""
+    """Return a model's address, a relative path in it taken from the project's folder, as sources are."""
     form, _, place = address.partition(":")
-    return f"path:{config.folder / Path(place).expanduser()}" if form == "path" else address
+    if form not in ("path", "gguf"):
+        return address
+    return f"{form}:{config.folder / Path(place).expanduser()}"
 
 
 def plain_index(inputs: Mapping[str, Artifact], config: Config, say: Callable[[str], None]) -> Index:
@@ -712,37 +761,49 @@ def tuned_index(inputs: Mapping[str, Artifact], config: Config) -> Index:
 
 def workshop(inputs: Mapping[str, Artifact], config: Config, say: Callable[[str], None]) -> Workshop:
     """Return what every contender can be put together from, in the arithmetic of the training if there was one."""
+    from tunesmith.models.address import is_remote, load_chat
     from tunesmith.models.constrained import CatalogueGrammar
     from tunesmith.models.local import LocalModel, load_model, load_tokenizer
     from tunesmith.training.mix import select
 
-    def load(adapter: Path | None, name: str) -> LocalModel:
+    base, remote = config.train.base, is_remote(config.train.base)
+
+    def load(adapter: Path | None, name: str) -> ChatModel:
         folder = base_of(config, say)
         return LocalModel(
             load_model(folder, dtype=dtype, adapter=adapter),
-            load_tokenizer(folder),
+            load_tokenizer(folder, adapter=adapter),
             name=name,
             batch_size=config.evaluate.batch_size,
         )
 
-    def load_adapted(name: str) -> LocalModel:
+    def load_adapted(name: str) -> ChatModel:
         try:
-            return load(_adapter_folder(config, name), f"{config.train.base} {name}")
+            return load(_adapter_folder(config, name), f"{base} {name}")
         except ModelError as error:
             raise ModelError(
-                f"the adapter {name} in [evaluate] does not go with {config.train.base}: {error.message}",
+                f"the adapter {name} in [evaluate] does not go with {base}: {error.message}",
                 hint=error.hint or "Name in [train] the base model that it was trained on.",
             ) from error
 
-    dtype = _noted_arithmetic(inputs["train"].file(ARITHMETIC)) if "train" in inputs else None
+    def load_base() -> ChatModel:
+        return load_chat(base) if remote else load(None, base)
+
+    def load_tuned() -> ChatModel:
+        if remote:
+            return load_chat(_run_of(inputs["train"])["address"])
+        return load(inputs["train"].file("adapter"), f"{base} tuned")
+
+    here = "train" in inputs and not remote
+    dtype = _noted_arithmetic(inputs["train"].file(ARITHMETIC)) if here else None
     catalogue = catalogue_of(inputs)
     shots = tuple(
         (Message("user", one.question), Message("assistant", one.answer))
         for one in select(examples_of(inputs, "train"), SHOTS, config.train.seed)
     )
     return Workshop(
-        load_base=lambda: load(None, config.train.base),
-        load_tuned=lambda: load(inputs["train"].file("adapter"), f"{config.train.base} tuned"),
+        load_base=load_base,
+        load_tuned=load_tuned,
         load_retriever=lambda: plain_index(inputs, config, say),
         load_tuned_retriever=lambda: tuned_index(inputs, config),
         load_constraint=lambda model: CatalogueGrammar(catalogue, model.tokenizer).constraint,
@@ -781,7 +842,6 @@ ARITHMETIC = "arithmetic.json"
 def report_data(inputs: Mapping[str, Artifact], config: Config) -> Any:
     """Return everything that the report shows."""
     from tunesmith.evaluating import report as page
-    from tunesmith.evaluating.plots import CurvePoint
     from tunesmith.evaluating.scores import summarise
     from tunesmith.evaluating.verdict import compare, decide
 
@@ -791,7 +851,6 @@ def report_data(inputs: Mapping[str, Artifact], config: Config) -> Any:
     )
     paired = compare(scores, floors)
     summaries, floor_summaries, ceiling_summaries = (summarise(each) for each in (scores, floors, ceilings))
-    run = _read_json(inputs["train"].file("run.json"))
     distances = _read_json(inputs["curate"].file("distances.json"))
     return page.ReportData(
         project=config.name,
@@ -809,10 +868,7 @@ def report_data(inputs: Mapping[str, Artifact], config: Config) -> Any:
             page.TopicSize(topic.label, len(topic.chunks))
             for topic in read_jsonl(Topic, inputs["chunk"].file("topics.jsonl"))
         ),
-        curve=tuple(
-            CurvePoint(step["step"], step["train_loss"], step["valid_loss"], step["tokens"] / step["seconds"])
-            for step in run["steps"]
-        ),
+        curve=_curve(_run_of(inputs["train"])["steps"]),
         cost=_costs(inputs),
         environment=_facts(inputs),
     )
@@ -840,19 +896,39 @@ def _costs(inputs: Mapping[str, Artifact]) -> tuple[Any, ...]:
         row["way"].partition(" ")[0]: row for row in _read_json(inputs["estimate"].file("plan.json"))["rows"]
     }
     encoder_run = _read_json(inputs["encoder"].file("run.json"))
-    run = _read_json(inputs["train"].file("run.json"))
-    adapter, tuned = rows["LoRA"], rows.get("encoder")
-    hosted = next((row for row in rows.values() if row["price"]), None)
-    giga = 1 / 2**30
+    run, tuned = _run_of(inputs["train"]), rows.get("encoder")
     return (
         Cost("encoder, tuning time", "s", tuned and tuned["seconds"], encoder_run["seconds"]),
+        *(_hosted_costs if _is_hosted(inputs["train"]) else _local_costs)(rows, run),
+        Cost("evaluating all contenders", "s", None, inputs["evaluate"].manifest.seconds),
+    )
+
+
+def _local_costs(rows: Mapping[str, Any], run: Mapping[str, Any]) -> tuple[Any, ...]:
+    from tunesmith.evaluating.report import Cost
+
+    adapter, hosted = rows["LoRA"], next((row for row in rows.values() if row["price"]), None)
+    giga = 1 / 2**30
+    return (
         Cost("language model, tokens trained on", "tokens", adapter["tokens"], run["tokens"]),
         Cost("language model, tuning time", "s", adapter["seconds"], run["seconds"] + run["valid_seconds"]),
         Cost(
             "memory at the peak of training", "GiB", adapter["memory_bytes"] * giga, run["peak_bytes"] * giga
         ),
-        Cost("evaluating all contenders", "s", None, inputs["evaluate"].manifest.seconds),
         *((Cost(hosted["way"], "USD", hosted["price"], None),) if hosted else ()),
+    )
+
+
+def _hosted_costs(rows: Mapping[str, Any], run: Mapping[str, Any]) -> tuple[Any, ...]:
+    from tunesmith.evaluating.report import Cost
+    from tunesmith.training.openai_chat import price_of
+
+    row, trained = rows[HOSTED_WAY], run["trained_tokens"]
+    price = None if trained is None else price_of(trained, run["base"], run["base_url"])
+    return (
+        Cost("language model, tokens trained on", "tokens", row["tokens"], trained),
+        Cost("language model, from the job's creation to its end", "s", None, run["seconds"]),
+        Cost(row["way"], "USD", row["price"], price),
     )
 
 
@@ -862,11 +938,13 @@ def _facts(inputs: Mapping[str, Artifact]) -> tuple[Any, ...]:
 
     from tunesmith.evaluating.report import Fact
 
-    run = _read_json(inputs["train"].file("run.json"))
+    run = _run_of(inputs["train"])
     return (
         Fact("evaluated", inputs["evaluate"].manifest.created),
         Fact("processor", f"{_processor()}, {os.cpu_count()} cores"),
-        Fact("arithmetic", run["dtype"]),
+        Fact("tuned by", run["base_url"])
+        if _is_hosted(inputs["train"])
+        else Fact("arithmetic", run["dtype"]),
         Fact("Python", platform.python_version()),
         *(Fact(name, version(name)) for name in ("torch", "transformers", "tunesmith")),
     )
@@ -885,13 +963,40 @@ def _hits(retriever: Any, sets: Mapping[str, Sequence[Example]], count: int) -> 
     return {example.id: tuple(hit.id for hit in hits) for example, hits in zip(examples, found, strict=True)}
 
 
-def _draw_loss(path: Path, steps: Sequence[Any]) -> None:
-    from tunesmith.evaluating.plots import CurvePoint, loss_plot
+def _is_hosted(train: Artifact) -> bool:
+    """Tell whether a service tuned the language model."""
+    from tunesmith.training.hosted import HOSTED
 
-    points = [
-        CurvePoint(step.step, step.train_loss, step.valid_loss, step.tokens / step.seconds) for step in steps
-    ]
+    return HOSTED in train.manifest.files
+
+
+def _run_of(train: Artifact) -> Any:
+    """Return what training left of its run, here or at a service."""
+    from tunesmith.training.hosted import HOSTED
+
+    return _read_json(train.file(HOSTED if _is_hosted(train) else "run.json"))
+
+
+def _draw_loss(path: Path, steps: Sequence[Any]) -> None:
+    from tunesmith.evaluating.plots import loss_plot
+
+    points = _curve([asdict(step) for step in steps])
     path.write_text(loss_plot(points, width=720, name="loss"), encoding="utf-8")
+
+
+def _curve(steps: Iterable[Mapping[str, Any]]) -> tuple[CurvePoint, ...]:
+    """Return the steps of a run as a plot takes them; services say nothing of their speed."""
+    from tunesmith.evaluating.plots import CurvePoint
+
+    return tuple(
+        CurvePoint(
+            step["step"],
+            step["train_loss"],
+            step["valid_loss"],
+            step["tokens"] / step["seconds"] if step["seconds"] else None,
+        )
+        for step in steps
+    )
 
 
 def _write_json(path: Path, value: object) -> None:

@@ -129,15 +129,17 @@ def test_next_command() -> None:
 
 
 def test_plan() -> None:
-    """A plan shows each way's tokens, time, memory and price, and what the figures rest on."""
+    """A plan shows each way's tokens, time, memory and price, known or not, and what the figures rest on."""
     rows = (
-        Row("LoRA here", 289_434, 1080, 4_000_000_000, None),
+        Row("LoRA here", 289_434, 1080, 4_000_000_000, 0.0),
         Row("hosted", 300_000, 600, 0, 2.5),
+        Row("elsewhere", 300_000, 600, 0, None),
     )
     assert text(show.plan_view(Plan(rows, ("measured on 2 cores",)))) == (
-        "way of training   tokens        time  memory  price\n"
-        "LoRA here        289,434  18 min 0 s  4.0 GB   none\n"
-        "hosted           300,000  10 min 0 s          $2.50\n"
+        "way of training   tokens        time  memory    price\n"
+        "LoRA here        289,434  18 min 0 s  4.0 GB    $0.00\n"
+        "hosted           300,000  10 min 0 s            $2.50\n"
+        "elsewhere        300,000  10 min 0 s          unknown\n"
         "measured on 2 cores"
     )
 

@@ -124,7 +124,6 @@ def test_another_models_adapter_is_refused_whole(
         ({"rank_pattern": {"q_proj": 1}}, "rank_pattern"),
         ({"alpha_pattern": {"q_proj": 1}}, "alpha_pattern"),
         ({"modules_to_save": ["lm_head"]}, "modules_to_save"),
-        ({"fan_in_fan_out": True}, "fan_in_fan_out"),
     ],
 )
 def test_more_than_plain_lora_is_refused(folder: Path, values: dict[str, Any], why: str) -> None:

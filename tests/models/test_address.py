@@ -11,15 +11,25 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tunesmith.errors import AddressError, FetchError, ModelError
-from tunesmith.models.address import Address, load_chat, load_encoder, model_folder, parse
+from tunesmith.errors import AddressError, ModelError
+from tunesmith.models.address import (
+    Address,
+    is_remote,
+    load_chat,
+    load_encoder,
+    model_folder,
+    parse,
+    tuned_address,
+)
 from tunesmith.models.base import Sampling
 from tunesmith.models.local import LocalModel
 from tunesmith.models.remote import RemoteModel
 from tunesmith.records import Message
 
 FORMS = (
-    "Use smollm2, minilm, hf:org/name or hf:org/name@revision, path:FOLDER, openai:MODEL or openai:MODEL@URL."
+    "Use smollm2, minilm, hf:org/name, hf:org/name@revision or hf:org/name@COMMIT+code, path:FOLDER, gguf:FILE, "
+    "openai:MODEL or openai:MODEL@URL, "
+    "ft:BASE:ORGANISATION:SUFFIX:ID or the same with @URL."
 )
 TEMPLATE = "{% for message in messages %}<s>{{ message['content'] }}</s>{% endfor %}"
 
@@ -32,13 +42,20 @@ TEMPLATE = "{% for message in messages %}<s>{{ message['content'] }}</s>{% endfo
         ("hf:org/name", Address("hf", "org/name")),
         ("hf:org/name@v1.0", Address("hf", "org/name", revision="v1.0")),
         ("hf:gpt2@refs/pr/1", Address("hf", "gpt2", revision="refs/pr/1")),
+        (f"hf:org/name@{'a' * 40}+code", Address("hf", "org/name", revision="a" * 40, code=True)),
         ("path:./a folder:1", Address("path", "./a folder:1")),
+        ("gguf:models/a.Q4_K_M.gguf", Address("gguf", "models/a.Q4_K_M.gguf")),
         ("openai:gpt-4o", Address("openai", "gpt-4o")),
         (
             "openai:qwen2.5:7b@http://localhost:11434/v1",
             Address("openai", "qwen2.5:7b", url="http://localhost:11434/v1"),
         ),
         ("openai:@cf/meta/llama", Address("openai", "@cf/meta/llama")),
+        ("ft:gpt-4o:org::1", Address("ft", "gpt-4o:org::1")),
+        (
+            "ft:gpt-4.1-mini:org:suffix:1@http://localhost:8000/v1",
+            Address("ft", "gpt-4.1-mini:org:suffix:1", url="http://localhost:8000/v1"),
+        ),
     ],
 )
 def test_an_address_means_one_thing(text: str, meant: Address) -> None:
@@ -61,9 +78,12 @@ def test_an_address_means_one_thing(text: str, meant: Address) -> None:
             "fake:x",
             FORMS,
         ),
-        ("hf:a/b/c", "Write hf:org/name or hf:org/name@revision."),
+        ("hf:a/b/c", "Write hf:org/name, hf:org/name@revision or hf:org/name@COMMIT+code."),
+        ("hf:org/name+code", "Write hf:org/name, hf:org/name@revision or hf:org/name@COMMIT+code."),
+        ("gguf:", "Write gguf:FILE."),
         ("path:", "Write path:FOLDER."),
         ("openai:m@localhost:8000", "Write openai:MODEL or openai:MODEL@URL."),
+        ("ft:gpt-4o", "Write ft:BASE:ORGANISATION:SUFFIX:ID or the same with @URL."),
     ],
 )
 def test_a_wrong_address_gets_the_nearest_form(text: str, hint: str) -> None:
@@ -81,17 +101,19 @@ def test_a_bare_folder_is_recognised(tmp_path: Path) -> None:
         parse(str(tmp_path))
 
 
-@pytest.mark.parametrize("text", ["gguf:model.gguf", "ft:gpt-4o:org::1"])
-def test_forms_of_later_versions_say_so(text: str) -> None:
-    """An address that will mean something is not called nonsense."""
-    with pytest.raises(AddressError, match=r"is not understood yet: .* cannot be used in this version"):
-        parse(text)
+def test_code_is_allowed_for_a_commit_only() -> None:
+    """A branch, a tag or a part of a commit does not say which code would run."""
+    for revision in ("main", "v1.0", "0123abc"):
+        with pytest.raises(
+            AddressError, match=r"lets code run without saying which: .*\n  Name the full commit"
+        ):
+            parse(f"hf:org/name@{revision}+code")
 
 
 @given(st.text(max_size=20))
 def test_what_is_understood_is_written_back(text: str) -> None:
     """No address is read as another one than was written."""
-    for prefix in ("hf:", "path:", "openai:"):
+    for prefix in ("hf:", "path:", "gguf:", "openai:", "ft:"):
         try:
             address = parse(prefix + text)
         except AddressError:
@@ -167,6 +189,20 @@ def test_an_adapter_is_merged_into_its_base(folder: Path, form: str) -> None:
     torch.testing.assert_close(after - before, torch.full((16, 32), 2.0), atol=0.02, rtol=0)
 
 
+def test_an_adapter_is_asked_as_it_was_trained(folder: Path) -> None:
+    """The chat template beside an adapter comes before its base's."""
+    adapter = folder.parent / "adapter"
+    write_adapter(adapter, str(folder))
+    (adapter / "chat_template.jinja").write_text("{{ messages[0].content }}\nSo:", encoding="utf-8")
+
+    base, tuned = (load_chat(f"path:{place}") for place in (folder, adapter))
+
+    assert isinstance(base, LocalModel)
+    assert isinstance(tuned, LocalModel)
+    assert tuned.tokenizer.chat_template == "{{ messages[0].content }}\nSo:"
+    assert base.tokenizer.chat_template != tuned.tokenizer.chat_template
+
+
 def test_an_adapter_is_no_whole_model(folder: Path) -> None:
     """Where a whole model is needed, an adapter is not silently taken for its base."""
     adapter = folder.parent / "adapter"
@@ -205,20 +241,12 @@ def test_folders_without_a_safe_model_are_refused(tmp_path: Path) -> None:
     ]
 
 
-def test_a_hub_model_is_found_in_the_cache_or_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Offline, an hf: address is what the hub's client fetched before, else an error."""
-    commit = "0" * 40
-    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
-    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
-    snapshot = tmp_path / "models--org--name" / "snapshots" / commit
-    snapshot.mkdir(parents=True)
-    (snapshot / "model.safetensors").write_bytes(b"")
-    said: list[str] = []
+def test_settings_that_are_no_settings_are_named(folder: Path) -> None:
+    """A config.json that was cut short is an error with its path."""
+    (folder / "config.json").write_text('{"model_type": ', encoding="utf-8")
 
-    assert model_folder(f"hf:org/name@{commit}", say=said.append) == snapshot
-    assert said == [f"Getting hf:org/name@{commit} from the hub, unless it is cached."]
-    with pytest.raises(FetchError, match="hf:org/other could not be fetched from the hub"):
-        model_folder("hf:org/other")
+    with pytest.raises(ModelError, match=r"config\.json is not JSON"):
+        model_folder(f"path:{folder}")
 
 
 def test_a_remote_model_has_a_name_and_no_folder() -> None:
@@ -231,6 +259,25 @@ def test_a_remote_model_has_a_name_and_no_folder() -> None:
     assert model.name == text
     with pytest.raises(AddressError, match="is a remote model"):
         load_encoder(text)
+
+
+@pytest.mark.parametrize(("text", "served_as"), [("openai:m", "m"), ("ft:gpt-4o:org::1", "ft:gpt-4o:org::1")])
+def test_a_services_name_of_a_model_is_what_it_is_asked_for(text: str, served_as: str) -> None:
+    """Of a tuned model's name `ft:` is a part, of another's `openai:` is not; the address is the name here."""
+    url = "http://127.0.0.1:9/v1"
+
+    assert parse(text).served_as == served_as
+    assert tuned_address(served_as, f"{url}/") == parse(f"{text}@{url}")
+    assert load_chat(f"{text}@{url}").name == f"{text}@{url}"
+
+
+@pytest.mark.parametrize(
+    ("text", "remote"),
+    [("openai:m", True), ("ft:a:b", True), ("smollm2", False), ("path:openai:m", False), ("openai", False)],
+)
+def test_where_the_weights_are_can_be_told(text: str, remote: bool) -> None:
+    """A service keeps those of two forms; the others' are here."""
+    assert is_remote(text) == remote
 
 
 def test_bundled_models_do_what_they_are_for() -> None:

@@ -20,7 +20,7 @@ from transformers import (
 from transformers.cache_utils import DynamicLayer
 
 from tunesmith.models.attention import use_short_attention
-from tunesmith.models.cache import ROOM, RoomyLayer, is_plain, joined, new_cache, repeated
+from tunesmith.models.cache import ROOM, RoomyLayer, is_plain, joined, new_cache, repeated, takes_gaps
 
 CONFIG = LlamaConfig(
     num_hidden_layers=2,
@@ -137,6 +137,8 @@ def test_what_a_model_may_not_take_stays_transformers_own() -> None:
     assert not is_plain(new_cache(reading(MistralForCausalLM(sliding))))
     mpt = MptForCausalLM(MptConfig(d_model=8, n_heads=2, n_layers=1, vocab_size=12))
     assert not roomy(new_cache(mpt))
+    assert takes_gaps(llama, new_cache(llama))
+    assert not takes_gaps(mpt, new_cache(mpt))
     assert repeated(new_cache(llama), 3).get_seq_length() == 0
 
 

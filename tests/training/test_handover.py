@@ -16,12 +16,14 @@ from tunesmith.models.local import text_ids
 from tunesmith.records import Conversation, Message
 from tunesmith.training.handover import TARGETS, hand_over
 from tunesmith.training.render import render
-from tunesmith.training.train import TrainSettings
+from tunesmith.training.settings import TrainSettings
 
 CONFIGS = {"axolotl": "axolotl.yaml", "litgpt": "litgpt.yaml", "trl": "trl.yaml", "unsloth": "train.py"}
 CHANGES: dict[str, Any] = {
     "base": "hf:org/name",
+    "method": "qlora",
     "epochs": 3,
+    "weight_decay": 0.1,
     "batch_size": 5,
     "learning_rate": 1e-4,
     "rank": 4,
@@ -34,7 +36,7 @@ CHANGES: dict[str, Any] = {
     "patience": 5,
     "seed": 9,
 }
-IN_THE_ROWS = {"examples", "retrieved_share", "doubt", "passages"}
+IN_THE_ROWS = {"objective", "beta", "examples", "retrieved_share", "doubt", "passages", "too_long"}
 NOT_TOLD = {"litgpt": {"top_layers", "clip", "patience"}, "trl": {"patience"}}
 TWO_TURNS: Conversation = (
     Message("system", "You help."),
@@ -152,12 +154,32 @@ def test_rows_that_are_cut_are_counted(
     length = len(render(chat_tokenizer, TWO_TURNS).ids)
 
     _, whole = written("trl", (TWO_TURNS,), chat_folder, tmp_path / "whole", max_length=length)
-    _, cut = written("trl", (TWO_TURNS,), chat_folder, tmp_path / "cut", max_length=length - 2)
+    _, cut = written(
+        "trl", (TWO_TURNS,), chat_folder, tmp_path / "cut", max_length=length - 2, too_long="cut"
+    )
 
     assert "cut there" not in whole
     assert f"1 of them are longer than {length - 2} tokens and cut there." in cut
     [row] = lines(tmp_path / "cut" / "tokens" / "train.jsonl")
     assert len(row["input_ids"]) == len(row["labels"]) == length - 2
+
+
+def test_rows_that_are_dropped_are_in_no_file(
+    places: tuple[Conversation, ...],
+    chat_tokenizer: PreTrainedTokenizerBase,
+    chat_folder: Path,
+    tmp_path: Path,
+) -> None:
+    """With too_long = "drop" they are left out of all files alike, and counted."""
+    most = max(len(render(chat_tokenizer, place).ids) for place in places)
+
+    _, readme = written(
+        "litgpt", (*places, TWO_TURNS), chat_folder, tmp_path / "out", max_length=most, too_long="drop"
+    )
+
+    assert f"1 more were longer than {most} tokens and are left out." in readme
+    counts = [len(lines(tmp_path / "out" / name)) for name in ("train.jsonl", "data/train.jsonl")]
+    assert counts == [len(places), len(places)]
 
 
 # --- the settings
@@ -312,12 +334,50 @@ def test_an_alpha_that_is_not_whole_is_refused_where_it_must_be(
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.parametrize(
+    ("target", "method"),
+    [("litgpt", "rslora"), ("litgpt", "dora"), ("unsloth", "dora"), ("trl", "full"), ("axolotl", "full")],
+)
+def test_a_method_that_is_not_handed_over_is_refused(
+    target: str, method: str, places: tuple[Conversation, ...], chat_folder: Path, tmp_path: Path
+) -> None:
+    """No tool trains another method than the settings say."""
+    with pytest.raises(TrainingError, match=f"'{method}'"):
+        written(target, places, chat_folder, tmp_path / "out", method=method)
+
+
+def test_only_answers_are_handed_over(
+    places: tuple[Conversation, ...], chat_folder: Path, tmp_path: Path
+) -> None:
+    """Another objective is refused by its name."""
+    with pytest.raises(TrainingError, match="objective = 'text' is not handed over"):
+        written("trl", places, chat_folder, tmp_path / "out", objective="text")
+
+
 def test_examples_that_would_teach_nothing_are_refused(
     places: tuple[Conversation, ...], chat_folder: Path, tmp_path: Path
 ) -> None:
     """The checks are those of our own training."""
     with pytest.raises(TrainingError, match="there is no validation example"):
         hand_over("trl", places, (), TrainSettings(), base=chat_folder, out=tmp_path / "out")
+
+
+def test_a_template_without_a_place_for_a_system_is_refused_for_axolotl(
+    chat_folder: Path, tmp_path: Path
+) -> None:
+    """Axolotl would train without the system's words; the others get rows that have them."""
+    base = tmp_path / "base"
+    base.mkdir()
+    for file in chat_folder.iterdir():
+        (base / file.name).write_bytes(file.read_bytes())
+    template = base / "chat_template.jinja"
+    users = "{% for message in messages if message['role'] != 'system' %}"
+    template.write_text(template.read_text("utf-8").replace("{% for message in messages %}", users), "utf-8")
+
+    with pytest.raises(TrainingError, match="Axolotl renders with the chat template alone"):
+        written("axolotl", (TWO_TURNS,), base, tmp_path / "axolotl")
+    written("litgpt", (TWO_TURNS,), base, tmp_path / "litgpt", epochs=2)
+    assert "You help." in lines(tmp_path / "litgpt" / "data" / "train.jsonl")[0]["instruction"]
 
 
 def test_an_end_of_turn_that_is_not_the_tokenizers_eos(

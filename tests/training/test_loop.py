@@ -1,5 +1,3 @@
-import math
-
 import pytest
 import torch
 from hypothesis import given
@@ -100,71 +98,53 @@ def test_a_step_is_cut_into_parts_of_bounded_size(lengths: list[int]) -> None:
         assert len(parts) == 1
 
 
-def test_parts_of_a_step_are_the_step(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Cut or not: the same loss, and the same weights after it."""
-    found = []
-    for most in (2048, 1):
-        monkeypatch.setattr(loop, "PART_TOKENS", most)
-        model, parts = llama(), loop.in_parts(ROWS, PAD)
-        optimiser = torch.optim.SGD(model.parameters())
-        loss = loop.train_step(model, optimiser, parts, rate=0.1, clip=1e9)
-        found.append((len(parts), loss, {name: one.detach() for name, one in model.named_parameters()}))
-    assert [count for count, _, _ in found] == [1, len(ROWS)]
-    torch.testing.assert_close(found[0][1:], found[1][1:], rtol=1e-4, atol=1e-6)
+def test_packed_texts_keep_their_bounds() -> None:
+    """Behind one another: positions begin anew, no first token is labelled, and what fills up is nobody's."""
+    rows = [Rendered((5, 6), (True, True)), Rendered((7, 8, 9), (False, False, True))]
+    batch = loop.pack(rows, PAD, multiple=8)
+    assert batch.ids_B_T.tolist() == [[5, 6, 7, 8, 9, PAD, PAD, PAD]]
+    assert batch.position_B_T is not None
+    assert batch.position_B_T.tolist() == [[0, 1, 0, 1, 2, 0, 1, 2]]
+    assert batch.labelled_B_T.tolist() == [[False, True, False, False, True, False, False, False]]
+    assert batch.text_B_T.tolist() == [[0, 0, 1, 1, 1, 2, 2, 2]]
+    assert batch.bounds is not None
+    assert batch.bounds.tolist() == [0, 2, 5] + [8] * (loop.BOUNDS - 3)
+    assert (batch.tokens, batch.labels) == (5, 2)
+    assert batch.longest >= 3
 
 
-def test_accumulated_parts_are_one_large_batch() -> None:
-    """One step over four parts of one row moves the adapter as one step over a batch of four does."""
-    results = []
-    for parts in ([loop.collate(ROWS, PAD)], [loop.collate([each], PAD) for each in ROWS]):
-        model = llama()
-        optimiser = torch.optim.SGD(lora.adapter_parameters(model).values(), lr=0.0)
-        loss = loop.train_step(model, optimiser, parts, rate=1.0, clip=1e9)
-        results.append((torch.tensor(loss), lora.adapter_state(model)))
-    torch.testing.assert_close(results[0], results[1])
-    start = lora.adapter_state(llama())
-    assert not any(torch.equal(results[0][1][name], start[name]) for name in start)
+@given(
+    st.lists(st.lists(st.integers(1, 900), min_size=1, max_size=2), min_size=1, max_size=12), st.booleans()
+)
+def test_groups_hold_everything_once_and_fit(lengths: list[list[int]], packed: bool) -> None:
+    """What belongs together stays together; a group fits into the limit, or is a single one."""
+    layout = loop.Layout(PAD, limit=1000, packed=packed)
+    groups = layout.groups([tuple(row(length, 1) for length in each) for each in lengths])
+    assert sorted(number for group in groups for number in group) == list(range(len(lengths)))
+    for group in groups:
+        batch = layout.batch([row(length, 1) for number in group for length in lengths[number]])
+        assert len(group) == 1 or batch.ids_B_T.numel() <= 1000
 
 
-def test_a_step_is_clipped() -> None:
-    """Plain gradient descent at rate 1 moves the adapter by at most the clipping norm."""
-    model = llama()
-    before = lora.adapter_state(model)
-    optimiser = torch.optim.SGD(lora.adapter_parameters(model).values(), lr=0.0)
-    loop.train_step(model, optimiser, [loop.collate(ROWS, PAD)], rate=1.0, clip=0.01)
-    after = lora.adapter_state(model)
-    moved = torch.cat([(after[name] - before[name]).flatten() for name in before])
-    assert float(moved.norm()) == pytest.approx(0.01, rel=1e-3)
-
-
-def test_a_loss_that_is_not_finite_changes_nothing() -> None:
-    """The step returns what it saw and leaves adapter and gradients as they were."""
-    model = llama()
-    broken = model.get_input_embeddings().weight
-    broken.data.fill_(math.inf)
-    before = lora.adapter_state(model)
-    optimiser = torch.optim.AdamW(lora.adapter_parameters(model).values())
-    assert not math.isfinite(loop.train_step(model, optimiser, [loop.collate(ROWS, PAD)], rate=1.0, clip=1.0))
-    assert all(torch.equal(tensor, before[name]) for name, tensor in lora.adapter_state(model).items())
-    assert all(parameter.grad is None for parameter in model.parameters())
-
-
-def test_steps_learn() -> None:
-    """The loss of the rows it trains on falls, and mean_loss sees the same as the last step."""
+def test_the_sum_of_each_text_is_that_of_its_tokens() -> None:
+    """Text after text, in the order given, whatever stands beside them."""
     model, batch = llama(), loop.collate(ROWS, PAD)
-    optimiser = torch.optim.AdamW(lora.adapter_parameters(model).values(), weight_decay=0.0)
-    losses = [loop.train_step(model, optimiser, [batch], rate=0.02, clip=1.0) for _ in range(30)]
-    assert losses[-1] < 0.9 * losses[0]
-    assert loop.mean_loss(model, [batch]) == pytest.approx(losses[-1], rel=0.02)
+    alone = torch.stack([loop.token_losses(model, loop.collate([each], PAD)).sum() for each in ROWS])
+    torch.testing.assert_close(loop.text_losses(model, batch, len(ROWS)), alone)
 
 
-def test_mean_loss_weighs_tokens_not_batches() -> None:
-    """Split in unequal batches or whole, the mean is over labelled tokens."""
-    model = llama()
-    parts = [loop.collate(ROWS[:1], PAD), loop.collate(ROWS[1:], PAD)]
-    assert loop.mean_loss(model, parts) == pytest.approx(
-        loop.mean_loss(model, [loop.collate(ROWS, PAD)]), rel=1e-5
+def test_a_schedule_is_a_plan_for_each_epoch() -> None:
+    """Each epoch has every row, at rates that rise and fall over all of them."""
+    schedule = loop.Schedule([3, 5, 4, 9, 2], epochs=2, batch_size=2, seed=1, peak=1.0, warmup_share=0.2)
+    assert schedule.steps == 6
+    batches = [schedule.batch(step) for step in range(6)]
+    assert batches == loop.plan_batches([3, 5, 4, 9, 2], 2, 1, 0) + loop.plan_batches(
+        [3, 5, 4, 9, 2], 2, 1, 1
     )
+    assert [schedule.rate(step) for step in range(6)] == [
+        loop.learning_rate(step, steps=6, peak=1.0, warmup=1) for step in range(6)
+    ]
+    assert schedule.batch(1) == batches[1]
 
 
 def test_the_learning_rate_rises_to_its_peak_and_ends_at_a_twentieth() -> None:

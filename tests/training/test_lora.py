@@ -67,7 +67,7 @@ def test_gradients_are_those_of_autograd(bias: bool) -> None:
     """Our backward agrees with autograd's of the same formula, for the input, A and B."""
     torch.manual_seed(0)
     base = nn.Linear(6, 5, bias=bias).double().requires_grad_(False)
-    layer = lora.LoraLinear(base, rank=3, alpha=6, generator=torch.Generator().manual_seed(0))
+    layer = lora.LoraLinear(base, rank=3, scale=2.0, generator=torch.Generator().manual_seed(0))
     nn.init.normal_(layer.lora_B)
     x = torch.randn(2, 4, 6, dtype=torch.double, requires_grad=True)
     grad = torch.randn(2, 4, 5, dtype=torch.double)

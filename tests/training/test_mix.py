@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from tunesmith.models.wrappers import with_passages
 from tunesmith.records import Conversation, Example, Message, Passage
 from tunesmith.training.mix import conversations, ranks_of, select
-from tunesmith.training.train import TrainSettings
+from tunesmith.training.settings import TrainSettings
 
 ENTRIES = tuple(f"p.f_{number}" for number in range(12))
 SETTINGS = TrainSettings(retrieved_share=0.75, doubt=1.0, passages=4, seed=5)

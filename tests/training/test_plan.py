@@ -13,9 +13,12 @@ from tunesmith.models.embedding import LocalEncoder
 from tunesmith.records import Conversation, Message
 from tunesmith.training.encoder import EncoderSettings, Entries, Pair
 from tunesmith.training.plan import HOSTED, estimate_adapter, estimate_encoder
-from tunesmith.training.train import TrainSettings, train
+from tunesmith.training.settings import TrainSettings
+from tunesmith.training.train import train
 
-SETTINGS = TrainSettings(base="tiny", epochs=2, batch_size=3, rank=4, max_length=50, evaluate_every=2)
+SETTINGS = TrainSettings(
+    base="tiny", epochs=2, batch_size=3, rank=4, max_length=50, too_long="cut", evaluate_every=2
+)
 
 
 def test_the_plan_counts_the_tokens_that_training_reads(
@@ -64,8 +67,8 @@ def test_what_training_would_refuse_is_refused_now(
         estimate_adapter(new_chat_model(), chat_tokenizer, (), places, SETTINGS)
     with pytest.raises(TrainingError, match="there is no validation example"):
         estimate_adapter(new_chat_model(), chat_tokenizer, places, (), SETTINGS)
-    long = (places[0][0], Message("assistant", "there " * 40))
-    with pytest.raises(TrainingError, match="validation example 1 has no labelled end of turn"):
+    long = (Message("user", "where " * 40), places[0][1])
+    with pytest.raises(TrainingError, match="example 1 has no labelled token left once it is cut"):
         estimate_adapter(new_chat_model(), chat_tokenizer, places, (long,), SETTINGS)
 
 

@@ -19,8 +19,10 @@ from tunesmith.models.local import LocalModel
 from tunesmith.progress import silent
 from tunesmith.records import Conversation, Message
 from tunesmith.training import loop
+from tunesmith.training.engine import Engine
 from tunesmith.training.render import render
-from tunesmith.training.train import StepMetrics, Trained, TrainSettings, train
+from tunesmith.training.settings import TrainSettings
+from tunesmith.training.train import StepMetrics, Trained, train
 
 SETTINGS = TrainSettings(
     base="tiny",
@@ -92,7 +94,9 @@ class Bench:
 
     def loss(self, model: LlamaForCausalLM, rows: tuple[Conversation, ...]) -> float:
         """Return a model's mean loss on conversations."""
-        return loop.mean_loss(model, [loop.collate([render(self.tokenizer, row)], 0) for row in rows])
+        batches = [loop.collate([render(self.tokenizer, row)], 0) for row in rows]
+        with torch.no_grad():
+            return float(torch.cat([loop.token_losses(model, batch) for batch in batches]).mean())
 
 
 @pytest.fixture
@@ -250,7 +254,7 @@ def test_eight_examples_are_learned_by_heart_and_said(bench: Bench) -> None:
     ("every", "why"),
     [
         (1, "the validation loss is nan after 1 steps"),
-        (99, "the loss is nan at step 2; nothing of that step was kept"),
+        (99, r"the loss or its gradient is not finite at step 2 \(rows .*\); nothing of that step was kept"),
     ],
 )
 def test_a_loss_that_is_not_finite_ends_the_run(bench: Bench, every: int, why: str) -> None:
@@ -268,7 +272,7 @@ def test_a_broken_base_is_refused_before_the_first_step(bench: Bench) -> None:
     model = bench.new_model()
     model.model.norm.weight.data.fill_(math.nan)
     bench.new_model = lambda: model
-    with pytest.raises(TrainingError, match="validation loss is nan after 0 steps"):
+    with pytest.raises(TrainingError, match="loss of LlamaForCausalLM is nan before any training"):
         bench.run("r")
 
 
@@ -286,17 +290,54 @@ def test_a_checkpoint_of_another_run_is_refused(bench: Bench, other: str) -> Non
         bench.run("r", settings)
 
 
-def test_rows_are_cut_and_counted_or_refused(bench: Bench) -> None:
-    """An answer that does not fit is an error with its number; a later turn that does not is cut and counted."""
-    short = SETTINGS.model_copy(update={"max_length": 50})
+def test_a_loss_that_explodes_ends_the_run_at_its_last_checkpoint(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Three steps far above the first: the error names step and rows, the checkpoint before stays."""
+    honest, taken = Engine.step, []
+
+    def step(engine: Engine, rows: Any, rate: float) -> float:
+        taken.append(honest(engine, rows, rate))
+        return taken[-1] * (20 if len(taken) > 5 else 1)
+
+    monkeypatch.setattr(Engine, "step", step)
+    why = r"exploded: it began at [\d.]+ and is [\d.]+ at step 7 \(rows [\d, ]+\); the checkpoint of step 6 is kept"
+    with pytest.raises(TrainingError, match=why):
+        bench.run("r", LONG)
+    assert (bench.tmp / "r" / "checkpoint" / "state.json").is_file()
+    assert not (bench.tmp / "r" / "out").exists()
+
+
+def test_rows_that_are_too_long_are_refused_cut_or_left_out(bench: Bench) -> None:
+    """Refused with their numbers; cut and counted where a label stays; left out and counted; all of it said."""
     first, *rest = bench.examples
     bench.examples = (*rest, (*first, Message("user", "and " * 40), Message("assistant", "there")))
-    run = bench.run("r", short)
-    assert run.truncated == 1
-    assert run.tokens == 3 * sum(min(50, len(render(bench.tokenizer, one).ids)) for one in bench.examples)
-    bench.examples = (*rest, (first[0], Message("assistant", "there " * 40)))
-    with pytest.raises(TrainingError, match="training example 8 has no labelled end of turn"):
-        bench.run("other", short)
+    lengths = [len(render(bench.tokenizer, one).ids) for one in bench.examples]
+    short = SETTINGS.model_copy(update={"max_length": 50})
+    with pytest.raises(
+        TrainingError, match=rf"1 of 8 examples are longer than 50 tokens \(the longest {lengths[-1]}\): 8\n"
+    ):
+        bench.run("refused", short)
+    run = bench.run("cut", short.model_copy(update={"too_long": "cut"}))
+    assert (run.truncated, run.dropped) == (1, 0)
+    assert run.tokens == 3 * sum(min(50, length) for length in lengths)
+    assert run.notes == ("1 of 8 examples were cut at 50 tokens",)
+    run = bench.run("drop", short.model_copy(update={"too_long": "drop"}))
+    assert (run.truncated, run.dropped) == (0, 1)
+    assert run.tokens == 3 * sum(lengths[:-1])
+    assert run.notes == ("1 of 8 examples are longer than 50 tokens and were left out",)
+    bench.examples = (*rest, (Message("user", "and " * 40), first[1]))
+    with pytest.raises(
+        TrainingError, match="example 8 has no labelled token left once it is cut at 50 tokens"
+    ):
+        bench.run("other", short.model_copy(update={"too_long": "cut"}))
+
+
+def test_a_setting_that_nothing_reads_is_refused(bench: Bench) -> None:
+    """What was given and has no effect on this run is named before the first step."""
+    settings = TrainSettings.model_validate(SETTINGS.model_dump(exclude_unset=True) | {"doubt": 0.5})
+    with pytest.raises(TrainingError, match=r"nothing has read doubt of \[train\]"):
+        bench.run("r", settings)
 
 
 def test_the_seed_is_read(bench: Bench) -> None:

@@ -26,7 +26,7 @@ from tunesmith.models.local import load_model
 from tunesmith.records import Conversation
 from tunesmith.training.handover import hand_over
 from tunesmith.training.render import render
-from tunesmith.training.train import TrainSettings
+from tunesmith.training.settings import TrainSettings
 
 pytestmark = pytest.mark.slow
 
@@ -123,11 +123,12 @@ print(json.dumps([[row["input_ids"], row["labels"]] for row in rows]))
 """
 
 
+@pytest.mark.parametrize("method", ["lora", "rslora", "dora", "qlora"])
 def test_axolotl_reads_its_config(
-    trainers: Path, places: tuple[Conversation, ...], chat_folder: Path, tmp_path: Path
+    method: str, trainers: Path, places: tuple[Conversation, ...], chat_folder: Path, tmp_path: Path
 ) -> None:
     """Its own validation knows every key and changes no value of ours."""
-    folder, _ = handed("axolotl", places, chat_folder, tmp_path / "out")
+    folder, _ = handed("axolotl", places, chat_folder, tmp_path / "out", method=method)
 
     found = ask(trainers, folder, AXOLOTL_CONFIG)
 
@@ -170,11 +171,12 @@ print(json.dumps({key: value for part in parts for key, value in vars(part).item
 """
 
 
+@pytest.mark.parametrize("method", ["dora", "qlora"])
 def test_trl_reads_its_config(
-    trainers: Path, places: tuple[Conversation, ...], chat_folder: Path, tmp_path: Path
+    method: str, trainers: Path, places: tuple[Conversation, ...], chat_folder: Path, tmp_path: Path
 ) -> None:
     """Its own parser, told to refuse what it does not know, has every value of ours."""
-    folder, _ = handed("trl", places, chat_folder, tmp_path / "out")
+    folder, _ = handed("trl", places, chat_folder, tmp_path / "out", method=method)
 
     found = ask(trainers, folder, TRL_CONFIG)
 
@@ -222,7 +224,7 @@ def test_trl_trains_an_adapter_that_comes_back(
     trainers: Path, places: tuple[Conversation, ...], chat_folder: Path, tmp_path: Path
 ) -> None:
     """The README's command runs, and what it leaves merges into the base, on the top block only."""
-    folder, settings = handed("trl", places, chat_folder, tmp_path / "out")
+    folder, settings = handed("trl", places, chat_folder, tmp_path / "out", method="rslora")
 
     run(trainers, folder, "trl", "sft", "--config", "trl.yaml", "--use_cpu", "true", "--bf16", "false")
 
@@ -231,7 +233,8 @@ def test_trl_trains_an_adapter_that_comes_back(
     assert len(layers) == 7
     assert all(".layers.1." in layer for layer in layers)
     config = json.loads((folder / "out" / "adapter_config.json").read_text(encoding="utf-8"))
-    assert (config["r"], config["lora_alpha"]) == (settings.rank, settings.alpha)
+    told = (config["r"], config["lora_alpha"], config["use_rslora"])
+    assert told == (settings.rank, settings.alpha, True)
     before = load_model(chat_folder, dtype=torch.float32)
     name = "model.layers.1.mlp.up_proj.weight"
     assert not torch.equal(model.get_parameter(name), before.get_parameter(name))
@@ -334,7 +337,7 @@ def test_unsloths_script_calls_what_there_is(
     trainers: Path, places: tuple[Conversation, ...], chat_folder: Path, tmp_path: Path
 ) -> None:
     """The functions of the released package have every argument that is passed, and TRL's SFTConfig the rest."""
-    folder, _ = handed("unsloth", places, chat_folder, tmp_path / "out", alpha=8.5)
+    folder, _ = handed("unsloth", places, chat_folder, tmp_path / "out", alpha=8.5, method="rslora")
     wheels = tmp_path / "wheels"
     run(trainers, folder, "python", "-m", "pip", "download", "--no-deps", "--dest", str(wheels), *UNSLOTH)
     for wheel in wheels.glob("*.whl"):

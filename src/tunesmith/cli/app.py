@@ -294,7 +294,8 @@ def _ignore_work(folder: Path) -> None:
 
 
 def _bundled() -> dict[str, Path]:
-    from tunesmith.models.fetch import BUNDLED, cache_dir
+    from tunesmith.models.fetch import BUNDLED
+    from tunesmith.models.shelf import cache_dir
 
     return {name: cache_dir() / name for name in BUNDLED}
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from tunesmith.artifacts import Store
+from tunesmith.training.hosted import HOSTED
 
 # The stages that end in a model or an encoder, and what that is.
 _TUNING = {"train": "language model", "encoder": "encoder"}
@@ -48,7 +50,11 @@ def cached() -> Iterator[Usable]:
 def tuned(store: Store) -> Iterator[Usable]:
     """Yield what this project has tuned, oldest first."""
     for artifact in store.list():
-        if artifact.stage in _TUNING:
+        if HOSTED in artifact.manifest.files:
+            made = json.loads(artifact.file(HOSTED).read_text(encoding="utf-8"))
+            note = f"tuned from {made['base']} at {made['base_url']}, {artifact.manifest.created[:10]}"
+            yield Usable(made["address"], "tuned", note)
+        elif artifact.stage in _TUNING:
             size = sum(file.bytes for file in artifact.manifest.files.values())
             note = f"{_TUNING[artifact.stage]} tuned here, {artifact.manifest.created[:10]}"
             yield Usable(f"path:{artifact.path}", "tuned", note, size)

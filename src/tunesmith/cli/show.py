@@ -103,7 +103,7 @@ def plan_view(plan: Plan) -> RenderableType:
     """Return the ways of training with their tokens, time, memory and price, and what the figures rest on."""
     table = _table("way of training", ">tokens", ">time", ">memory", ">price")
     for row in plan.rows:
-        price = "none" if row.price is None else f"${row.price:,.2f}"
+        price = "unknown" if row.price is None else f"${row.price:,.2f}"
         memory = size(row.memory_bytes) if row.memory_bytes else ""
         table.add_row(Text(row.way, style="bold"), f"{row.tokens:,}", duration(row.seconds), memory, price)
     return Group(table, *(Text(note, style="dim") for note in plan.notes))
@@ -210,8 +210,8 @@ class LiveShow:
         self._console.print(Text.assemble(("  ✓ ", "green"), _done(seconds, reused, counts)))
 
     def say(self, text: str) -> None:
-        """Print a line above the bar."""
-        self._console.print(Text(f"  {text}"))
+        """Print a line above the bar; it is never broken, since it may hold a command to copy."""
+        self._console.print(Text(f"  {text}"), soft_wrap=True)
 
     def _clear(self) -> None:
         for task in tuple(self._bar.task_ids):

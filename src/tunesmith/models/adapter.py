@@ -14,11 +14,11 @@ if TYPE_CHECKING:
 
 WEIGHTS = "adapter_model.safetensors"
 CONFIG = "adapter_config.json"
-_DOWN, _UP = ".lora_A.weight", ".lora_B.weight"
+_DOWN, _UP, _LENGTH = ".lora_A.weight", ".lora_B.weight", ".lora_magnitude_vector"
 
 
 # What PEFT can write into an adapter's configuration that `alpha / r * B A` on every layer does not express.
-_NOT_PLAIN = ("use_dora", "fan_in_fan_out", "rank_pattern", "alpha_pattern", "modules_to_save", "lora_bias")
+_NOT_PLAIN = ("rank_pattern", "alpha_pattern", "modules_to_save", "lora_bias")
 
 
 def read_adapter(folder: Path) -> tuple[dict[str, Tensor], float]:
@@ -34,8 +34,14 @@ def read_adapter(folder: Path) -> tuple[dict[str, Tensor], float]:
     state = load_file(folder / WEIGHTS)
     odd = [name for name in _NOT_PLAIN if config.get(name)]
     odd += [f"bias={bias}" for bias in [config.get("bias", "none")] if bias != "none"]
+    # DoRA is read by its tensors: a configuration that promises them and has none is damaged.
+    odd += ["use_dora"] if config.get("use_dora") and not any(n.endswith(_LENGTH) for n in state) else []
     odd += [] if config.get("peft_type") == "LORA" else [f"peft_type={config.get('peft_type')}"]
-    odd += [name for name in sorted(state) if not name.endswith((_DOWN, _UP)) or _other(name) not in state]
+    odd += [
+        name
+        for name in sorted(state)
+        if not name.endswith((_DOWN, _UP, _LENGTH)) or _other(name) not in state
+    ]
     if odd or not state:
         raise ModelError(
             f"the adapter in {folder} is not a plain LoRA adapter: {', '.join(odd[:3]) or 'it has no tensors'}",
@@ -63,16 +69,23 @@ def merge_adapter(model: PreTrainedModel, folder: Path) -> tuple[str, ...]:
     with torch.no_grad():
         for name, weight in weights.items():
             update = scale * (state[_other(name)].float() @ state[name].float())
-            weight.copy_((weight.float() + update.to(weight.device)).to(weight.dtype))
+            adapted = weight.float() + update.to(weight.device)
+            length = state.get(name.removesuffix(_DOWN) + _LENGTH)
+            if length is not None:
+                present = torch.linalg.vector_norm(adapted, dim=1, keepdim=True)
+                adapted *= length.float().to(weight.device)[:, None] / present
+            weight.copy_(adapted.to(weight.dtype))
     return tuple(layers.values())
 
 
 def _weight(model: PreTrainedModel, layer: str, folder: Path, shape: tuple[int, int]) -> Tensor:
-    """Return a layer's weight, of the shape that the adapter was made for."""
+    """Return a layer's weight as (out, in), of the shape that the adapter was made for."""
     import torch
+    from transformers.pytorch_utils import Conv1D
 
     try:
-        weight = model.get_submodule(layer).weight
+        module = model.get_submodule(layer)
+        weight = module.weight.t() if isinstance(module, Conv1D) else module.weight
     except AttributeError as error:
         raise ModelError(f"the adapter in {folder} was made for another model: no layer {layer}") from error
     if not isinstance(weight, torch.Tensor) or weight.shape != shape:
@@ -83,5 +96,7 @@ def _weight(model: PreTrainedModel, layer: str, folder: Path, shape: tuple[int, 
 
 
 def _other(name: str) -> str:
-    """Return the name of the tensor that goes with a tensor: B for A, A for B."""
+    """Return the name of the tensor that goes with a tensor: B for A, A for B and for DoRA's lengths."""
+    if name.endswith(_LENGTH):
+        return name.removesuffix(_LENGTH) + _DOWN
     return name.removesuffix(_DOWN) + _UP if name.endswith(_DOWN) else name.removesuffix(_UP) + _DOWN

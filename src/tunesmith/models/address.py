@@ -1,4 +1,4 @@
-"""What a model's address means: smollm2, minilm, hf:org/name, path:FOLDER, openai:MODEL@URL."""
+"""What a model's address means: smollm2, minilm, hf:org/name, path:FOLDER, gguf:FILE, openai:MODEL@URL, ft:MODEL."""
 
 from __future__ import annotations
 
@@ -6,48 +6,74 @@ import difflib
 import json
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal
 
-from tunesmith.errors import AddressError, FetchError, ModelError
-from tunesmith.models.fetch import BUNDLED, Say, fetch, hub_failures, silent
+from tunesmith.errors import AddressError, ModelError
+from tunesmith.models.digest import read_note
+from tunesmith.models.fetch import BUNDLED, fetch
+from tunesmith.models.hub import ADAPTER, HubModel, hub_folder, is_commit, needs_code, runs_code
+from tunesmith.models.litgpt import is_litgpt, litgpt_folder
+from tunesmith.models.shelf import Say, silent
 
 if TYPE_CHECKING:
     from tunesmith.models.base import ChatModel
     from tunesmith.models.embedding import LocalEncoder
 
-Kind = Literal["bundled", "hf", "path", "openai"]
+Kind = Literal["bundled", "hf", "path", "gguf", "openai", "ft"]
 
 _FORMS: Final = {
-    "hf": "hf:org/name or hf:org/name@revision",
+    "hf": "hf:org/name, hf:org/name@revision or hf:org/name@COMMIT+code",
     "path": "path:FOLDER",
+    "gguf": "gguf:FILE",
     "openai": "openai:MODEL or openai:MODEL@URL",
+    "ft": "ft:BASE:ORGANISATION:SUFFIX:ID or the same with @URL",
 }
-_LATER: Final = {"gguf": "GGUF files", "ft": "models tuned by a service"}
-_HUB_ID = re.compile(r"(?P<id>[\w.-]+(?:/[\w.-]+)?)(?:@(?P<revision>[\w./-]+))?", re.ASCII)
+_HUB_ID = re.compile(r"(?P<id>[\w.-]+(?:/[\w.-]+)?)(?:@(?P<revision>[\w./-]+)(?P<code>\+code)?)?", re.ASCII)
+_REMOTE_KINDS: Final = ("openai", "ft")
 # Names such as @cf/meta/llama begin with the sign that elsewhere begins the URL.
 _REMOTE = re.compile(r"(?P<model>@?[^@\s]+)(?:@(?P<url>https?://[^\s@]+))?")
-_ADAPTER = "adapter_config.json"
 
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """Where a model is: `value` is a bundled name, a hub id, a folder or a remote model's name.
+    """Where a model is: `value` is a bundled name, a hub id, a folder, a file or a remote model's name.
 
-    `revision` is a hub branch, tag or commit; `url` a service's base URL (None: the OpenAI SDK's own).
+    `revision` is a hub branch, tag or commit, and `code` lets the code at that commit run; `url` is a service's base
+    URL (None: the OpenAI SDK's own).
     """
 
     kind: Kind
     value: str
     url: str | None = None
     revision: str | None = None
+    code: bool = False
 
     def __str__(self) -> str:
         """Return the address as `parse` reads it."""
         prefix = "" if self.kind == "bundled" else f"{self.kind}:"
         after = self.url or self.revision
-        return f"{prefix}{self.value}" + (f"@{after}" if after else "")
+        return f"{prefix}{self.value}" + (f"@{after}" if after else "") + ("+code" if self.code else "")
+
+    @property
+    def served_as(self) -> str:
+        """The name by which a service knows a remote model: of a model that it tuned, `ft:` is a part."""
+        return f"ft:{self.value}" if self.kind == "ft" else self.value
+
+
+def is_remote(text: str) -> bool:
+    """Tell whether an address is one of a model whose weights a service keeps."""
+    kind, colon, _ = text.partition(":")
+    return bool(colon) and kind in _REMOTE_KINDS
+
+
+def tuned_address(model: str, base_url: str) -> Address:
+    """Return the address of a model that a service has tuned, by the name that it gave it."""
+    url = base_url.rstrip("/")
+    if model.startswith("ft:"):
+        return Address("ft", model.removeprefix("ft:"), url=url)
+    return Address("openai", model, url=url)
 
 
 def parse(text: str) -> Address:
@@ -55,17 +81,16 @@ def parse(text: str) -> Address:
     if text in BUNDLED:
         return Address("bundled", text)
     prefix, colon, value = text.partition(":")
-    if not colon or prefix not in (*_FORMS, *_LATER):
+    if not colon or prefix not in _FORMS:
         raise AddressError(f"The model address {text!r} is not understood.", hint=_nearest(text))
-    if prefix in _LATER:
-        raise AddressError(
-            f"The model address {text!r} is not understood yet: "
-            f"{_LATER[prefix]} cannot be used in this version.",
-            hint=f"Use {_all_forms()}.",
-        )
     address = _READERS[prefix](value)
     if address is None:
         raise AddressError(f"The model address {text!r} is not understood.", hint=f"Write {_FORMS[prefix]}.")
+    if address.code and not is_commit(address.revision or ""):
+        raise AddressError(
+            f"The model address {text!r} lets code run without saying which: under a branch or a tag it may change.",
+            hint=f"Name the full commit, of 40 digits: hf:{address.value}@COMMIT+code.",
+        )
     return address
 
 
@@ -75,17 +100,17 @@ def load_chat(address: Address | str, *, say: Say = silent, batch_size: int = 48
     Raises AddressError if the address means nothing or an encoder, ModelError if the model cannot be had.
     """
     found = _parsed(address)
-    if found.kind == "openai":
+    if found.kind in _REMOTE_KINDS:
         from tunesmith.models.remote import RemoteModel
 
-        return RemoteModel(found.value, base_url=found.url)
+        return RemoteModel(found.served_as, base_url=found.url)
     from tunesmith.models.local import LocalModel, load_model, load_tokenizer
     from tunesmith.models.quiet import quiet
 
     _refuse_bundled(found, "encoder", "answer")
     place = _place(found, say)
     with quiet():
-        tokenizer = load_tokenizer(place.folder)
+        tokenizer = load_tokenizer(place.folder, adapter=place.adapter)
         model = load_model(place.folder, adapter=place.adapter)
     return LocalModel(model, tokenizer, name=str(found), batch_size=batch_size)
 
@@ -142,12 +167,17 @@ def _place(address: Address, say: Say) -> _Place:
     if address.kind == "bundled":
         return _Place(fetch(address.value, say=say))
     if address.kind == "hf":
-        return _Place(_from_hub(address, say))
+        folder = hub_folder(HubModel(address.value, address.revision or "main", address.code), say=say)
+        return _with_base(folder, say)
+    if address.kind == "gguf":
+        from tunesmith.models.gguf import gguf_folder
+
+        return _Place(gguf_folder(Path(address.value).expanduser(), say=say))
     if address.kind == "path":
         return _on_disk(address, say)
     raise AddressError(
         f"{address} is a remote model: its weights are not here.",
-        hint="Where weights are needed (an encoder, training), use smollm2, minilm, hf: or path:.",
+        hint="Where weights are needed (an encoder, training), use smollm2, minilm, hf:, path: or gguf:.",
     )
 
 
@@ -155,26 +185,44 @@ def _on_disk(address: Address, say: Say) -> _Place:
     folder = Path(address.value).expanduser()
     if not folder.is_dir():
         raise ModelError(f"The folder {folder} does not exist.", hint="Give the folder that holds the model.")
-    if (folder / _ADAPTER).is_file():
-        return _Place(_base_of(folder, say), adapter=folder)
+    if is_litgpt(folder):
+        return _Place(litgpt_folder(folder, say=say))
+    if (folder / ADAPTER).is_file():
+        return _with_base(folder, say)
     if not (folder / "config.json").is_file():
         raise ModelError(
             f"{folder} holds no model: config.json is missing.",
-            hint="Give a folder that transformers' save_pretrained wrote, or an adapter's.",
+            hint="Give a folder that transformers' save_pretrained wrote, an adapter's, or a LitGPT checkpoint's.",
         )
-    _require_safetensors(folder, str(folder))
+    _require_safetensors(folder)
+    if needs_code(folder) and not runs_code(folder):
+        raise ModelError(
+            f"{folder} needs Python code of its own to run, and that is refused.",
+            hint="From the hub it can be allowed for one commit: hf:org/name@COMMIT+code.",
+        )
     return _Place(folder)
 
 
+def _with_base(folder: Path, say: Say) -> _Place:
+    """Return a model's place; that of its base and itself if it is an adapter."""
+    return _Place(_base_of(folder, say), adapter=folder) if (folder / ADAPTER).is_file() else _Place(folder)
+
+
 def _base_of(folder: Path, say: Say) -> Path:
-    """Return the folder of an adapter's base, written as an address, a folder or, as PEFT does, a hub id."""
-    base = json.loads((folder / _ADAPTER).read_text(encoding="utf-8")).get("base_model_name_or_path")
+    """Return the folder of an adapter's base, written as an address, a folder or, as PEFT does, a hub id.
+
+    A base from the hub is taken at the commit that was noted in training, whatever its branch means by now.
+    """
+    base = json.loads((folder / ADAPTER).read_text(encoding="utf-8")).get("base_model_name_or_path")
     if not base:
         raise ModelError(
             f"The adapter in {folder} does not say which model it is for.",
-            hint=f"Put base_model_name_or_path into its {_ADAPTER}.",
+            hint=f"Put base_model_name_or_path into its {ADAPTER}.",
         )
-    return model_folder(_base_address(str(base), folder), say=say)
+    address, note = _base_address(str(base), folder), read_note(folder)
+    if address.kind == "hf" and note is not None and note.commit is not None:
+        address = replace(address, revision=note.commit)
+    return model_folder(address, say=say)
 
 
 def _base_address(base: str, folder: Path) -> Address:
@@ -188,50 +236,32 @@ def _base_address(base: str, folder: Path) -> Address:
         if hub is None or "/" not in base:
             raise ModelError(
                 f"The adapter in {folder} is for {base!r}, which is neither a folder nor an address.",
-                hint=f"Change base_model_name_or_path in its {_ADAPTER}.",
+                hint=f"Change base_model_name_or_path in its {ADAPTER}.",
             ) from error
         return hub
 
 
-def _from_hub(address: Address, say: Say) -> Path:
-    from huggingface_hub import snapshot_download
-
-    say(f"Getting {address} from the hub, unless it is cached.")
-    failures: tuple[type[Exception], ...] = (*hub_failures(), ValueError)
-    try:
-        # Safetensors of the top folder only: other folders hold the same weights for other runtimes.
-        folder = snapshot_download(
-            address.value,
-            revision=address.revision,
-            allow_patterns=["*.json", "*.safetensors", "*.txt", "*.jinja", "*.model"],
-            ignore_patterns=["*/*.safetensors"],
-        )
-    except failures as error:
-        words = str(error).strip().splitlines() or [type(error).__name__]
-        raise FetchError(
-            f"{address} could not be fetched from the hub: {words[0]}",
-            hint="Check the name and the network; for a gated model log in with `hf auth login`. "
-            "Without the hub, use smollm2, or path:FOLDER.",
-        ) from error
-    _require_safetensors(Path(folder), str(address))
-    return Path(folder)
-
-
-def _require_safetensors(folder: Path, name: str) -> None:
+def _require_safetensors(folder: Path) -> None:
     if not any(folder.glob("*.safetensors")):
         raise ModelError(
-            f"{name} has no weights in safetensors format; pickled ones are refused, for they can run code.",
+            f"{folder} has no weights in safetensors format; pickled ones are refused, for they can run code.",
             hint="Convert them with save_pretrained(..., safe_serialization=True).",
         )
 
 
 def _hub(value: str) -> Address | None:
     match = _HUB_ID.fullmatch(value)
-    return None if match is None else Address("hf", match["id"], revision=match["revision"])
+    if match is None:
+        return None
+    return Address("hf", match["id"], revision=match["revision"], code=match["code"] is not None)
 
 
 def _path(value: str) -> Address | None:
     return Address("path", value) if value else None
+
+
+def _gguf(value: str) -> Address | None:
+    return Address("gguf", value) if value else None
 
 
 def _remote(value: str) -> Address | None:
@@ -239,7 +269,20 @@ def _remote(value: str) -> Address | None:
     return None if match is None else Address("openai", match["model"], url=match["url"])
 
 
-_READERS: Final[dict[str, Callable[[str], Address | None]]] = {"hf": _hub, "path": _path, "openai": _remote}
+def _tuned(value: str) -> Address | None:
+    match = _REMOTE.fullmatch(value)
+    if match is None or ":" not in match["model"]:
+        return None
+    return Address("ft", match["model"], url=match["url"])
+
+
+_READERS: Final[dict[str, Callable[[str], Address | None]]] = {
+    "hf": _hub,
+    "path": _path,
+    "gguf": _gguf,
+    "openai": _remote,
+    "ft": _tuned,
+}
 
 
 def _nearest(text: str) -> str:

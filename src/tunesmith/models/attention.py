@@ -60,7 +60,7 @@ def short_attention(  # noqa: PLR0917 - the signature is transformers'
     causal = getattr(module, "is_causal", True) if given is None else given
     scale = query.shape[-1] ** -0.5 if scaling is None else scaling
     if known and causal and attention_mask is None and _trains(query, key):
-        out: Tensor = _Causal.apply(query, key, value, scale)  # type: ignore[no-untyped-call]
+        out: Tensor = _causal(query, key, value, scale)
     elif known and _reads(query, key, attention_mask):
         out = _masked(query, key, value, attention_mask, scale)
     else:
@@ -69,6 +69,16 @@ def short_attention(  # noqa: PLR0917 - the signature is transformers'
         )
         return found
     return out.transpose(1, 2).contiguous(), None
+
+
+def _causal(query: Tensor, key: Tensor, value: Tensor, scale: float) -> Tensor:
+    """Attend with a gradient; where autocast says in which type, in that one."""
+    if torch.is_autocast_enabled("cpu"):
+        dtype = torch.get_autocast_dtype("cpu")
+        query, key, value = query.to(dtype), key.to(dtype), value.to(dtype)
+    with torch.autocast("cpu", enabled=False):
+        out: Tensor = _Causal.apply(query, key, value, scale)  # type: ignore[no-untyped-call]
+    return out
 
 
 def _trains(query: Tensor, key: Tensor) -> bool:

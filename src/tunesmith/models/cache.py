@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import inspect
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -96,6 +97,14 @@ def new_cache(model: PreTrainedModel) -> DynamicCache:
 def is_plain(cache: DynamicCache) -> bool:
     """Tell whether a cache holds nothing but keys and values of all tokens: no windows, no states."""
     return all(type(layer) in (RoomyLayer, DynamicLayer) for layer in cache.layers)
+
+
+def takes_gaps(model: PreTrainedModel, cache: DynamicCache) -> bool:
+    """Tell whether padding may stand between a common beginning and the rest, counted by nobody.
+
+    Windows count places in the cache, and so does a model that is not told its positions (the ALiBi of MPT).
+    """
+    return is_plain(cache) and "position_ids" in inspect.signature(model.forward).parameters
 
 
 def repeated(cache: DynamicCache, rows: int) -> DynamicCache:

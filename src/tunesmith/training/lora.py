@@ -1,7 +1,10 @@
 """LoRA adapters: frozen linear layers with a trained low-rank update, saved in PEFT's file format.
 
-Hu et al. 2021, "LoRA: Low-Rank Adaptation of Large Language Models" (arXiv:2106.09685). Our own layer instead of
-PEFT's: its forward and backward keep one copy of the input and do no casting (docs/decisions/0003).
+LoRA: Hu et al. 2021 (arXiv:2106.09685). rsLoRA scales by alpha / sqrt(rank): Kalajdzievski 2023 (arXiv:2312.03732).
+DoRA trains the length of each row of the weight beside its direction: Liu et al. 2024 (arXiv:2402.09353). QLoRA keeps
+the frozen weights in 4 bits: Dettmers et al. 2023 (arXiv:2305.14314).
+Our own layer instead of PEFT's: its forward and backward keep one copy of the input and do no casting
+(docs/decisions/0003).
 """
 
 from __future__ import annotations
@@ -9,48 +12,93 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from tunesmith.errors import TrainingError
+from tunesmith.models.quantised import dense, linear_layers
+
+Method = Literal["lora", "rslora", "dora", "qlora", "full"]
 
 _LAYER = re.compile(r"\.(?:layers|h|blocks|block)\.(\d+)\.")
+_MAGNITUDE = "lora_magnitude_vector"
 
 
 @dataclass(frozen=True, slots=True)
 class LoraShape:
-    """Rank, scale (alpha / rank multiplies the update) and which linear layers are adapted."""
+    """Rank, alpha, the method, and which linear layers of which blocks are adapted.
+
+    `transposed` says that the model keeps its weights as (in, out), as GPT-2 does.
+    """
 
     rank: int
     alpha: float
     targets: tuple[str, ...]
     layers: tuple[int, ...]
+    method: Method = "lora"
+    transposed: bool = False
 
 
 class LoraLinear(nn.Module):
-    """A frozen linear layer plus `scale * x A^T B^T`; A and B are float32, computed in the input's type."""
+    """A frozen linear layer plus `scale * x A^T B^T`; A and B are float32, computed in the input's type.
 
-    def __init__(self, base: nn.Linear, *, rank: int, alpha: float, generator: torch.Generator) -> None:
+    The frozen layer is nn.Linear, transformers' Conv1D (whose weight is (in, out)), or bitsandbytes' Linear4bit.
+    """
+
+    def __init__(
+        self, base: nn.Module, *, rank: int, scale: float, generator: torch.Generator, dora: bool = False
+    ) -> None:
         super().__init__()
         self.base = base
-        self.scale = alpha / rank
-        bound = 1 / math.sqrt(base.in_features)
-        start = torch.rand(rank, base.in_features, generator=generator) * 2 * bound - bound
-        self.lora_A = nn.Parameter(start)
-        self.lora_B = nn.Parameter(torch.zeros(base.out_features, rank))
+        self.scale = scale
+        inward, outward = _sizes(base)
+        self.transposed = not isinstance(base, nn.Linear)
+        bound = 1 / math.sqrt(inward)
+        start = torch.rand(rank, inward, generator=generator) * 2 * bound - bound
+        device = base.weight.device
+        self.lora_A = nn.Parameter(start.to(device))  # type: ignore[arg-type]
+        self.lora_B = nn.Parameter(torch.zeros(outward, rank, device=device))  # type: ignore[arg-type]
+        if dora:
+            lengths = torch.linalg.vector_norm(self.dense_weight().float(), dim=1)
+            self.lora_magnitude_vector = nn.Parameter(lengths.detach())
+
+    def dense_weight(self) -> Tensor:
+        """Return the frozen weight as (out, in), whatever the layer keeps it as."""
+        weight, quantised = self._kept()
+        return _dense(weight, quantised, torch.float32 if quantised is None else quantised.dtype)
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (..., in) to (..., out)."""
+        weight, quantised = self._kept()
+        bias: Tensor | None = self.base.bias  # type: ignore[assignment]
+        if hasattr(self, _MAGNITUDE):
+            return self._with_lengths(x, _dense(weight, quantised, x.dtype), bias)
         out: Tensor = _Adapted.apply(  # type: ignore[no-untyped-call]
-            x, self.base.weight, self.base.bias, self.lora_A, self.lora_B, self.scale
+            x, weight, quantised, bias, self.lora_A, self.lora_B, self.scale
         )
         return out
+
+    def _kept(self) -> tuple[Tensor, Any]:
+        """Return the weight as (out, in), or packed in 4 bits together with how to unpack it."""
+        weight: Tensor = self.base.weight  # type: ignore[assignment]
+        return (weight.t() if self.transposed else weight), getattr(weight, "quant_state", None)
+
+    def _with_lengths(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        """DoRA: each row of the adapted weight gets a trained length; its present one counts as a constant."""
+        with torch.no_grad():
+            adapted = torch.addmm(weight.float(), self.lora_B, self.lora_A, alpha=self.scale)
+            present = torch.linalg.vector_norm(adapted, dim=1)
+        stretch = (self.lora_magnitude_vector / present).to(x.dtype)
+        out: Tensor = _Adapted.apply(  # type: ignore[no-untyped-call]
+            x, weight, None, None, self.lora_A, self.lora_B, self.scale
+        )
+        out = out * stretch
+        return out if bias is None else out + bias
 
 
 class _Adapted(torch.autograd.Function):
@@ -58,15 +106,22 @@ class _Adapted(torch.autograd.Function):
 
     @staticmethod
     def forward(  # noqa: PLR0917 - autograd takes the operands one by one
-        ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, a: Tensor, b: Tensor, scale: float
+        ctx: Any,
+        x: Tensor,
+        weight: Tensor,
+        quantised: Any,
+        bias: Tensor | None,
+        a: Tensor,
+        b: Tensor,
+        scale: float,
     ) -> Tensor:
         a, b = a.to(x.dtype), (b * scale).to(x.dtype)
         thin = functional.linear(x, a)
-        out = functional.linear(x, weight, bias)
+        out = functional.linear(x, _dense(weight, quantised, x.dtype), bias)
         rows_out = out.view(-1, out.shape[-1])
         rows_out.addmm_(thin.view(-1, thin.shape[-1]), b.t())
         ctx.save_for_backward(x, thin, weight, a, b)
-        ctx.scale = scale
+        ctx.quantised, ctx.scale = quantised, scale
         return out
 
     @staticmethod
@@ -78,33 +133,58 @@ class _Adapted(torch.autograd.Function):
         grad_b = rows.t() @ thin.reshape(-1, thin.shape[-1])
         grad_x = None
         if ctx.needs_input_grad[0]:
-            grad_x = (rows @ weight).addmm_(rows_thin, a).view_as(x)
-        return grad_x, None, None, grad_a.float(), grad_b.float() * ctx.scale, None
+            grad_x = (rows @ _dense(weight, ctx.quantised, x.dtype)).addmm_(rows_thin, a).view_as(x)
+        return grad_x, None, None, None, grad_a.float(), grad_b.float() * ctx.scale, None
 
 
-def add_lora(model: nn.Module, *, rank: int, alpha: float, top_layers: int | None, seed: int) -> LoraShape:
+def _dense(weight: Tensor, quantised: Any, dtype: torch.dtype) -> Tensor:
+    return weight if quantised is None else dense(weight, quantised, dtype)
+
+
+def scale_of(alpha: float, rank: int, method: Method) -> float:
+    """Return what the update is multiplied by: alpha / rank, in rsLoRA alpha / sqrt(rank)."""
+    return alpha / (math.sqrt(rank) if method == "rslora" else rank)
+
+
+def add_lora(
+    model: nn.Module,
+    *,
+    rank: int,
+    alpha: float,
+    top_layers: int | None,
+    seed: int,
+    method: Method = "lora",
+) -> LoraShape:
     """Freeze the model and put adapters on every linear layer of its top `top_layers` blocks (None: all).
 
     The output projection is left alone, as PEFT's "all-linear" does. Raises TrainingError if nothing matches.
     """
     for parameter in model.parameters():
         parameter.requires_grad_(False)
-    blocks = sorted({block for name, _ in _linears(model) if (block := _block(name)) is not None})
+    blocks = sorted({block for name, _ in linear_layers(model) if (block := _block(name)) is not None})
     adapted = blocks if top_layers is None else blocks[max(0, len(blocks) - top_layers) :]
     generator = torch.Generator().manual_seed(seed)
     targets: set[str] = set()
-    for name, linear in list(_linears(model)):
+    transposed: set[bool] = set()
+    for name, linear in list(linear_layers(model)):
         if _block(name) in adapted:
             parent, _, leaf = name.rpartition(".")
-            layer = LoraLinear(linear, rank=rank, alpha=alpha, generator=generator)
+            layer = LoraLinear(
+                linear,
+                rank=rank,
+                scale=scale_of(alpha, rank, method),
+                generator=generator,
+                dora=method == "dora",
+            )
             setattr(model.get_submodule(parent), leaf, layer)
             targets.add(leaf)
+            transposed.add(layer.transposed)
     if not targets:
         raise TrainingError(
             f"{type(model).__name__} has no linear layers inside numbered blocks to put an adapter on",
-            hint="LoRA needs torch.nn.Linear layers; this model family is not supported yet.",
+            hint='Use method = "full" in [train]: LoRA needs linear layers.',
         )
-    return LoraShape(rank=rank, alpha=alpha, targets=tuple(sorted(targets)), layers=tuple(adapted))
+    return LoraShape(rank, alpha, tuple(sorted(targets)), tuple(adapted), method, transposed == {True})
 
 
 def adapter_parameters(model: nn.Module) -> dict[str, nn.Parameter]:
@@ -114,17 +194,13 @@ def adapter_parameters(model: nn.Module) -> dict[str, nn.Parameter]:
 
 def adapter_state(model: nn.Module) -> dict[str, Tensor]:
     """Return the adapter's tensors under the names that PEFT gives them."""
-    state: dict[str, Tensor] = {}
-    for name, parameter in adapter_parameters(model).items():
-        path, _, which = name.rpartition(".")
-        state[f"base_model.model.{path}.{which}.weight"] = parameter.detach().clone()
-    return state
+    return {_saved_name(n): p.detach().clone() for n, p in adapter_parameters(model).items()}
 
 
 def load_adapter_state(model: nn.Module, state: dict[str, Tensor]) -> None:
     """Put tensors from `adapter_state` back; raises TrainingError unless names and shapes agree exactly."""
     own = adapter_parameters(model)
-    names = {f"base_model.model.{n.rpartition('.')[0]}.{n.rpartition('.')[2]}.weight": n for n in own}
+    names = {_saved_name(name): name for name in own}
     if names.keys() != state.keys():
         odd = sorted(names.keys() ^ state.keys())[:3]
         raise TrainingError(
@@ -147,10 +223,12 @@ def save_adapter(folder: Path, state: dict[str, Tensor], shape: LoraShape, base:
         "r": shape.rank,
         "lora_alpha": shape.alpha,
         "lora_dropout": 0.0,
+        "use_rslora": shape.method == "rslora",
+        "use_dora": shape.method == "dora",
         "target_modules": list(shape.targets),
         "layers_to_transform": list(shape.layers),
         "bias": "none",
-        "fan_in_fan_out": False,
+        "fan_in_fan_out": shape.transposed,
         "inference_mode": True,
     }
     save_file(
@@ -159,11 +237,18 @@ def save_adapter(folder: Path, state: dict[str, Tensor], shape: LoraShape, base:
     (folder / "adapter_config.json").write_text(json.dumps(config, indent=2), encoding="utf-8")
 
 
-def _linears(model: nn.Module) -> Iterator[tuple[str, nn.Linear]]:
-    output = getattr(model, "get_output_embeddings", lambda: None)()
-    for name, module in model.named_modules():
-        if isinstance(module, nn.Linear) and module is not output:
-            yield name, module
+def _saved_name(name: str) -> str:
+    # PEFT saves DoRA's lengths without the ".weight" that A and B have.
+    path, _, which = name.rpartition(".")
+    return f"base_model.model.{path}.{which}" + ("" if which == _MAGNITUDE else ".weight")
+
+
+def _sizes(linear: nn.Module) -> tuple[int, int]:
+    """Return how many values a linear layer takes and how many it gives."""
+    if isinstance(linear, nn.Linear):
+        return linear.in_features, linear.out_features
+    inward, outward = linear.weight.shape  # type: ignore[misc]
+    return int(inward), int(outward)
 
 
 def _block(name: str) -> int | None:

@@ -16,7 +16,7 @@ from itertools import zip_longest
 from tunesmith.models.base import Retriever
 from tunesmith.models.wrappers import with_passages
 from tunesmith.records import Conversation, Example, Message, Passage
-from tunesmith.training.train import TrainSettings
+from tunesmith.training.settings import TrainSettings
 
 
 def select(examples: Sequence[Example], count: int | None, seed: int) -> tuple[Example, ...]:

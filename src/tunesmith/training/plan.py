@@ -5,12 +5,13 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from tunesmith.models.embedding import LocalEncoder
 from tunesmith.records import Conversation
 from tunesmith.training.encoder import QUESTION_TOKENS, EncoderSettings, Entries, Pair, step_seconds
-from tunesmith.training.train import TrainSettings, peak_bytes, rendered
+from tunesmith.training.settings import TrainSettings
+from tunesmith.training.train import new_engine, peak_bytes
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -49,32 +50,36 @@ def estimate_adapter(
 
     Validation passes count as the forward third of a step. Raises TrainingError for rows that `train` would refuse.
     """
-    import torch
+    from tunesmith.training import preflight
+    from tunesmith.training.rows import rendered
+    from tunesmith.training.tuning import check_loaded, prepare
 
-    from tunesmith.training import loop, lora
-    from tunesmith.training.preflight import check_rows
+    check_loaded(model, settings)
+    found = {
+        what: rendered(tokenizer, some, settings, check=preflight.RowChecks(tokenizer, what))[0]
+        for what, some in (("training", examples), ("validation", valid))
+    }
+    preflight.check_sets(found["training"], found["validation"])
+    engine = new_engine(model, tokenizer, prepare(model, settings), settings)
 
-    rows, _ = rendered(tokenizer, examples, settings.max_length)
-    valid_rows, _ = rendered(tokenizer, valid, settings.max_length)
-    check_rows(tokenizer, rows, "training")
-    check_rows(tokenizer, valid_rows, "validation")
-    rows.sort(key=lambda row: len(row.ids))
-    tokens = settings.epochs * sum(len(row.ids) for row in rows)
-    valid_tokens = sum(len(row.ids) for row in valid_rows)
-    lora.add_lora(model, rank=settings.rank, alpha=settings.alpha, top_layers=settings.top_layers, seed=0)
-    optimiser = torch.optim.AdamW(lora.adapter_parameters(model).values())
+    def length(row: Any) -> int:
+        return sum(len(text.ids) for text in engine.objective.texts(row))
+
+    rows = sorted(found["training"], key=length)
+    tokens = settings.epochs * sum(map(length, rows))
+    valid_tokens = sum(map(length, found["validation"]))
     # Rows evenly spaced in length, so that they are as long on average as the data; the longest need most memory.
     size = min(settings.batch_size, len(rows))
     typical, longest = (
-        max(loop.in_parts(some, 0, model.device), key=lambda part: part.ids_B_T.numel())
+        max(engine.objective.parts(some, engine.layout), key=lambda part: part.batch.ids_B_T.numel())
         for some in ([rows[(2 * i + 1) * len(rows) // (2 * size)] for i in range(size)], rows[-size:])
     )
     # One part of a step stands for all. The first with a shape is slower: kernels are chosen, memory is found.
     for part in (longest, typical):
-        loop.train_step(model, optimiser, [part], rate=1e-6, clip=1.0)
+        engine.step_on([part], rate=1e-6)
     start = time.perf_counter()
-    loop.train_step(model, optimiser, [typical], rate=1e-6, clip=1.0)
-    per_token = (time.perf_counter() - start) / typical.tokens
+    engine.step_on([typical], rate=1e-6)
+    per_token = (time.perf_counter() - start) / typical.batch.tokens
     steps = settings.epochs * -(-len(rows) // settings.batch_size)
     evaluations = 1 + -(-steps // settings.evaluate_every)
     return (

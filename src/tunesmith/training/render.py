@@ -12,13 +12,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from tunesmith.errors import TrainingError
-from tunesmith.models.local import (
-    answer_starts,
-    chat_text,
-    end_of_turn_ids,
-    stretches,
-    text_ids,
-)
+from tunesmith.models.local import answer_starts, end_of_turn_ids, stretches, text_ids
+from tunesmith.models.template import chat_text
 from tunesmith.records import Conversation
 
 if TYPE_CHECKING:
@@ -105,3 +100,20 @@ def _end_of_turn(ids: Sequence[int], end_ids: frozenset[int]) -> int:
         "the chat template writes no end-of-turn token after the assistant's words, so the model would never stop",
         hint="Set the tokenizer's eos_token to the token that its chat template writes after a turn.",
     )
+
+
+def render_text(tokenizer: PreTrainedTokenizerBase, text: str, longest: int) -> list[Rendered]:
+    """Return a raw text as pieces of at most `longest` tokens, all of them labelled, the end of the text too.
+
+    For continued pre-training. Each piece begins with the tokenizer's BOS token if it has one, so that the first word
+    is predicted as well.
+    """
+    ids = text_ids(tokenizer, text)
+    if tokenizer.eos_token_id is not None:
+        ids = (*ids, int(tokenizer.eos_token_id))
+    first = () if tokenizer.bos_token_id is None else (int(tokenizer.bos_token_id),)
+    size = longest - len(first)
+    pieces = [ids[start : start + size] for start in range(0, len(ids), size)]
+    rows = [Rendered((*first, *piece), (True,) * (len(first) + len(piece))) for piece in pieces]
+    # A piece of one token has nothing to predict.
+    return [row for row in rows if row.labelled]

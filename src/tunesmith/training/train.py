@@ -1,4 +1,4 @@
-"""Fine-tune a causal language model with LoRA: steps, validation, best adapter, early stopping, resume."""
+"""Fine-tune a causal language model: steps, validation, the best kept, early stopping, resume."""
 
 from __future__ import annotations
 
@@ -6,54 +6,28 @@ import csv
 import math
 import sys
 import time
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING
-
-from pydantic import BaseModel, ConfigDict, Field
+from typing import TYPE_CHECKING, Any
 
 from tunesmith.errors import TrainingError
 from tunesmith.progress import Progress, silent
-from tunesmith.records import Conversation, fingerprint
+from tunesmith.records import fingerprint
+from tunesmith.training.settings import TrainSettings
 
 if TYPE_CHECKING:
     from torch import Tensor
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-    from tunesmith.training.loop import Batch
-    from tunesmith.training.render import Rendered
+    from tunesmith.training.engine import Engine
+    from tunesmith.training.objectives import Objective
+    from tunesmith.training.rows import Length, Teaching
+    from tunesmith.training.tuning import Tuning
 
-
-class TrainSettings(BaseModel):
-    """How the language model is tuned.
-
-    `rank` and `alpha` are LoRA's; `top_layers` adapts only so many of the last blocks (None: all of them).
-    `examples` bounds how many examples are trained on (None: all), `retrieved_share` is the share of them that have
-    retrieved entries in the prompt, `passages` of them; in a share `doubt` of those the right entry stands where the
-    retriever has it for questions that it was not tuned on, in the others first. `evaluate_every` and `patience` are
-    in steps and in evaluations without a better validation loss. `max_length` is in tokens.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    base: str = "smollm2"
-    epochs: int = Field(default=1, ge=1)
-    examples: int | None = Field(default=None, ge=1)
-    batch_size: int = Field(default=16, ge=1)
-    learning_rate: float = Field(default=5e-4, gt=0)
-    rank: int = Field(default=16, ge=1)
-    alpha: float = Field(default=32.0, gt=0)
-    top_layers: int | None = Field(default=None, ge=1)
-    warmup_share: float = Field(default=0.1, ge=0, le=1)
-    clip: float = Field(default=1.0, gt=0)
-    retrieved_share: float = Field(default=0.75, ge=0, le=1)
-    doubt: float = Field(default=0.25, ge=0, le=1)
-    passages: int = Field(default=5, ge=1)
-    max_length: int = Field(default=1024, ge=16)
-    evaluate_every: int = Field(default=10, ge=1)
-    patience: int = Field(default=3, ge=1)
-    seed: int = 0
+# A loss this many times the first, and as many nats above it, in steps on end is not noise: the run has come apart.
+EXPLODED, EXPLODED_STEPS = 3.0, 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +44,10 @@ class StepMetrics:
 
 @dataclass(frozen=True, slots=True)
 class Trained:
-    """What a run did: its steps, which one is kept, and what it used."""
+    """What a run did: its steps, which one is kept, and what it used.
+
+    Losses are in nats per labelled token, for preferences per pair. `notes` tell what was changed or left out.
+    """
 
     steps: tuple[StepMetrics, ...]
     best_step: int
@@ -80,103 +57,111 @@ class Trained:
     tokens: int
     labelled_tokens: int
     truncated: int
+    dropped: int
     seconds: float
     valid_seconds: float
     peak_bytes: int
     dtype: str
+    method: str
+    notes: tuple[str, ...] = ()
 
 
 def train(
     model: PreTrainedModel,
     tokenizer: PreTrainedTokenizerBase,
-    examples: Sequence[Conversation],
-    valid: Sequence[Conversation],
+    examples: Iterable[Teaching],
+    valid: Iterable[Teaching],
     settings: TrainSettings,
     *,
     out: Path,
     work: Path,
     on_progress: Progress = silent,
 ) -> Trained:
-    """Tune an adapter and write it to `out` in PEFT's format, with step_metrics.csv beside it.
+    """Tune a model and write what was learned to `out`, with step_metrics.csv beside it.
 
-    The adapter of the best validation loss is kept. A checkpoint stands in `work` after each evaluation; called again
-    with the same `work`, a run that was killed goes on from there and ends with the same weights.
-    Raises TrainingError, before the first step, for examples that would teach nothing and for a checkpoint of other
-    examples or settings, and as soon as a loss is not finite; no checkpoint holds weights with such a loss.
+    Conversations, texts or preferences, as `settings.objective` says; each is read once and kept on disk in `work`.
+    An adapter is written in PEFT's format, a whole model as transformers does. What had the best validation loss is
+    kept. A checkpoint stands in `work` after each evaluation; called again with the same `work`, a run that was killed
+    goes on from there and ends with the same weights.
+    Raises TrainingError, before the first step, for what would teach nothing or something else (see preflight) and for
+    a checkpoint of other examples or settings, and as soon as a loss is not finite or explodes; no checkpoint holds
+    weights with such a loss.
     """
-    import torch
+    from tunesmith.training import preflight
+    from tunesmith.training.rows import rendered
+    from tunesmith.training.tuning import check_loaded, prepare, require
 
-    from tunesmith.training import checkpoint, loop, lora
-    from tunesmith.training.preflight import check
-
-    rows, truncated = rendered(tokenizer, examples, settings.max_length)
-    valid_rows, _ = rendered(tokenizer, valid, settings.max_length)
-    pad = int(tokenizer.pad_token_id or 0)
-    device = model.device
+    require(settings)
+    check_loaded(model, settings)
     # Not train(): dropout of the base would make validation noisy, and a resumed run another one.
     model.eval()
-    check(model, tokenizer, rows, valid_rows)
-    shape = lora.add_lora(
-        model, rank=settings.rank, alpha=settings.alpha, top_layers=settings.top_layers, seed=settings.seed
+    rows, length = rendered(
+        tokenizer,
+        islice(examples, settings.examples),
+        settings,
+        check=preflight.RowChecks(tokenizer, "training"),
+        store=work / "rows",
     )
-    trained = lora.adapter_parameters(model)
-    optimiser = torch.optim.AdamW(trained.values(), lr=settings.learning_rate, weight_decay=0.0)
-    run = _Run(best=lora.adapter_state(model))
-    made_for = fingerprint(settings.model_dump(), [row.ids for row in rows], [row.ids for row in valid_rows])
-    resumed = checkpoint.load(work / "checkpoint", trained, optimiser, made_for=made_for)
-    if resumed is not None:
-        run = _Run.restored(resumed.state, resumed.extra)
-    batches = [
-        batch
-        for epoch in range(settings.epochs)
-        for batch in loop.plan_batches(
-            [len(row.ids) for row in rows], settings.batch_size, settings.seed, epoch
-        )
-    ]
-    valid_batches = loop.in_parts(valid_rows, pad, device)
-    if resumed is None:
-        run.first_loss = run.best_loss = run.validate(model, valid_batches)
-    warmup = max(1, round(settings.warmup_share * len(batches)))
-    while run.done < len(batches) and run.worse < settings.patience:
-        start = time.perf_counter()
-        rate = loop.learning_rate(run.done, steps=len(batches), peak=settings.learning_rate, warmup=warmup)
-        parts = loop.in_parts([rows[i] for i in batches[run.done]], pad, device)
-        loss = loop.train_step(model, optimiser, parts, rate=rate, clip=settings.clip)
-        if not math.isfinite(loss):
-            raise TrainingError(
-                f"the loss is {loss} at step {run.done + 1}; nothing of that step was kept",
-                hint="Lower learning_rate in [train].",
-            )
-        run.done += 1
-        tokens = sum(part.tokens for part in parts)
-        metrics = StepMetrics(run.done, loss, rate, tokens, time.perf_counter() - start)
-        if run.done % settings.evaluate_every == 0 or run.done == len(batches):
-            valid_loss = run.validate(model, valid_batches)
-            run.judge(valid_loss, lora.adapter_state(model))
-            metrics = StepMetrics(**{**asdict(metrics), "valid_loss": valid_loss})
-            run.steps.append(metrics)
-            checkpoint.save(
-                work / "checkpoint", trained, optimiser, state=run.state(), made_for=made_for, extra=run.best
-            )
-        else:
-            run.steps.append(metrics)
-        on_progress(run.done, len(batches), _note(run))
-    lora.save_adapter(out, run.best, shape, settings.base)
-    _write_metrics(out / "step_metrics.csv", run.steps)
-    return Trained(
-        steps=tuple(run.steps),
-        best_step=run.best_step,
-        best_valid_loss=run.best_loss,
-        first_valid_loss=run.first_loss,
-        stopped_early=run.done < len(batches),
-        tokens=sum(step.tokens for step in run.steps),
-        labelled_tokens=sum(rows[i].labelled for batch_rows in batches[: run.done] for i in batch_rows),
-        truncated=truncated,
-        seconds=sum(step.seconds for step in run.steps),
-        valid_seconds=run.valid_seconds,
-        peak_bytes=peak_bytes(),
-        dtype=str(model.dtype).removeprefix("torch."),
+    valid_rows, _ = rendered(
+        tokenizer, valid, settings, check=preflight.RowChecks(tokenizer, "validation"), store=work / "valid"
     )
+    preflight.check_sets(rows, valid_rows)
+    notes = _Notes()
+    notes.of_lengths(length, settings)
+    tuning = prepare(model, settings)
+    engine = new_engine(model, tokenizer, tuning, settings, say=notes.add)
+    rows, valid_rows = with_reference(engine, rows, settings), with_reference(engine, valid_rows, settings)
+    preflight.check_model(engine, rows)
+    run = _Run(engine, tuning, rows, valid_rows, settings=settings, work=work, notes=notes)
+    preflight.check_settings(settings)
+    run.go(on_progress)
+    tuning.save(out, run.best(), tokenizer)
+    _write_metrics(out / "step_metrics.csv", run.state.steps)
+    return run.told(length)
+
+
+def new_engine(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    tuning: Tuning,
+    settings: TrainSettings,
+    *,
+    say: Callable[[str], None] = lambda text: None,
+) -> Engine:
+    """Return the engine that trains a prepared model as the settings say."""
+    from tunesmith.models.attention import use_short_attention
+    from tunesmith.training.engine import Engine
+    from tunesmith.training.loop import Layout
+
+    use_short_attention(model)
+    pad = next((i for i in (tokenizer.pad_token_id, tokenizer.eos_token_id) if i is not None), 0)
+    return Engine(
+        model,
+        list(tuning.parameters.values()),
+        objective_of(settings),
+        Layout(int(pad), model.device),
+        clip=settings.clip,
+        weight_decay=settings.weight_decay,
+        autocast=tuning.computed_in,
+        say=say,
+    )
+
+
+def objective_of(settings: TrainSettings) -> Objective[Any]:
+    """Return the loss that the settings name."""
+    from tunesmith.training.objectives import Dpo, Likelihood
+
+    return Dpo(settings.beta) if settings.objective == "preferences" else Likelihood()
+
+
+def with_reference(engine: Engine, rows: Sequence[Any], settings: TrainSettings) -> Sequence[Any]:
+    """Return the rows, preferences with the margins of the model as it is now: not trained yet."""
+    if settings.objective != "preferences":
+        return rows
+    from tunesmith.training.objectives import with_margins
+
+    with engine.arithmetic():
+        return with_margins(engine.model, rows, engine.layout)
 
 
 def peak_bytes() -> int:
@@ -191,78 +176,226 @@ def peak_bytes() -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
 
+@dataclass
+class _Notes:
+    """What was changed or left out on the way, in words, each once."""
+
+    texts: list[str] = field(default_factory=list)
+
+    def add(self, text: str) -> None:
+        """Remember a text."""
+        if text not in self.texts:
+            self.texts.append(text)
+
+    def of_lengths(self, length: Length, settings: TrainSettings) -> None:
+        """Say what was too long."""
+        if length.cut:
+            self.add(f"{length.cut} of {length.examples} examples were cut at {settings.max_length} tokens")
+        if length.dropped:
+            self.add(
+                f"{length.dropped} of {length.examples} examples are longer than {settings.max_length} tokens "
+                "and were left out"
+            )
+
+
+@dataclass
+class _State:
+    """Where a run stands; a checkpoint holds exactly this beside the tensors."""
+
+    best_loss: float = math.inf
+    first_loss: float = math.inf
+    best_step: int = 0
+    done: int = 0
+    worse: int = 0
+    valid_seconds: float = 0.0
+    labelled: int = 0
+    steps: list[StepMetrics] = field(default_factory=list)
+
+    @classmethod
+    def restored(cls, state: dict[str, Any]) -> _State:
+        """Return the state that `asdict` made `state` of."""
+        return cls(**state | {"steps": [StepMetrics(**step) for step in state["steps"]]})
+
+
 class _Run:
-    """Where a run stands; a checkpoint holds exactly this."""
+    """A run from its first step, or its last checkpoint, to its end."""
 
-    def __init__(self, best: dict[str, Tensor]) -> None:
-        self.best = best
-        self.best_loss = math.inf
-        self.first_loss = math.inf
-        self.best_step = 0
-        self.done = 0
-        self.worse = 0
-        self.valid_seconds = 0.0
-        self.steps: list[StepMetrics] = []
+    def __init__(
+        self,
+        engine: Engine,
+        tuning: Tuning,
+        rows: Sequence[Any],
+        valid_rows: Sequence[Any],
+        *,
+        settings: TrainSettings,
+        work: Path,
+        notes: _Notes,
+    ) -> None:
+        from tunesmith.training import checkpoint
+        from tunesmith.training.loop import Schedule
 
-    def validate(self, model: PreTrainedModel, batches: Sequence[Batch]) -> float:
-        """Return the mean loss on the validation rows, in nats per labelled token; it must be finite."""
-        from tunesmith.training.loop import mean_loss
+        self.engine, self.tuning, self.rows, self.valid_rows = engine, tuning, rows, valid_rows
+        self.folder, self.work, self.notes = work / "checkpoint", work, notes
+        # All settings are read here, before the first step, so that the pre-flight can tell which are not.
+        self.every, self.patience = settings.evaluate_every, settings.patience
+        texts = engine.objective.texts
+        self.schedule = Schedule(
+            [sum(len(text.ids) for text in texts(row)) for row in rows],
+            epochs=settings.epochs,
+            batch_size=settings.batch_size,
+            seed=settings.seed,
+            peak=settings.learning_rate,
+            warmup_share=settings.warmup_share,
+        )
+        self.made_for = fingerprint(settings.model_dump(), _digest(rows), _digest(valid_rows))
+        self.state = _State()
+        resumed = checkpoint.load(self.folder, tuning.parameters, engine.optimiser, made_for=self.made_for)
+        if resumed is not None:
+            self.state = _State.restored(resumed.state)
+        self.method = settings.method
 
+    def go(self, on_progress: Progress) -> None:
+        """Train to the end, or until it gets no better."""
+        if not self.state.steps:
+            self.state.first_loss = self.state.best_loss = self._validate()
+            self._keep_best()
+        while self.state.done < self.schedule.steps and self.state.worse < self.patience:
+            metrics = self._step()
+            if self.state.done % self.every == 0 or self.state.done == self.schedule.steps:
+                metrics = replace(metrics, valid_loss=self._validate())
+                self.state.steps.append(metrics)
+                self._judge(metrics)
+                self._save()
+            else:
+                self.state.steps.append(metrics)
+            on_progress(self.state.done, self.schedule.steps, self._note())
+
+    def best(self) -> dict[str, Tensor]:
+        """Return the tensors that had the best validation loss."""
+        from safetensors.torch import load_file
+
+        return load_file(self._best_file(), device=str(self.engine.model.device))
+
+    def told(self, length: Length) -> Trained:
+        """Return what the run did."""
+        state = self.state
+        return Trained(
+            steps=tuple(state.steps),
+            best_step=state.best_step,
+            best_valid_loss=state.best_loss,
+            first_valid_loss=state.first_loss,
+            stopped_early=state.done < self.schedule.steps,
+            tokens=sum(step.tokens for step in state.steps),
+            labelled_tokens=state.labelled,
+            truncated=length.cut,
+            dropped=length.dropped,
+            seconds=sum(step.seconds for step in state.steps),
+            valid_seconds=state.valid_seconds,
+            peak_bytes=peak_bytes(),
+            dtype=str(self.tuning.computed_in or self.engine.model.dtype).removeprefix("torch."),
+            method=self.method,
+            notes=tuple(self.notes.texts),
+        )
+
+    def _step(self) -> StepMetrics:
         start = time.perf_counter()
-        loss = mean_loss(model, batches)
-        self.valid_seconds += time.perf_counter() - start
+        numbers = self.schedule.batch(self.state.done)
+        rate = self.schedule.rate(self.state.done)
+        rows = [self.rows[number] for number in numbers]
+        loss = self.engine.step(rows, rate)
+        self._check(loss, numbers)
+        self.state.done += 1
+        texts = [text for row in rows for text in self.engine.objective.texts(row)]
+        self.state.labelled += sum(text.labelled for text in texts)
+        tokens = sum(len(text.ids) for text in texts)
+        return StepMetrics(self.state.done, loss, rate, tokens, time.perf_counter() - start)
+
+    def _check(self, loss: float, numbers: Sequence[int]) -> None:
+        """Refuse a loss that is not finite, or that has been far above the first for some steps."""
+        step = self.state.done + 1
+        batch = ", ".join(str(number + 1) for number in numbers[:8]) + (" ..." if len(numbers) > 8 else "")
+        where = f"at step {step} (rows {batch}); {self._left()}"
         if not math.isfinite(loss):
             raise TrainingError(
-                f"the validation loss is {loss} after {self.done} steps",
-                hint="Lower learning_rate in [train]." if self.done else "The base model itself is broken.",
+                f"the loss or its gradient is not finite {where}", hint="Lower learning_rate in [train]."
+            )
+        losses = [each.train_loss for each in self.state.steps]
+        if not losses:
+            return
+        limit = max(EXPLODED * losses[0], losses[0] + EXPLODED)
+        if (
+            all(each > limit for each in [*losses[1 - EXPLODED_STEPS :], loss])
+            and len(losses) >= EXPLODED_STEPS
+        ):
+            raise TrainingError(
+                f"the loss has exploded: it began at {losses[0]:.3f} and is {loss:.3f} {where}",
+                hint="Lower learning_rate in [train].",
+            )
+
+    def _left(self) -> str:
+        kept = [step.step for step in self.state.steps if step.valid_loss is not None]
+        return f"the checkpoint of step {kept[-1]} is kept" if kept else "nothing of that step was kept"
+
+    def _validate(self) -> float:
+        start = time.perf_counter()
+        loss = self.engine.mean_loss(self.valid_rows)
+        self.state.valid_seconds += time.perf_counter() - start
+        if not math.isfinite(loss):
+            raise TrainingError(
+                f"the validation loss is {loss} after {self.state.done} steps; {self._left()}",
+                hint="Lower learning_rate in [train]."
+                if self.state.done
+                else "The base model itself is broken.",
             )
         return loss
 
-    def judge(self, valid_loss: float, adapter: dict[str, Tensor]) -> None:
-        """Keep the adapter if it is the best so far, else count it against the patience."""
-        if valid_loss < self.best_loss:
-            self.best, self.best_loss, self.best_step, self.worse = adapter, valid_loss, self.done, 0
+    def _judge(self, metrics: StepMetrics) -> None:
+        """Keep what was learned if it is the best so far, else count it against the patience."""
+        state, loss = self.state, metrics.valid_loss
+        if loss is not None and loss < state.best_loss:
+            state.best_loss, state.best_step, state.worse = loss, state.done, 0
+            self._keep_best()
         else:
-            self.worse += 1
+            state.worse += 1
 
-    def state(self) -> dict[str, object]:
-        """Return all but the tensors as plain JSON."""
-        return {
-            "best_loss": self.best_loss,
-            "first_loss": self.first_loss,
-            "best_step": self.best_step,
-            "done": self.done,
-            "worse": self.worse,
-            "valid_seconds": self.valid_seconds,
-            "steps": [asdict(step) for step in self.steps],
-        }
+    def _save(self) -> None:
+        from tunesmith.training import checkpoint
 
-    @classmethod
-    def restored(cls, state: dict[str, object], best: dict[str, Tensor]) -> _Run:
-        """Return the run that `state` and the best adapter's tensors came from."""
-        run = cls(best)
-        steps = state.pop("steps")
-        vars(run).update(state)
-        run.steps = [StepMetrics(**step) for step in steps]  # type: ignore[attr-defined]
-        return run
+        checkpoint.save(
+            self.folder,
+            self.tuning.parameters,
+            self.engine.optimiser,
+            state=asdict(self.state),
+            made_for=self.made_for,
+        )
+        # Only now: a run that is killed before goes on from the checkpoint before, and needs that one's best.
+        for old in self.work.glob("best-*.safetensors"):
+            if old != self._best_file():
+                old.unlink()
+
+    def _keep_best(self) -> None:
+        from safetensors.torch import save_file
+
+        fresh = self.work / "best.new"
+        self.work.mkdir(parents=True, exist_ok=True)
+        save_file({name: tensor.contiguous() for name, tensor in self.tuning.state().items()}, fresh)
+        fresh.replace(self._best_file())
+
+    def _best_file(self) -> Path:
+        return self.work / f"best-{self.state.best_step}.safetensors"
+
+    def _note(self) -> str:
+        recent = self.state.steps[-10:]
+        speed = sum(step.tokens for step in recent) / max(1e-9, sum(step.seconds for step in recent))
+        note = f"loss {recent[-1].train_loss:.3f}, {speed:,.0f} tokens/s"
+        best = "" if self.state.best_step == 0 else f", best valid {self.state.best_loss:.3f}"
+        return note + best + "".join(f"; {text}" for text in self.notes.texts)
 
 
-def rendered(
-    tokenizer: PreTrainedTokenizerBase, conversations: Sequence[Conversation], max_length: int
-) -> tuple[list[Rendered], int]:
-    """Return the rows, cut at `max_length` tokens, and how many were cut."""
-    from tunesmith.training.render import Rendered, render
+def _digest(rows: Sequence[Any]) -> str:
+    from tunesmith.training.rows import RowStore
 
-    rows = [render(tokenizer, conversation) for conversation in conversations]
-    cut = [Rendered(row.ids[:max_length], row.mask[:max_length]) for row in rows]
-    return cut, sum(len(row.ids) > max_length for row in rows)
-
-
-def _note(run: _Run) -> str:
-    recent = run.steps[-10:]
-    speed = sum(step.tokens for step in recent) / max(1e-9, sum(step.seconds for step in recent))
-    note = f"loss {run.steps[-1].train_loss:.3f}, {speed:,.0f} tokens/s"
-    return note if run.best_step == 0 else f"{note}, best valid {run.best_loss:.3f}"
+    return rows.digest() if isinstance(rows, RowStore) else fingerprint([asdict(row) for row in rows])
 
 
 def _write_metrics(path: Path, steps: Sequence[StepMetrics]) -> None:

@@ -17,7 +17,7 @@ from typing import Any, Final, Literal
 import yaml
 
 from tunesmith.errors import TrainingError
-from tunesmith.training.train import TrainSettings
+from tunesmith.training.settings import TrainSettings
 
 # What the learning rate falls to, as a share of its peak; the tools' own default is nought.
 _FLOOR = 0.05
@@ -30,6 +30,7 @@ class Job:
     `model` is a hub id (`revision` may go with it) or a folder; `folder` is where its files are here. `targets` are the
     names of the adapted linear layers, `layers` the adapted blocks (None: all). `ends` are the tokens that end the
     assistant's turns, `eos` is the tokenizer's own; `bos` tells whether prompts begin with the tokenizer's BOS token.
+    `template` is the chat template, `alone` tells whether it renders the conversations as Tunesmith does without help.
     `steps` counts those of all epochs, `valid` the validation rows.
     """
 
@@ -42,6 +43,8 @@ class Job:
     ends: tuple[str, ...]
     eos: str
     bos: bool
+    template: str
+    alone: bool
     steps: int
     valid: int
 
@@ -82,17 +85,22 @@ class Translation:
 def axolotl(job: Job) -> Translation:
     """Write axolotl.yaml: conversations as they are, masked by Axolotl's own chat_template strategy."""
     settings = job.settings
+    if not job.alone:
+        raise TrainingError(
+            "Axolotl renders with the chat template alone, and this one leaves out or refuses a system's words",
+            hint="Hand over to litgpt, trl or unsloth, whose rows are rendered here.",
+        )
     config: dict[str, Any] = {
         "base_model": job.model,
         **({} if job.revision is None else {"revision_of_model": job.revision}),
-        "datasets": [_axolotl_rows("train.jsonl")],
-        "test_datasets": [_axolotl_rows("valid.jsonl")],
+        "datasets": [_axolotl_rows("train.jsonl", job.template)],
+        "test_datasets": [_axolotl_rows("valid.jsonl", job.template)],
         **({} if job.ends == (job.eos,) else {"eot_tokens": list(job.ends)}),
         "sequence_len": settings.max_length,
-        "excess_length_strategy": "truncate",
+        "excess_length_strategy": {"refuse": "raise", "cut": "truncate", "drop": "drop"}[settings.too_long],
         "sample_packing": False,
         "pad_to_sequence_len": False,
-        "adapter": "lora",
+        **_of_method("Axolotl", settings.method, _AXOLOTL_METHODS),
         "lora_r": settings.rank,
         "lora_alpha": job.whole_alpha("Axolotl"),
         "lora_dropout": 0.0,
@@ -103,7 +111,7 @@ def axolotl(job: Job) -> Translation:
         "num_epochs": settings.epochs,
         "optimizer": "adamw_torch",
         "learning_rate": settings.learning_rate,
-        "weight_decay": 0.0,
+        "weight_decay": settings.weight_decay,
         "lr_scheduler": "cosine",
         "cosine_min_lr_ratio": _FLOOR,
         "warmup_steps": job.warmup_steps,
@@ -127,15 +135,18 @@ def axolotl(job: Job) -> Translation:
         told={
             **_IN_THE_ROWS,
             "base": "base_model",
+            "method": "adapter, peft_use_rslora, peft_use_dora, load_in_4bit",
             "epochs": "num_epochs",
             "batch_size": "micro_batch_size",
             "learning_rate": "learning_rate",
+            "weight_decay": "weight_decay",
             "rank": "lora_r",
             "alpha": "lora_alpha",
             "top_layers": "peft_layers_to_transform",
             "warmup_share": "warmup_steps",
             "clip": "max_grad_norm",
             "max_length": "sequence_len",
+            "too_long": "excess_length_strategy",
             "evaluate_every": "eval_steps, save_steps",
             "patience": "early_stopping_patience",
             "seed": "seed",
@@ -154,6 +165,7 @@ def trl(job: Job) -> Translation:
         "dataset_train_split": "train",
         "dataset_test_split": "validation",
         "use_peft": True,
+        **_of_method("TRL", job.settings.method, _TRL_METHODS),
         "lora_r": job.settings.rank,
         "lora_alpha": job.whole_alpha("TRL"),
         "lora_dropout": 0.0,
@@ -170,6 +182,7 @@ def trl(job: Job) -> Translation:
             **_IN_THE_ROWS,
             **_SFT_NAMES,
             "base": "model_name_or_path",
+            "method": "use_rslora, use_dora, load_in_4bit",
             "rank": "lora_r",
             "alpha": "lora_alpha",
             "top_layers": "lora_target_modules",
@@ -188,14 +201,15 @@ def unsloth(job: Job) -> Translation:
         "model_name": job.model,
         **({} if job.revision is None else {"revision": job.revision}),
         "max_seq_length": settings.max_length,
-        "load_in_4bit": False,
-        "load_in_16bit": True,
+        "load_in_4bit": settings.method == "qlora",
+        "load_in_16bit": settings.method != "qlora",
         "random_state": settings.seed,
     }
     adapt = {
         "r": settings.rank,
         "lora_alpha": settings.alpha,
         "lora_dropout": 0.0,
+        **_of_method("Unsloth", settings.method, _UNSLOTH_METHODS),
         "target_modules": list(job.targets),
         "layers_to_transform": None if job.layers is None else list(job.layers),
         "random_state": settings.seed,
@@ -216,6 +230,7 @@ def unsloth(job: Job) -> Translation:
             **_IN_THE_ROWS,
             **_SFT_NAMES,
             "base": "model_name",
+            "method": "use_rslora, load_in_4bit",
             "rank": "r",
             "alpha": "lora_alpha",
             "top_layers": "layers_to_transform",
@@ -243,7 +258,7 @@ def litgpt(job: Job) -> Translation:
     config = {
         "checkpoint_dir": checkpoint,
         "out_dir": "out",
-        "precision": "bf16-mixed",
+        **_of_method("LitGPT", settings.method, _LITGPT_METHODS),
         "lora_r": settings.rank,
         "lora_alpha": job.whole_alpha("LitGPT"),
         "lora_dropout": 0.0,
@@ -273,7 +288,7 @@ def litgpt(job: Job) -> Translation:
         },
         "optimizer": {
             "class_path": "torch.optim.AdamW",
-            "init_args": {"lr": settings.learning_rate, "weight_decay": 0.0},
+            "init_args": {"lr": settings.learning_rate, "weight_decay": settings.weight_decay},
         },
         "seed": settings.seed,
     }
@@ -294,9 +309,11 @@ def litgpt(job: Job) -> Translation:
         told={
             **_IN_THE_ROWS,
             "base": "checkpoint_dir",
+            "method": "quantize",
             "epochs": "train.epochs",
             "batch_size": "train.global_batch_size, train.micro_batch_size",
             "learning_rate": "optimizer.init_args.lr",
+            "weight_decay": "optimizer.init_args.weight_decay",
             "rank": "lora_r",
             "alpha": "lora_alpha",
             "warmup_share": "train.lr_warmup_steps",
@@ -326,7 +343,41 @@ TOOLS: Final[dict[str, Callable[[Job], Translation]]] = {
 }
 
 # What the rows already carry, whoever reads them.
-_IN_THE_ROWS: Final = dict.fromkeys(("examples", "retrieved_share", "doubt", "passages"), "(in the data)")
+_IN_THE_ROWS: Final = {
+    **dict.fromkeys(
+        ("objective", "examples", "retrieved_share", "doubt", "passages", "too_long"), "(in the data)"
+    ),
+    "beta": "(for preferences only)",
+}
+
+# What each tool is told to train by a method that it has; what it merges and saves is LoRA's or DoRA's adapter.
+_AXOLOTL_METHODS: Final[dict[str, dict[str, Any]]] = {
+    "lora": {"adapter": "lora"},
+    "rslora": {"adapter": "lora", "peft_use_rslora": True},
+    "dora": {"adapter": "lora", "peft_use_dora": True},
+    "qlora": {"adapter": "qlora", "load_in_4bit": True},
+}
+_TRL_METHODS: Final[dict[str, dict[str, Any]]] = {
+    "lora": {},
+    "rslora": {"use_rslora": True},
+    "dora": {"use_dora": True},
+    "qlora": {"load_in_4bit": True},
+}
+_UNSLOTH_METHODS: Final[dict[str, dict[str, Any]]] = {"lora": {}, "rslora": {"use_rslora": True}, "qlora": {}}
+_LITGPT_METHODS: Final[dict[str, dict[str, Any]]] = {
+    "lora": {"precision": "bf16-mixed"},
+    "qlora": {"precision": "bf16-true", "quantize": "bnb.nf4"},
+}
+
+
+def _of_method(tool: str, method: str, methods: Mapping[str, dict[str, Any]]) -> dict[str, Any]:
+    if method not in methods:
+        raise TrainingError(
+            f"{tool} is not handed method = {method!r}",
+            hint=f"Set method in [train] to {' or '.join(methods)}, or take another trainer.",
+        )
+    return methods[method]
+
 
 _OTHER_BATCHES: Final = ("Batches are drawn at random; in Tunesmith rows of like length share a batch.",)
 
@@ -334,6 +385,7 @@ _SFT_NAMES: Final = {
     "epochs": "num_train_epochs",
     "batch_size": "per_device_train_batch_size",
     "learning_rate": "learning_rate",
+    "weight_decay": "weight_decay",
     "warmup_share": "warmup_steps",
     "clip": "max_grad_norm",
     "max_length": "max_length",
@@ -342,13 +394,14 @@ _SFT_NAMES: Final = {
 }
 
 
-def _axolotl_rows(path: str) -> dict[str, Any]:
+def _axolotl_rows(path: str, template: str) -> dict[str, Any]:
     return {
         "path": path,
         "ds_type": "json",
         "split": "train",
         "type": "chat_template",
-        "chat_template": "tokenizer_default",
+        "chat_template": "jinja",
+        "chat_template_jinja": template,
         "field_messages": "messages",
         "roles_to_train": ["assistant"],
         "train_on_eos": "turn",
@@ -367,7 +420,7 @@ def _sft_arguments(job: Job) -> dict[str, Any]:
         "num_train_epochs": settings.epochs,
         "optim": "adamw_torch",
         "learning_rate": settings.learning_rate,
-        "weight_decay": 0.0,
+        "weight_decay": settings.weight_decay,
         "lr_scheduler_type": "cosine_with_min_lr",
         "lr_scheduler_kwargs": {"min_lr_rate": _FLOOR},
         "warmup_steps": job.warmup_steps,

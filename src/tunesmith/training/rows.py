@@ -1,0 +1,205 @@
+"""Examples as token ids, on disk rather than in memory: a million of them need little more room than a thousand."""
+
+from __future__ import annotations
+
+import hashlib
+from array import array
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, overload
+
+import numpy as np
+
+from tunesmith.errors import TrainingError
+from tunesmith.records import Conversation, Preference
+from tunesmith.training.objectives import Pair
+from tunesmith.training.render import Rendered, render, render_text
+from tunesmith.training.settings import TooLong, TrainSettings
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+Teaching = Conversation | Preference | str
+# Called with an example's number, from 1, its prompt, the assistant's words to be learned, and its row, not yet cut.
+Check = Callable[[int, Conversation, tuple[str, ...], Rendered], None]
+
+
+class RowStore(Sequence[Rendered]):
+    """Rows in three files of a folder; in memory stands only where each begins (8 bytes a row)."""
+
+    def __init__(self, folder: Path, starts: array[int]) -> None:
+        self._starts = starts
+        self._ids = _mapped(folder / "ids.bin", np.dtype(np.uint32))
+        self._mask = _mapped(folder / "mask.bin", np.dtype(np.bool_))
+
+    @classmethod
+    def write(cls, folder: Path, rows: Iterable[Rendered]) -> RowStore:
+        """Write rows one after another and return them."""
+        folder.mkdir(parents=True, exist_ok=True)
+        starts = array("q", [0])
+        with (folder / "ids.bin").open("wb") as ids, (folder / "mask.bin").open("wb") as mask:
+            for row in rows:
+                ids.write(np.asarray(row.ids, np.uint32).tobytes())
+                mask.write(np.asarray(row.mask, np.bool_).tobytes())
+                starts.append(starts[-1] + len(row.ids))
+        return cls(folder, starts)
+
+    def __len__(self) -> int:
+        return len(self._starts) - 1
+
+    @overload
+    def __getitem__(self, index: int) -> Rendered: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[Rendered]: ...
+    def __getitem__(self, index: int | slice) -> Rendered | list[Rendered]:
+        """Return a row, or several, read from disk."""
+        if isinstance(index, slice):
+            return [self[i] for i in range(*index.indices(len(self)))]
+        if not -len(self) <= index < len(self):
+            raise IndexError(index)
+        start, end = self._starts[index % len(self)], self._starts[index % len(self) + 1]
+        return Rendered(tuple(self._ids[start:end].tolist()), tuple(self._mask[start:end].tolist()))
+
+    def digest(self) -> str:
+        """Return a SHA-256 over all rows, in hex."""
+        found = hashlib.sha256(self._starts.tobytes())
+        for data in (self._ids, self._mask):
+            found.update(np.ascontiguousarray(data).data)
+        return found.hexdigest()
+
+
+def _mapped(path: Path, dtype: np.dtype[np.generic]) -> np.ndarray[tuple[int], np.dtype[np.generic]]:
+    if path.stat().st_size == 0:
+        return np.empty(0, dtype)
+    return np.memmap(path, dtype, mode="r")
+
+
+@dataclass(frozen=True, slots=True)
+class Length:
+    """How many examples there were, how many are longer than allowed, and the longest's tokens."""
+
+    examples: int
+    cut: int
+    dropped: int
+    longest: int
+
+
+def rendered(
+    tokenizer: PreTrainedTokenizerBase,
+    examples: Iterable[Teaching],
+    settings: TrainSettings,
+    *,
+    check: Check | None = None,
+    store: Path | None = None,
+) -> tuple[Sequence[Rendered] | Sequence[Pair], Length]:
+    """Return the rows of examples in order (in `store` on disk, if given; pairs stay in memory), and what was too long.
+
+    Raises TrainingError for examples of another kind than the objective's, and for those that are too long or teach
+    nothing once cut, with their numbers.
+    """
+    fitting = _Fitting(settings.max_length, settings.too_long)
+    if settings.objective == "preferences":
+        pairs = tuple(_pairs(tokenizer, examples, fitting, check))
+        return pairs, fitting.told()
+    rows = _rows(tokenizer, examples, fitting, check, settings)
+    kept = RowStore.write(store, rows) if store else tuple(rows)
+    return kept, fitting.told()
+
+
+def _rows(
+    tokenizer: PreTrainedTokenizerBase,
+    examples: Iterable[Teaching],
+    fitting: _Fitting,
+    check: Check | None,
+    settings: TrainSettings,
+) -> Iterator[Rendered]:
+    for number, example in enumerate(examples, 1):
+        if settings.objective == "text":
+            if not isinstance(example, str):
+                raise _other_kind(number, "a text", example)
+            yield from render_text(tokenizer, example, settings.max_length)
+            continue
+        if not isinstance(example, tuple):
+            raise _other_kind(number, "a conversation", example)
+        row = render(tokenizer, example)
+        if check is not None:
+            check(number, example[:-1], tuple(m.content for m in example if m.role == "assistant"), row)
+        yield from fitting.fit(number, row)
+
+
+def _pairs(
+    tokenizer: PreTrainedTokenizerBase, examples: Iterable[Teaching], fitting: _Fitting, check: Check | None
+) -> Iterator[Pair]:
+    for number, example in enumerate(examples, 1):
+        if not isinstance(example, Preference):
+            raise _other_kind(number, "a preference", example)
+        texts = []
+        for answer in (example.chosen, example.rejected):
+            # Only the last answer is preferred: what was said before belongs to the prompt.
+            row = _last_turn_only(render(tokenizer, (*example.prompt, answer)))
+            if check is not None:
+                check(number, example.prompt, (answer.content,), row)
+            texts.append(row)
+        if texts[0].ids == texts[1].ids:
+            raise TrainingError(
+                f"example {number} prefers an answer to itself", hint="The two answers must differ."
+            )
+        fits = [list(fitting.fit(number, text)) for text in texts]
+        if all(fits):
+            yield Pair(fits[0][0], fits[1][0])
+
+
+def _last_turn_only(row: Rendered) -> Rendered:
+    begin = len(row.mask)
+    while begin and row.mask[begin - 1]:
+        begin -= 1
+    return Rendered(row.ids, tuple(position >= begin for position in range(len(row.mask))))
+
+
+def _other_kind(number: int, wanted: str, found: object) -> TrainingError:
+    return TrainingError(
+        f"example {number} is a {type(found).__name__}, where {wanted} is needed",
+        hint="Set objective in [train] to what the examples are: answers, text or preferences.",
+    )
+
+
+class _Fitting:
+    """Cuts or drops what is too long, or refuses it once all has been seen; counts either."""
+
+    def __init__(self, most: int, policy: TooLong) -> None:
+        self.most, self.policy = most, policy
+        self.examples = self.cut = self.dropped = self.longest = 0
+        self.refused: list[int] = []
+
+    def fit(self, number: int, row: Rendered) -> Iterator[Rendered]:
+        """Yield the row as it is trained on, or nothing."""
+        self.examples += 1
+        self.longest = max(self.longest, len(row.ids))
+        if len(row.ids) <= self.most:
+            yield row
+        elif self.policy == "drop":
+            self.dropped += 1
+        elif self.policy == "refuse":
+            self.refused.append(number)
+        else:
+            short = Rendered(row.ids[: self.most], row.mask[: self.most])
+            if not short.labelled:
+                raise TrainingError(
+                    f"example {number} has no labelled token left once it is cut at {self.most} tokens: "
+                    "nothing would be learned from it",
+                    hint='Raise max_length in [train], or set too_long = "drop".',
+                )
+            self.cut += 1
+            yield short
+
+    def told(self) -> Length:
+        """Return what was seen; raises TrainingError if something was refused."""
+        if self.refused:
+            some = ", ".join(map(str, self.refused[:5])) + (" ..." if len(self.refused) > 5 else "")
+            raise TrainingError(
+                f"{len(self.refused)} of {self.examples} examples are longer than {self.most} tokens "
+                f"(the longest {self.longest}): {some}",
+                hint=f"Set max_length = {self.longest} in [train] (more memory), or too_long to cut or drop them.",
+            )
+        return Length(self.examples, self.cut, self.dropped, self.longest)
