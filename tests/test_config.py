@@ -52,6 +52,42 @@ def test_values_reach_their_stage(tmp_path: Path) -> None:
     assert loaded.evaluate == EvaluateSettings(stop=("\n\n",))
 
 
+def test_an_adapter_is_a_contender_of_its_name(tmp_path: Path) -> None:
+    """Where no contender names it, it is asked alone and with the tuned retriever; where one does, only as named."""
+    adapters = '[evaluate]\nadapters = { mine = "path:adapters/mine" }\n'
+
+    loaded = load(written(tmp_path, SMALL + adapters))
+    assert loaded.adapters == {"mine": "path:adapters/mine"}
+    assert loaded.contenders == ("mine", "mine+tuned_retrieval", *USUAL)
+
+    named = 'contenders = ["base", "mine+few_shot"]\n'
+    assert load(written(tmp_path, SMALL + adapters + named)).contenders == ("base", "mine+few_shot")
+
+
+@pytest.mark.parametrize(
+    ("keys", "message"),
+    [
+        (
+            'adapters = { tuned = "path:x" }',
+            "'tuned' cannot be an adapter's name: it is a part's already",
+        ),
+        ('adapters = { My-Own = "path:x" }', "'My-Own' cannot be an adapter's name"),
+        (
+            'adapters = { mine = "hf:org/name" }',
+            "mine = 'hf:org/name' is no folder of an adapter: write path:FOLDER",
+        ),
+        (
+            'adapters = { mine = "path:x" }\ncontenders = ["tuned+mine"]',
+            "'tuned+mine' asks for tuned and mine at once",
+        ),
+        ('contenders = ["mine"]', "'mine' names no contender: 'mine' is not understood there"),
+    ],
+)
+def test_adapters_that_cannot_be_are_refused(tmp_path: Path, keys: str, message: str) -> None:
+    """A name must be one, an address a folder, and a contender has one kind of weights."""
+    assert any(message in line for line in refusal(tmp_path, f"{SMALL}[evaluate]\n{keys}\n"))
+
+
 def test_unknown_key_is_named_with_the_nearest(tmp_path: Path) -> None:
     """A mistyped key is refused with its line and the key that was meant."""
     assert refusal(tmp_path, SMALL + "[evaluate]\nbatchsize = 4\n") == [

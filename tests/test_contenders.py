@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import permutations
 from typing import Any, Protocol
 
@@ -159,6 +159,19 @@ def test_a_name_that_means_nothing_is_refused(toolbox: Toolbox, name: str, messa
     with pytest.raises(AddressError) as caught:
         toolbox.project.contender(name)
     assert caught.value.message == message
+
+
+def test_an_adapter_from_elsewhere_is_a_kind_of_weights(toolbox: Toolbox) -> None:
+    """The train stage's own adapter, registered under a name, answers as `tuned` does, and goes with other parts."""
+    inputs = toolbox.project.store.list()
+    [trained] = [one for one in inputs if one.stage == "train"]
+    config = replace(toolbox.project.config, adapters={"mine": f"path:{trained.file('adapter')}"})
+    project = Project(config)
+
+    assert reply(project, "mine").text == reply(project, "tuned").text != reply(project, "base").text
+    found = reply(project, "mine+tuned_retrieval")
+    assert found.text == reply(project, "tuned+tuned_retrieval").text
+    assert len(found.retrieved) == 3
 
 
 @given(st.lists(st.sampled_from(PARTS), min_size=1))

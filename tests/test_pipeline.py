@@ -19,7 +19,7 @@ import pytest
 from tunesmith import steps
 from tunesmith.artifacts import Artifact
 from tunesmith.config import Config
-from tunesmith.errors import DamagedArtifact, DatasetError, ProjectBusy, SourceError, UsageError
+from tunesmith.errors import DamagedArtifact, DatasetError, ModelError, ProjectBusy, SourceError, UsageError
 from tunesmith.evaluating.names import USUAL
 from tunesmith.models.local import fast_dtype
 from tunesmith.pipeline import STAGES, Show, needed_for, plan
@@ -89,6 +89,11 @@ def finished(project: Project) -> dict[str, Artifact]:
     found = project.store.list()
     assert len({one.stage for one in found}) == len(found)
     return {one.stage: one for one in found}
+
+
+def newest(project: Project, stage: str) -> Artifact:
+    """Return a stage's artefact that was made last."""
+    return [one for one in project.store.list() if one.stage == stage][-1]
 
 
 def with_settings(config: Config, table: str, **values: Any) -> Config:
@@ -396,6 +401,82 @@ def test_a_models_folder_that_is_not_there_is_named(fresh: Project) -> None:
     ):
         fresh.run("collect")
     assert fresh.store.list() == ()
+
+
+# --- adapters from elsewhere
+
+
+@pytest.fixture
+def with_adapter(toolbox: Toolbox, tmp_path: Path) -> Project:
+    """Copy the finished project, its own adapter registered as one that was trained elsewhere."""
+    project = toolbox.copy(tmp_path / "copy")
+    shutil.copytree(finished(project)["train"].file("adapter"), project.path / "adapters" / "mine")
+    path = project.config.path
+    keys = '[evaluate]\nadapters = { mine = "path:adapters/mine" }\ncontenders = ["base", "mine"]\n'
+    path.write_text(path.read_text(encoding="utf-8").replace("[evaluate]\n", keys), encoding="utf-8")
+    return Project.open(project.path)
+
+
+def test_an_adapter_from_elsewhere_is_evaluated_beside_the_others(
+    with_adapter: Project, record: Record
+) -> None:
+    """Only evaluating and the report are made again; the adapter answers every question, and the report names it."""
+    with_adapter.run(show=record)
+
+    assert record.made == ["evaluate", "report"]
+    scores = tuple(read_jsonl(Score, newest(with_adapter, "evaluate").file("scores.jsonl")))
+    asked = {name: [one.example for one in scores if one.contender == name] for name in ("base", "mine")}
+    assert asked["mine"] == asked["base"] != []
+    report = with_adapter.report()
+    assert set(report.json["contenders"]) == {"base", "mine"}
+    assert "the model with the adapter mine" in report.html.read_text(encoding="utf-8")
+
+
+def test_an_adapter_counts_by_its_bytes(with_adapter: Project) -> None:
+    """Trained again, it is another contender: evaluating and the report are to be made anew."""
+    before = {one.stage.name: one.id for one in plan(with_adapter.config)}
+    weights = with_adapter.path / "adapters" / "mine" / "adapter_model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-1] + b"\x01")
+
+    after = {one.stage.name: one.id for one in plan(with_adapter.config)}
+
+    assert {name for name in after if after[name] != before[name]} == {"evaluate", "report"}
+
+
+def test_an_adapter_that_is_not_there_is_named(with_adapter: Project) -> None:
+    """The folder, its name in tunesmith.toml and the missing file are in the error, before any work."""
+    weights = with_adapter.path / "adapters" / "mine" / "adapter_model.safetensors"
+    weights.unlink()
+    with pytest.raises(SourceError) as caught:
+        with_adapter.status()
+    assert caught.value.message == (
+        f"{weights.parent}, the adapter mine in tunesmith.toml, holds no adapter_model.safetensors"
+    )
+
+
+def test_an_adapter_for_another_base_is_refused_before_anyone_is_asked(
+    with_adapter: Project, record: Record
+) -> None:
+    """It is named with the base, and no question has been answered yet."""
+    from safetensors.torch import load_file, save_file
+
+    weights = with_adapter.path / "adapters" / "mine" / "adapter_model.safetensors"
+    wider = {
+        name: tensor.repeat(1, 2) if "lora_A" in name else tensor
+        for name, tensor in load_file(weights).items()
+    }
+    save_file(wider, weights)
+
+    with pytest.raises(ModelError) as caught:
+        with_adapter.run(show=record)
+    assert caught.value.message.startswith(
+        "the adapter mine in [evaluate] does not go with path:models/chat: the adapter in "
+    )
+    assert caught.value.hint == "Name in [train] the base model that it was trained on."
+    assert record.said == []
+
+
+# --- digests and arithmetic
 
 
 def test_of_a_large_file_samples_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import shutil
 from collections.abc import Mapping
@@ -257,3 +258,23 @@ def test_asking_notices_damage(toolbox: Toolbox, tmp_path: Path) -> None:
     adapter.write_bytes(adapter.read_bytes()[:-1] + b"\x7f")
     with pytest.raises(DamagedArtifact, match=r"adapter_model\.safetensors is damaged"):
         project.ask("limit a number", "tuned")
+
+
+# --- handing over
+
+
+def test_what_is_handed_over_is_what_is_trained_on(toolbox: Toolbox, tmp_path: Path) -> None:
+    """The folder has as many rows as the train stage had examples, and as many tokens in them."""
+    folder = toolbox.project.hand_over("trl", tmp_path / "out")
+
+    rows = [json.loads(line) for line in (folder / "tokens" / "train.jsonl").read_text("utf-8").splitlines()]
+    counts = toolbox.record.counts["train"]
+    assert (len(rows), sum(len(row["input_ids"]) for row in rows)) == (counts["examples"], counts["tokens"])
+
+
+def test_handing_over_too_early_names_the_command(fresh: Project, tmp_path: Path) -> None:
+    """What is shown in the prompts comes from the tuned retriever, which must be there."""
+    with pytest.raises(UsageError) as caught:
+        fresh.hand_over("trl", tmp_path / "out")
+    assert caught.value.hint == "Run: tunesmith run encoder"
+    assert not (tmp_path / "out").exists()

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import tomlkit
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
 from pydantic.fields import FieldInfo
 
 from tunesmith.chunking.chunk import ChunkSettings
@@ -24,7 +24,7 @@ from tunesmith.chunking.topics import TopicSettings
 from tunesmith.curating.curate import CurateSettings
 from tunesmith.errors import AddressError, ConfigError, UsageError
 from tunesmith.evaluating.evaluate import EvaluateSettings
-from tunesmith.evaluating.names import USUAL, check_name
+from tunesmith.evaluating.names import USUAL, check_adapter, check_name, with_adapters
 from tunesmith.generating.generate import GenerateSettings
 from tunesmith.models.address import is_remote
 from tunesmith.retrieving.index import RetrieveSettings
@@ -65,26 +65,42 @@ class CurateTable(_Table):
 
 
 class EvaluateTable(_Table):
-    """Which contenders are asked."""
+    """Adapters that were trained elsewhere, by name, and which contenders are asked."""
 
-    contenders: tuple[str, ...] = Field(default=USUAL, min_length=1)
+    # Before `contenders`, whose names it adds to.
+    adapters: dict[str, str] = Field(default_factory=dict)
+    contenders: tuple[str, ...] = Field(default=USUAL, min_length=1, validate_default=True)
+
+    @field_validator("adapters")
+    @classmethod
+    def _folders(cls, adapters: dict[str, str]) -> dict[str, str]:
+        for name, address in adapters.items():
+            try:
+                check_adapter(name)
+            except AddressError as error:
+                raise ValueError(str(error)) from error
+            if not address.removeprefix("path:") or not address.startswith("path:"):
+                raise ValueError(f"{name} = {address!r} is no folder of an adapter: write path:FOLDER")
+        return adapters
 
     @field_validator("contenders")
     @classmethod
-    def _names(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+    def _names(cls, names: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
+        adapters = info.data.get("adapters", {})
         for name in names:
             try:
-                check_name(name)
+                check_name(name, adapters)
             except AddressError as error:
                 raise ValueError(str(error)) from error
-        return names
+        return with_adapters(names, adapters)
 
 
 @dataclass(frozen=True, slots=True)
 class Config:
     """A project's tunesmith.toml: what it works on, and each stage's settings under the stage's name.
 
-    `sources`, `written` and `asked` are as the user wrote them; paths among them are relative to `folder`.
+    `sources`, `written`, `asked` and `adapters` are as the user wrote them; paths among them are relative to `folder`.
+    `contenders` has those of every adapter.
     """
 
     path: Path
@@ -93,6 +109,7 @@ class Config:
     written: tuple[str, ...] = ()
     teacher: str | None = None
     asked: str | None = None
+    adapters: Mapping[str, str] = field(default_factory=dict)
     contenders: tuple[str, ...] = USUAL
     generate: GenerateSettings = field(default_factory=GenerateSettings)
     curate: CurateSettings = field(default_factory=CurateSettings)
@@ -200,6 +217,7 @@ _EXPLAINED: Final[dict[str, dict[str, _Why]]] = {
         "seed": _Why("another seed shuffles otherwise"),
     },
     "evaluate": {
+        "adapters": _Why("adapters trained elsewhere, each a contender of its name", {"mine": "path:FOLDER"}),
         "contenders": _Why(
             "parts joined by +: base, tuned, few_shot, retrieval, tuned_retrieval, constrained"
         ),
@@ -265,6 +283,10 @@ def _template_lines(table: str, given: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _toml(value: Any) -> str:
+    if isinstance(value, dict):
+        table = tomlkit.inline_table()
+        table.update(value)
+        return str(table.as_string())
     plain = list(value) if isinstance(value, tuple | frozenset) else value
     text: str = tomlkit.item(plain).as_string()
     return text

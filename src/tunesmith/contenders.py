@@ -1,17 +1,17 @@
 """A contender's name ("tuned+tuned_retrieval+constrained") to the model it means.
 
-A name is parts joined by "+", in any order: `base` or `tuned` says which weights (base if neither is there),
-`few_shot`, `retrieval` or `tuned_retrieval`, and `constrained` what is put around them.
+A name is parts joined by "+", in any order: `base`, `tuned` or an adapter's name says which weights (base if none
+is there), `few_shot`, `retrieval` or `tuned_retrieval`, and `constrained` what is put around them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from functools import cached_property
 
 from tunesmith.errors import AddressError
-from tunesmith.evaluating.names import check_name
+from tunesmith.evaluating.names import adapter_of, check_name
 from tunesmith.models.base import ChatModel, Retriever
 from tunesmith.models.local import Constraint, LocalModel
 from tunesmith.models.wrappers import few_shot, retrieving
@@ -20,7 +20,10 @@ from tunesmith.records import Conversation
 
 @dataclass
 class Workshop:
-    """What contenders are put together from; each part is made when a contender first needs it."""
+    """What contenders are put together from; each part is made when a contender first needs it.
+
+    `load_adapted` has the models with an adapter from elsewhere, by the adapter's name.
+    """
 
     load_base: Callable[[], ChatModel]
     load_tuned: Callable[[], ChatModel]
@@ -29,6 +32,8 @@ class Workshop:
     load_constraint: Callable[[LocalModel], Callable[[Conversation], Constraint]]
     shots: tuple[Conversation, ...]
     passages: int
+    load_adapted: Mapping[str, Callable[[], ChatModel]] = field(default_factory=dict)
+    _adapted: dict[str, ChatModel] = field(default_factory=dict)
 
     @cached_property
     def base(self) -> ChatModel:
@@ -55,8 +60,8 @@ class Workshop:
 
         `retriever` takes the place of the one that the name means.
         """
-        parts = check_name(name)
-        model = self.tuned if "tuned" in parts else self.base
+        parts = check_name(name, self.load_adapted)
+        model = self._weights(name)
         if "constrained" in parts:
             if not isinstance(model, LocalModel):
                 raise AddressError(
@@ -69,3 +74,15 @@ class Workshop:
         elif "retrieval" in parts:
             model = retrieving(model, retriever or self.retriever, count=self.passages)
         return few_shot(model, self.shots) if "few_shot" in parts else model
+
+    def adapted(self, adapter: str) -> ChatModel:
+        """Return the model with an adapter from elsewhere merged into it."""
+        if adapter not in self._adapted:
+            self._adapted[adapter] = self.load_adapted[adapter]()
+        return self._adapted[adapter]
+
+    def _weights(self, name: str) -> ChatModel:
+        adapter = adapter_of(name)
+        if adapter is not None:
+            return self.adapted(adapter)
+        return self.tuned if "tuned" in name.split("+") else self.base

@@ -65,7 +65,7 @@ STAGES: Final = (
     Stage("train", "tune the language model", ("collect", "curate", "encoder"), steps.train_settings,
           steps.base_digest, steps.train, 2),
     Stage("evaluate", "ask every contender", ("collect", "generate", "curate", "index", "encoder", "train"),
-          steps.evaluate_settings, steps.base_digest, steps.evaluate, 2),
+          steps.evaluate_settings, steps.contender_digests, steps.evaluate, 2),
     Stage("report", "the verdict",
           ("collect", "chunk", "generate", "curate", "estimate", "encoder", "train", "evaluate"),
           steps.report_settings, steps.nothing, steps.report),

@@ -160,11 +160,19 @@ class Project:
         from tunesmith.models.address import load_chat
 
         parts = name.split("+")
-        if parts[0] not in PARTS:
+        if parts[0] not in (*PARTS, *self.config.adapters):
             return load_chat(name)
         needed = _stage_before(parts)
         inputs = self._finished(needed, f"tunesmith run {needed}")
         return steps.workshop(inputs, self.config, lambda text: None).build(name)
+
+    def hand_over(self, target: str, out: Path) -> Path:
+        """Write a folder from which another trainer trains what `run train` would: axolotl, litgpt, trl or unsloth.
+
+        Raises UsageError for another target, before the retriever is tuned, and for a folder that holds something.
+        """
+        inputs = self._finished("encoder", "tunesmith run encoder")
+        return steps.hand_over(inputs, self.config, target, out, lambda text: None)
 
     def _best(self) -> str:
         return str(self.report().json["best"])

@@ -8,7 +8,7 @@ import platform
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +16,7 @@ from tunesmith.artifacts import SCRATCH, Artifact, write_text_atomic
 from tunesmith.catalogue import Catalogue
 from tunesmith.config import Config
 from tunesmith.contenders import Workshop
-from tunesmith.errors import DatasetError, SourceError
+from tunesmith.errors import DatasetError, ModelError, SourceError
 from tunesmith.progress import Progress
 from tunesmith.records import (
     Conversation,
@@ -108,6 +108,31 @@ def encoder_digest(config: Config) -> tuple[str, ...]:
 def base_digest(config: Config) -> tuple[str, ...]:
     """Return the digest of the language model's folder, if its address is one."""
     return _folder_digest(config, config.train.base)
+
+
+def contender_digests(config: Config) -> tuple[str, ...]:
+    """Return the digests of the language model's folder, if its address is one, and of each adapter from elsewhere."""
+    adapters = [_adapter_digest(config, name) for name in sorted(config.adapters)]
+    return (*base_digest(config), *adapters)
+
+
+def _adapter_digest(config: Config, name: str) -> str:
+    folder = _adapter_folder(config, name)
+    files = [folder / file for file in ("adapter_config.json", "adapter_model.safetensors")]
+    missing = [file.name for file in files if not file.is_file()]
+    if missing:
+        raise SourceError(
+            f"{folder}, the adapter {name} in {config.path.name}, holds no {' and no '.join(missing)}",
+            hint="Name the folder that PEFT's save_pretrained wrote, which Axolotl, TRL and Unsloth call.",
+        )
+    files += sorted(folder.glob("chat_template.jinja"))  # the adapter is asked with it, where it has one
+    return _digest_of_files(
+        tuple((str(file), file.stat().st_size, file.stat().st_mtime_ns) for file in files)
+    )
+
+
+def _adapter_folder(config: Config, name: str) -> Path:
+    return Path(_from_project(config, config.adapters[name]).removeprefix("path:"))
 
 
 def both_digests(config: Config) -> tuple[str, ...]:
@@ -419,31 +444,20 @@ def encoder(work: Work) -> dict[str, int]:
 def train(work: Work) -> dict[str, int]:
     """Tune the language model on examples with and without retrieved entries in the prompt, here or at a service."""
     from tunesmith.models.address import is_remote
-    from tunesmith.training.mix import conversations, ranks_of, select
     from tunesmith.training.tuning import require
 
-    config, catalogue = work.config, catalogue_of(work.inputs)
+    config = work.config
     require(config.train)
-    index = tuned_index(work.inputs, config)
-    valid = select(examples_of(work.inputs, "valid"), VALID_ROWS, config.train.seed)
-    ranks = ranks_of(valid, index, config.train.passages)
-    chosen = select(examples_of(work.inputs, "train"), config.train.examples, config.train.seed)
-    rows, valid_rows = (
-        conversations(
-            examples, index, index.passage, ranks, system=system_of(catalogue), settings=config.train
-        )
-        for examples in (chosen, valid)
-    )
+    mixed = conversations_of(work.inputs, config)
     _write_json(
-        work.draft / "ranks.json", Counter("absent" if rank is None else str(rank + 1) for rank in ranks)
+        work.draft / "ranks.json",
+        Counter("absent" if rank is None else str(rank + 1) for rank in mixed.ranks),
     )
     way = _train_hosted if is_remote(config.train.base) else _train_here
-    return {"examples": len(rows), **way(work, rows, valid_rows)}
+    return {"examples": len(mixed.train), **way(work, mixed)}
 
 
-def _train_here(
-    work: Work, rows: Sequence[Conversation], valid_rows: Sequence[Conversation]
-) -> dict[str, int]:
+def _train_here(work: Work, mixed: Mixed) -> dict[str, int]:
     from tunesmith.models.local import load_model, load_tokenizer
     from tunesmith.training.train import train as tune
 
@@ -452,8 +466,8 @@ def _train_here(
     run = tune(
         load_model(folder, dtype=arithmetic(work.draft), four_bit=config.train.method == "qlora"),
         load_tokenizer(folder),
-        rows,
-        valid_rows,
+        mixed.train,
+        mixed.valid,
         config.train,
         out=work.draft / "adapter",
         work=work.scratch,
@@ -464,14 +478,12 @@ def _train_here(
     return {"steps": len(run.steps), "best step": run.best_step, "tokens": run.tokens}
 
 
-def _train_hosted(
-    work: Work, rows: Sequence[Conversation], valid_rows: Sequence[Conversation]
-) -> dict[str, int]:
+def _train_hosted(work: Work, mixed: Mixed) -> dict[str, int]:
     from tunesmith.training.hosted import train_hosted
 
     made = train_hosted(
-        rows,
-        valid_rows,
+        mixed.train,
+        mixed.valid,
         work.config.train,
         name=work.config.name,
         out=work.draft,
@@ -495,6 +507,8 @@ def evaluate(work: Work) -> dict[str, int]:
     if not sets:
         raise DatasetError("there is no test question", hint="Raise the shares held out in [curate].")
     shop = workshop(work.inputs, config, work.say)
+    for adapter in config.adapters:
+        shop.adapted(adapter)  # one that does not fit the base is refused before anyone is asked
     questions = sum(len(rows) for rows in sets.values())
     scores: list[Score] = []
 
@@ -546,10 +560,10 @@ def _oracle_scores(
     from tunesmith.retrieving.oracle import OracleRetriever
 
     config, catalogue = work.config, catalogue_of(work.inputs)
-    name = next((one for one in reversed(config.contenders) if "retrieval" in one), None)
+    name = next((one for one in reversed(config.contenders) if _RETRIEVERS & set(one.split("+"))), None)
     if name is None:
         return []
-    index = shop.tuned_retriever if "tuned_retrieval" in name else shop.retriever
+    index = shop.tuned_retriever if "tuned_retrieval" in name.split("+") else shop.retriever
     passage_of = plain_index(work.inputs, config, work.say).passage
     examples = [example for rows in sets.values() for example in rows]
     right = {example.question: [passage_of(entry) for entry in acceptable(example)] for example in examples}
@@ -578,6 +592,9 @@ def _oracle_scores(
     ]
 
 
+_RETRIEVERS = frozenset(("retrieval", "tuned_retrieval"))
+
+
 def report(work: Work) -> dict[str, int]:
     """Weigh the scores, and write the page and the figures."""
     from tunesmith.evaluating.report import render_html, to_json
@@ -586,6 +603,19 @@ def report(work: Work) -> dict[str, int]:
     work.draft.joinpath("report.html").write_text(render_html(data), encoding="utf-8")
     _write_json(work.draft / "report.json", to_json(data))
     return {"contenders": len({one.contender for one in data.summaries}), "comparisons": len(data.paired)}
+
+
+# --- beside the stages
+
+
+def hand_over(
+    inputs: Mapping[str, Artifact], config: Config, target: str, out: Path, say: Callable[[str], None]
+) -> Path:
+    """Write the folder from which another trainer trains what the train stage would."""
+    from tunesmith.training.handover import hand_over as write_folder
+
+    mixed = conversations_of(inputs, config)
+    return write_folder(target, mixed.train, mixed.valid, config.train, base=base_of(config, say), out=out)
 
 
 # --- reading artefacts
@@ -612,6 +642,31 @@ def _catalogue(path: Path) -> Catalogue:
 def examples_of(inputs: Mapping[str, Artifact], name: str) -> tuple[Example, ...]:
     """Return one of the curated sets."""
     return tuple(read_jsonl(Example, inputs["curate"].file(f"{name}.jsonl")))
+
+
+def conversations_of(inputs: Mapping[str, Artifact], config: Config) -> Mixed:
+    """Return what the language model is trained on and validated with."""
+    from tunesmith.training.mix import conversations, ranks_of, select
+
+    index = tuned_index(inputs, config)
+    valid = select(examples_of(inputs, "valid"), VALID_ROWS, config.train.seed)
+    ranks = ranks_of(valid, index, config.train.passages)
+    chosen = select(examples_of(inputs, "train"), config.train.examples, config.train.seed)
+    system = system_of(catalogue_of(inputs))
+    rows, valid_rows = (
+        conversations(examples, index, index.passage, ranks, system=system, settings=config.train)
+        for examples in (chosen, valid)
+    )
+    return Mixed(rows, valid_rows, ranks)
+
+
+@dataclass(frozen=True, slots=True)
+class Mixed:
+    """Conversations to train on, those to validate with, and where the retriever has the latter's right entries."""
+
+    train: tuple[Conversation, ...]
+    valid: tuple[Conversation, ...]
+    ranks: tuple[int | None, ...]
 
 
 def answers_of(documents: Iterable[Document], catalogue: Catalogue) -> dict[str, str]:
@@ -722,6 +777,15 @@ def workshop(inputs: Mapping[str, Artifact], config: Config, say: Callable[[str]
             batch_size=config.evaluate.batch_size,
         )
 
+    def load_adapted(name: str) -> ChatModel:
+        try:
+            return load(_adapter_folder(config, name), f"{base} {name}")
+        except ModelError as error:
+            raise ModelError(
+                f"the adapter {name} in [evaluate] does not go with {base}: {error.message}",
+                hint=error.hint or "Name in [train] the base model that it was trained on.",
+            ) from error
+
     def load_base() -> ChatModel:
         return load_chat(base) if remote else load(None, base)
 
@@ -745,6 +809,7 @@ def workshop(inputs: Mapping[str, Artifact], config: Config, say: Callable[[str]
         load_constraint=lambda model: CatalogueGrammar(catalogue, model.tokenizer).constraint,
         shots=shots,
         passages=config.retrieve.count,
+        load_adapted={name: partial(load_adapted, name) for name in config.adapters},
     )
 
 

@@ -86,6 +86,8 @@ def test_contenders_have_an_order_of_cost() -> None:
         ("tuned_hit_in_5", "the right entry is among the tuned retriever's first 5"),
         ("oracle:tuned+retrieval", "the tuned model with retrieval, a right entry always shown first"),
         ("base+tools", "the base model with tools"),
+        ("mine", "the model with the adapter mine"),
+        ("mine+tuned_retrieval", "the model with the adapter mine with tuned retrieval"),
     ],
 )
 def test_names_become_plain_words(name: str, words: str) -> None:

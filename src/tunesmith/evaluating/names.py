@@ -1,7 +1,12 @@
-"""The names of contenders: parts joined by "+", and the contenders that are usually compared."""
+"""The names of contenders: parts joined by "+", and the contenders that are usually compared.
+
+An adapter that was trained elsewhere is a part too, under the name that [evaluate] gives it.
+"""
 
 from __future__ import annotations
 
+import re
+from collections.abc import Collection, Sequence
 from typing import Final
 
 from tunesmith.errors import AddressError
@@ -19,18 +24,55 @@ USUAL: Final = (
 )
 
 
-def check_name(name: str) -> frozenset[str]:
-    """Return a contender's parts; raises AddressError for unknown or contradicting ones."""
+_ADAPTER: Final = re.compile("[a-z][a-z0-9_]*")
+
+
+def check_name(name: str, adapters: Collection[str] = ()) -> frozenset[str]:
+    """Return a contender's parts; raises AddressError for unknown or contradicting ones.
+
+    `adapters` are the names of those that were trained elsewhere.
+    """
     parts = name.split("+")
-    strangers = [part for part in parts if part not in PARTS]
+    known = (*PARTS, *adapters)
+    strangers = [part for part in parts if part not in known]
     if strangers or len(set(parts)) < len(parts):
         raise AddressError(
             f"{name!r} names no contender: {strangers[0] if strangers else parts[0]!r} is not understood there",
-            hint=f"Join parts by '+': {', '.join(PARTS)}.",
+            hint=f"Join parts by '+': {', '.join(known)}.",
         )
-    for pair in (("base", "tuned"), ("retrieval", "tuned_retrieval")):
-        if set(pair) <= set(parts):
+    for choice in (("base", "tuned", *adapters), ("retrieval", "tuned_retrieval")):
+        asked = [part for part in choice if part in parts]
+        if len(asked) > 1:
             raise AddressError(
-                f"{name!r} asks for {pair[0]} and {pair[1]} at once", hint="Choose one of them."
+                f"{name!r} asks for {asked[0]} and {asked[1]} at once", hint="Choose one of them."
             )
     return frozenset(parts)
+
+
+def check_adapter(name: str) -> None:
+    """Check that an adapter's name can be a part of a contender's; raises AddressError."""
+    if name in PARTS or not _ADAPTER.fullmatch(name):
+        raise AddressError(
+            f"{name!r} cannot be an adapter's name" + (": it is a part's already" if name in PARTS else ""),
+            hint="Use small letters, digits and underscores, and no part's name.",
+        )
+
+
+def with_adapters(contenders: Sequence[str], adapters: Collection[str]) -> tuple[str, ...]:
+    """Return the contenders, before them each adapter that none of them names: alone and with the tuned retriever."""
+    named = {part for name in contenders for part in name.split("+")}
+    missing = [name for name in adapters if name not in named]
+    return (*(one for name in missing for one in (name, f"{name}+tuned_retrieval")), *contenders)
+
+
+def is_tuned(name: str) -> bool:
+    """Tell whether a contender's language model was trained, here or elsewhere."""
+    return "tuned" in name.split("+") or adapter_of(name) is not None
+
+
+def adapter_of(name: str) -> str | None:
+    """Return which adapter from elsewhere a contender uses; None if it uses none, as beside `base` or `tuned`."""
+    parts = name.split("+")
+    if "base" in parts or "tuned" in parts:
+        return None
+    return next((part for part in parts if part not in PARTS and _ADAPTER.fullmatch(part)), None)

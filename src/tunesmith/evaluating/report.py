@@ -11,6 +11,7 @@ from statistics import median
 from typing import Any
 
 from tunesmith.evaluating import plots, tables
+from tunesmith.evaluating.names import is_tuned
 from tunesmith.evaluating.plots import Bar, CurvePoint, Kind, Row
 from tunesmith.evaluating.scores import Summary, acceptable
 from tunesmith.evaluating.statistics import Paired
@@ -260,7 +261,7 @@ def _rows(data: ReportData) -> list[Row]:
 
 
 def _kind(one: Summary) -> Kind:
-    return "tuned" if "tuned" in one.contender.split("+") else "untuned"
+    return "tuned" if is_tuned(one.contender) else "untuned"
 
 
 def _by_cost(summaries: Iterable[Summary]) -> list[Summary]:

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from tunesmith.errors import DatasetError
+from tunesmith.evaluating.names import adapter_of, is_tuned
 from tunesmith.evaluating.scores import Summary, columns
 from tunesmith.evaluating.statistics import Estimate, Metric, Paired, detectable_difference, paired_difference
 from tunesmith.records import Score
@@ -86,7 +87,7 @@ def cost_order(contender: str) -> tuple[int, ...]:
     """
     parts = contender.split("+")
     retrieves = "retrieval" in parts or "tuned_retrieval" in parts
-    dear_to_cheap = ("tuned" in parts, "tuned_retrieval" in parts, retrieves, "few_shot" in parts)
+    dear_to_cheap = (is_tuned(contender), "tuned_retrieval" in parts, retrieves, "few_shot" in parts)
     return (*map(int, dear_to_cheap), int("constrained" in parts), len(parts))
 
 
@@ -103,8 +104,12 @@ def describe(name: str) -> str:
     if name.startswith(ORACLE):
         return f"{describe(name.removeprefix(ORACLE))}, a right entry always shown first"
     parts = name.split("+")
-    model = "the tuned model" if "tuned" in parts else "the base model"
-    extras = [_PARTS.get(part, part) for part in parts if part not in ("base", "tuned")]
+    adapter = adapter_of(name)
+    if adapter is not None:
+        model = f"the model with the adapter {adapter}"
+    else:
+        model = "the tuned model" if "tuned" in parts else "the base model"
+    extras = [_PARTS.get(part, part) for part in parts if part not in ("base", "tuned", adapter)]
     if not extras:
         return model
     *head, last = extras
@@ -213,7 +218,7 @@ def _advice(evidence: _Evidence, best: Summary, cheapest: Summary) -> str:
 def _hit_advice(evidence: _Evidence, best: Summary, cheapest: Summary) -> str | None:
     """Return what to do where a retriever's first hit needs no language model behind it, else None."""
     parts = cheapest.contender.split("+")
-    trains_model, trains_encoder = "tuned" in parts, "tuned_retrieval" in parts
+    trains_model, trains_encoder = is_tuned(cheapest.contender), "tuned_retrieval" in parts
     plain, tuned = (evidence.floors.get(name) for name in RETRIEVER_FLOORS)
     tuning_helps = plain is not None and tuned is not None and _clearly_above(evidence, tuned, plain)
     # The cheaper retriever first: where its first hit does, nothing need be trained.
@@ -226,7 +231,7 @@ def _hit_advice(evidence: _Evidence, best: Summary, cheapest: Summary) -> str | 
 
 def _contender_advice(evidence: _Evidence, best: Summary, cheapest: Summary) -> str:
     parts = cheapest.contender.split("+")
-    if "tuned" in parts:
+    if is_tuned(cheapest.contender):
         return _fine_tune(evidence, best)
     if "tuned_retrieval" in parts:
         return _enough(evidence, best, cheapest, _TUNE_THE_ENCODER)
@@ -272,7 +277,7 @@ def _hit_is_enough(evidence: _Evidence, best: Summary, hit: Summary, advice: str
 
 def _for_words(evidence: _Evidence, best: Summary) -> str:
     """Say which model to take where a first hit will not do, if tuning the language model is clearly needed for it."""
-    untuned = [one for one in evidence.contenders if "tuned" not in one.contender.split("+")]
+    untuned = [one for one in evidence.contenders if not is_tuned(one.contender)]
     rival = max(untuned, key=lambda one: one.exact.value, default=None)
     if rival is None or not _clearly_above(evidence, best, rival):
         return ""
@@ -296,7 +301,7 @@ def _enough(evidence: _Evidence, best: Summary, cheapest: Summary, advice: str) 
 
 
 def _fine_tune(evidence: _Evidence, best: Summary) -> str:
-    untrained = [one for one in evidence.contenders if "tuned" not in one.contender.split("+")]
+    untrained = [one for one in evidence.contenders if not is_tuned(one.contender)]
     rivals = [*untrained, *(evidence.floors[name] for name in RETRIEVER_FLOORS if name in evidence.floors)]
     subject = (
         f"Fine-tune: {describe(best.contender)} answers {_figure(best)} of the {_questions(evidence)} exactly"
@@ -342,7 +347,7 @@ def _reason_base(evidence: _Evidence, best: Summary) -> Iterator[str]:
 
 def _reason_first_hit(evidence: _Evidence) -> Iterator[str]:
     """Answer the question that every tuned language model must face: is it more than its retriever?"""
-    trained = [one for one in evidence.contenders if "tuned" in one.contender.split("+")]
+    trained = [one for one in evidence.contenders if is_tuned(one.contender)]
     hit = evidence.floors.get("tuned_first_hit") or evidence.floors.get("first_hit")
     if not trained or hit is None:
         return
