@@ -69,6 +69,14 @@ def parse(text: str) -> Address:
     return address
 
 
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A model's folder, and that of an adapter for it."""
+
+    folder: Path
+    adapter: Path | None = None
+
+
 def load_chat(address: Address | str, *, say: Say = silent, batch_size: int = 48) -> ChatModel:
     """Return the chat model at an address, its adapter merged if it is one; `batch_size` is for local ones.
 
@@ -102,6 +110,16 @@ def load_encoder(address: Address | str, *, say: Say = silent, max_length: int =
     return LocalEncoder.load(model_folder(found, say=say), name=str(found), max_length=max_length)
 
 
+def locate(address: Address | str, *, say: Say = silent) -> Place:
+    """Return where a model, or an adapter and its base, lie in this machine's reach, fetched first if need be.
+
+    Raises AddressError for an encoder and for a remote model, ModelError if there is none.
+    """
+    found = _parsed(address)
+    _refuse_bundled(found, "encoder", "answer")
+    return _place(found, say)
+
+
 def model_folder(address: Address | str, *, say: Say = silent) -> Path:
     """Return the folder of a model in this machine's reach, fetched first if need be.
 
@@ -117,14 +135,6 @@ def model_folder(address: Address | str, *, say: Say = silent) -> Path:
     return place.folder
 
 
-@dataclass(frozen=True, slots=True)
-class _Place:
-    """A model's folder, and that of an adapter for it."""
-
-    folder: Path
-    adapter: Path | None = None
-
-
 def _parsed(address: Address | str) -> Address:
     return parse(address) if isinstance(address, str) else address
 
@@ -138,11 +148,11 @@ def _refuse_bundled(address: Address, kind: Literal["model", "encoder"], task: s
         )
 
 
-def _place(address: Address, say: Say) -> _Place:
+def _place(address: Address, say: Say) -> Place:
     if address.kind == "bundled":
-        return _Place(fetch(address.value, say=say))
+        return Place(fetch(address.value, say=say))
     if address.kind == "hf":
-        return _Place(_from_hub(address, say))
+        return Place(_from_hub(address, say))
     if address.kind == "path":
         return _on_disk(address, say)
     raise AddressError(
@@ -151,19 +161,19 @@ def _place(address: Address, say: Say) -> _Place:
     )
 
 
-def _on_disk(address: Address, say: Say) -> _Place:
+def _on_disk(address: Address, say: Say) -> Place:
     folder = Path(address.value).expanduser()
     if not folder.is_dir():
         raise ModelError(f"The folder {folder} does not exist.", hint="Give the folder that holds the model.")
     if (folder / _ADAPTER).is_file():
-        return _Place(_base_of(folder, say), adapter=folder)
+        return Place(_base_of(folder, say), adapter=folder)
     if not (folder / "config.json").is_file():
         raise ModelError(
             f"{folder} holds no model: config.json is missing.",
             hint="Give a folder that transformers' save_pretrained wrote, or an adapter's.",
         )
     _require_safetensors(folder, str(folder))
-    return _Place(folder)
+    return Place(folder)
 
 
 def _base_of(folder: Path, say: Say) -> Path:

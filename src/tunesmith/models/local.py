@@ -112,7 +112,7 @@ def load_model(
 
 def prompt_ids(tokenizer: PreTrainedTokenizerBase, conversation: Conversation) -> tuple[int, ...]:
     """Return the ids of a conversation up to where the assistant speaks, as its own chat template renders it."""
-    text = _prompt_text(tokenizer, conversation)
+    text = prompt_text(tokenizer, conversation)
     parts = stretches(tokenizer, text, answer_starts(tokenizer, conversation, text))
     return tuple(token for part in parts for token in part)
 
@@ -130,7 +130,7 @@ def answer_starts(
     A turn is left out if nothing stands before it, or if the template rewrote what stands before it.
     """
     turns = [i for i, message in enumerate(conversation) if message.role == "assistant" and i > 0]
-    befores = [_prompt_text(tokenizer, conversation[:turn]) for turn in turns]
+    befores = [prompt_text(tokenizer, conversation[:turn]) for turn in turns]
     return tuple(len(before) for before in befores if text.startswith(before))
 
 
@@ -158,7 +158,8 @@ def text_ids(tokenizer: PreTrainedTokenizerBase, text: str) -> tuple[int, ...]:
     return tuple(ids)
 
 
-def _prompt_text(tokenizer: PreTrainedTokenizerBase, conversation: Conversation) -> str:
+def prompt_text(tokenizer: PreTrainedTokenizerBase, conversation: Conversation) -> str:
+    """Return a conversation up to where the assistant speaks, as the model's own chat template renders it."""
     return str(
         tokenizer.apply_chat_template(_plain(conversation), tokenize=False, add_generation_prompt=True)
     )
