@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 KEPT: Final = 64
 _SECONDS: Final = 600.0
 _BLOCK: Final = 32
+_FORCED: Final = 1e4
 _ATTENTION_READS: Final = ("q_proj", "k_proj", "v_proj")
 
 
@@ -205,25 +206,24 @@ class LlamaCpp:
 
     def stops_at(self, token: int) -> bool:
         """Tell whether llama.cpp stops when it is made to say the token."""
-        made = {"prompt": [token], "n_predict": 2, "temperature": 0.0, "logit_bias": [[token, 1e4]]}
+        made = {"prompt": [token], "n_predict": 2, "temperature": 0.0, "logit_bias": [[token, _FORCED]]}
         return bool(self._ask("/completion", made)["stop_type"] == "eos")
 
     def replay(self, prompt: Sequence[int], answer: Sequence[int]) -> tuple[Step, ...]:
-        """Return the steps: the engine speaks by itself, and is set right wherever it leaves the answer."""
-        steps: list[Step] = []
-        while len(steps) < len(answer):
-            before = [*prompt, *answer[: len(steps)]]
-            for step in self._speak(before, len(answer) - len(steps)):
-                steps.append(step)
-                if step.token != answer[len(steps) - 1]:
-                    break
-        return tuple(steps)
+        """Return the steps; what was read before stays in llama.cpp's cache."""
+        return tuple(self._step([*prompt, *answer[:count]]) for count in range(len(answer)))
 
-    def _speak(self, ids: list[int], count: int) -> Iterator[Step]:
-        asked = {"prompt": ids, "n_predict": count, "n_probs": KEPT, "temperature": 0.0}
-        for place in self._ask("/completion", asked)["completion_probabilities"]:
-            listed = {each["id"]: _finite(each["logprob"]) for each in place["top_logprobs"]}
-            yield Step(place["id"], listed)
+    def _step(self, ids: list[int]) -> Step:
+        """Return what llama.cpp would say behind these ids.
+
+        It lists no probabilities for a token that ends within a character. So it is made to say one that it has read,
+        which does not: the probabilities that it lists are those from before it was made to.
+        """
+        asked = {"prompt": ids, "n_predict": 1, "n_probs": KEPT, "temperature": 0.0}
+        said = self._ask("/completion", asked | {"logit_bias": [[ids[0], _FORCED]]})
+        [place] = said["completion_probabilities"]
+        listed = {each["id"]: _finite(each["logprob"]) for each in place["top_logprobs"]}
+        return Step(next(iter(listed)), listed)
 
     def _tokenized(self, text: str, *, add_special: bool) -> tuple[int, ...]:
         asked = {"content": text, "add_special": add_special, "parse_special": add_special}
@@ -239,7 +239,7 @@ class LlamaCpp:
 def require_llama_cpp() -> None:
     """Raise MissingExtra unless the wheel that holds llama.cpp is installed."""
     if find_spec("xllamacpp") is None:
-        raise MissingExtra("xllamacpp", "export", "Proving a GGUF file in llama.cpp")
+        raise MissingExtra("xllamacpp", "export", "The proof of a GGUF file (--no-parity goes without)")
 
 
 def _upto_end(ids: Sequence[int], ends: frozenset[int]) -> tuple[int, ...]:

@@ -21,9 +21,9 @@ from tunesmith.exporting.parity import (
     TOKENS,
     Parity,
     Script,
-    judge,
+    Trial,
+    prove,
     replay,
-    require_same_reading,
     write_script,
 )
 from tunesmith.exporting.prompts import QUESTIONS
@@ -40,6 +40,7 @@ if TYPE_CHECKING:
 Form = Literal["adapter", "merged", "gguf", "ollama"]
 FORMS: Final[tuple[Form, ...]] = ("adapter", "merged", "gguf", "ollama")
 GGUF: Final = "model.gguf"
+_IN_GGUF: Final = ("gguf", "ollama")
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +93,7 @@ def export(order: Order, folder: Path, *, on_progress: Progress = silent) -> Exp
 
 
 def _check(order: Order, folder: Path) -> None:
-    if order.precision is not None and order.form not in ("gguf", "ollama"):
+    if order.precision is not None and order.form not in _IN_GGUF:
         raise UsageError(
             f"the form {order.form!r} keeps the model's own precision; it is not quantised",
             hint=f"Leave out --quantise, or use --to gguf --quantise {order.precision}.",
@@ -106,7 +107,7 @@ def _check(order: Order, folder: Path) -> None:
             f"{folder} exists already, and an export overwrites nothing.",
             hint="Delete it, or name another folder with --out.",
         )
-    if order.proved and order.form in ("gguf", "ollama"):
+    if order.proved and order.form in _IN_GGUF:
         require_llama_cpp()
 
 
@@ -124,21 +125,10 @@ def _make(order: Order, part: Path, on_progress: Progress) -> Parity | None:
     tuned = replay(reference, script)
     precision = _write(order, model, tokenizer, part)
     rounded = replay(reference, script)
-    disturbs = rounding(model, precision) if order.form in ("gguf", "ollama") else nullcontext()
-    with disturbs:
+    with rounding(model, precision) if order.form in _IN_GGUF else nullcontext():
         disturbed = replay(reference, script)
-    engine = _engine(order, part, script)
-    require_same_reading(engine, reference, script)
-    return judge(
-        engine.name,
-        precision,
-        script,
-        tuned=tuned,
-        reference=rounded,
-        disturbed=disturbed,
-        found=replay(engine, script, on_progress=on_progress),
-        text=reference,
-    )
+    trial = Trial(precision, reference, script, tuned=tuned, reference=rounded, disturbed=disturbed)
+    return prove(_engine(order, part, script), trial, on_progress=on_progress)
 
 
 def _write(order: Order, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, part: Path) -> str:

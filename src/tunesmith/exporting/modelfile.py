@@ -63,6 +63,8 @@ class Glue:
 
 def glue_of(tokenizer: PreTrainedTokenizerBase) -> Glue:
     """Return what a chat template writes around the words; raises ModelError if it does more than that."""
+    from jinja2 import TemplateError
+
     system, asked, said, again = (
         Message("system", "Ⓐ first"),
         Message("user", "Ⓑ second"),
@@ -79,7 +81,7 @@ def glue_of(tokenizer: PreTrainedTokenizerBase) -> Glue:
         for conversation in ((asked,), (system, asked), turns, (system, *turns)):
             if glue.render(conversation) != _text(tokenizer, conversation):
                 raise ValueError("it writes other words around a turn in a longer conversation")
-    except (ValueError, RuntimeError) as error:
+    except (ValueError, TemplateError) as error:
         raise ModelError(
             f"the model's chat template cannot be written as Ollama's: {error}", hint=_HINT
         ) from error

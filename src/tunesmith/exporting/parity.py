@@ -57,6 +57,22 @@ Replay = tuple[tuple[Step, ...], ...]
 
 
 @dataclass(frozen=True, slots=True)
+class Trial:
+    """What an engine is held to: the script, and how the model itself replays it.
+
+    `tuned` was replayed before its weights were rounded to `precision`, `reference` after, and `disturbed` while what
+    the engine rounds on its way was rounded too. `model` reads texts, and shows tokens as they are read.
+    """
+
+    precision: str
+    model: Transformers
+    script: Script
+    tuned: Replay
+    reference: Replay
+    disturbed: Replay
+
+
+@dataclass(frozen=True, slots=True)
 class Distance:
     """How far two replays are apart, in nats: in the worst step, and in the root of the mean square."""
 
@@ -120,48 +136,25 @@ def replay(engine: Engine, script: Script, *, on_progress: Progress = silent) ->
     return tuple(steps)
 
 
-def require_same_reading(engine: Engine, reference: Transformers, script: Script) -> None:
-    """Raise ParityError unless the engine reads texts and conversations, and ends answers, as the reference does."""
-    for text in TEXTS:
-        _require_same_ids("tokenizer", text, reference.tokens(text), engine.tokens(text), reference)
-    for line in script.lines:
-        question = line.conversation[-1].content
-        _require_same_ids("chat template", question, line.prompt, engine.prompt(line.conversation), reference)
-    for token in sorted(script.ends):
-        if not engine.stops_at(token):
-            raise ParityError(
-                f"{engine.name} does not stop after {reference.text([token])!r}, with which the model ends a turn",
-                hint=_NOT_KEPT,
-            )
+def prove(engine: Engine, trial: Trial, *, on_progress: Progress = silent) -> Parity:
+    """Return the proof that an engine with the export reads, speaks and stops as the model does.
 
-
-def judge(
-    engine_name: str,
-    precision: str,
-    script: Script,
-    *,
-    tuned: Replay,
-    reference: Replay,
-    disturbed: Replay,
-    found: Replay,
-    text: Transformers,
-) -> Parity:
-    """Return the proof; raises ParityError, with the first divergence, for a drift beyond what is explained.
-
-    `tuned` was replayed before the weights were rounded, `reference` after, `disturbed` while rounding what the engine
-    rounds, `found` by the engine; `text` shows tokens as they are read.
+    Raises ParityError, naming the first text that is read otherwise, the end that is not one, or the first divergence
+    of a drift beyond what is explained.
     """
-    noise = distance(reference, disturbed)
+    _require_same_reading(engine, trial)
+    found = replay(engine, trial.script, on_progress=on_progress)
+    noise = distance(trial.reference, trial.disturbed)
     parity = Parity(
-        engine=engine_name,
-        precision=precision,
-        prompts=len(script.lines),
-        tokens=script.tokens,
-        found=distance(reference, found),
+        engine=engine.name,
+        precision=trial.precision,
+        prompts=len(trial.script.lines),
+        tokens=trial.script.tokens,
+        found=distance(trial.reference, found),
         allowed=Distance(max(FLOOR, _EVER * noise.largest), max(FLOOR, _OFTEN * noise.typical)),
-        divergences=tuple(_divergences(script, reference, found, text)),
-        rounded=distance(tuned, reference),
-        changed=sum(a.token != b.token for a, b in _pairs(tuned, reference)),
+        divergences=tuple(_divergences(trial, found)),
+        rounded=distance(trial.tuned, trial.reference),
+        changed=sum(a.token != b.token for a, b in _pairs(trial.tuned, trial.reference)),
     )
     _require_explained(parity)
     return parity
@@ -222,17 +215,30 @@ def _token(reference: Transformers, ids: tuple[int, ...], at: int) -> str:
     return repr(reference.text(ids[at : at + 1])) if at < len(ids) else "missing"
 
 
-def _divergences(
-    script: Script, reference: Replay, found: Replay, text: Transformers
-) -> Iterator[Divergence]:
-    for line, expected, said in zip(script.lines, reference, found, strict=True):
+def _require_same_reading(engine: Engine, trial: Trial) -> None:
+    model = trial.model
+    for text in TEXTS:
+        _require_same_ids("tokenizer", text, model.tokens(text), engine.tokens(text), model)
+    for line in trial.script.lines:
+        question = line.conversation[-1].content
+        _require_same_ids("chat template", question, line.prompt, engine.prompt(line.conversation), model)
+    for token in sorted(trial.script.ends):
+        if not engine.stops_at(token):
+            raise ParityError(
+                f"{engine.name} does not stop after {model.text([token])!r}, with which the model ends a turn",
+                hint=_NOT_KEPT,
+            )
+
+
+def _divergences(trial: Trial, found: Replay) -> Iterator[Divergence]:
+    for line, expected, said in zip(trial.script.lines, trial.reference, found, strict=True):
         for position, (a, b) in enumerate(zip(expected, said, strict=True)):
             if a.token != b.token:
                 yield Divergence(
                     question=line.conversation[-1].content,
                     position=position,
-                    expected=text.text([a.token]),
-                    said=text.text([b.token]),
+                    expected=trial.model.text([a.token]),
+                    said=trial.model.text([b.token]),
                     margin=_logprob(a, a.token) - _logprob(a, b.token),
                     gap=_gap(a, b),
                 )
