@@ -142,7 +142,7 @@ class Fault:
 
 
 def plant(path: Path, fault: Fault, out: Path) -> Path:
-    """Write a copy of a GGUF file in f16 that has a fault, and return its path."""
+    """Write a copy of a GGUF file that has a fault, and return its path."""
     import gguf
 
     reader = gguf.GGUFReader(path)

@@ -15,7 +15,7 @@ from tests.exporting.conftest import END, TEMPLATE, Fault, NewFolder, order, pla
 from tunesmith.errors import ParityError
 from tunesmith.exporting.engines import LlamaCpp, Step, Transformers, rounding
 from tunesmith.exporting.export import export
-from tunesmith.exporting.gguf import as_neighbours, round_as
+from tunesmith.exporting.gguf import Precision, as_neighbours, round_as
 from tunesmith.exporting.merge import load_whole
 from tunesmith.exporting.parity import FLOOR, Parity, Trial, distance, prove, replay, write_script
 from tunesmith.exporting.prompts import QUESTIONS
@@ -27,19 +27,23 @@ Try = Callable[[Fault], Parity]
 
 
 @pytest.fixture
-def attempt(new_folder: NewFolder, tmp_path: Path) -> Try:
-    """Return a function that plants a fault in a model's GGUF file and holds llama.cpp with it to the model."""
+def attempt(new_folder: NewFolder, tmp_path: Path, request: pytest.FixtureRequest) -> Try:
+    """Return a function that plants a fault in a model's GGUF file and holds llama.cpp with it to the model.
+
+    The file is f16 unless the test is parametrised with another precision.
+    """
+    precision: Precision = getattr(request, "param", "f16")
     folder = new_folder()
-    export(order(folder, "gguf", proved=False), tmp_path / "whole")
+    export(order(folder, "gguf", precision, proved=False), tmp_path / "whole")
     model = Transformers(load_whole(Place(folder)), tokenizer := load_tokenizer(folder))
     conversations = [(Message("user", question),) for question in QUESTIONS[:12]]
     script = write_script(model, conversations, end_of_turn_ids(tokenizer))
     tuned = replay(model, script)
-    round_as(model._model, "f16")
+    round_as(model._model, precision)
     reference = replay(model, script)
-    with rounding(model._model, "f16"):
+    with rounding(model._model, precision):
         disturbed = replay(model, script)
-    trial = Trial("f16", model, script, tuned, reference, disturbed)
+    trial = Trial(precision, model, script, tuned, reference, disturbed)
 
     def run(fault: Fault) -> Parity:
         path = plant(tmp_path / "whole" / "model.gguf", fault, tmp_path / "faulty.gguf")
@@ -107,6 +111,14 @@ def test_other_weights_are_refused(attempt: Try, change: Callable[[str, Any], An
     with pytest.raises(ParityError, match="drifts beyond what f16 explains") as refused:
         attempt(Fault({}, change))
     assert "First divergence: token" in refused.value.message
+
+
+@pytest.mark.parametrize("attempt", ["q8_0"], indirect=True)
+def test_a_missing_permutation_is_refused_in_8_bits(attempt: Try) -> None:
+    """Where rounding explains much, queries in the wrong order are still beyond it; a whole file is not."""
+    assert attempt(Fault({})).precision == "q8_0"
+    with pytest.raises(ParityError, match="drifts beyond what q8_0 explains"):
+        attempt(Fault({}, _unturned))
 
 
 def test_a_weight_that_is_no_number_is_refused(attempt: Try) -> None:

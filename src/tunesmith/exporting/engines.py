@@ -29,7 +29,8 @@ KEPT: Final = 64
 _SECONDS: Final = 600.0
 _BLOCK: Final = 32
 _FORCED: Final = 1e4
-_ATTENTION_READS: Final = ("q_proj", "k_proj", "v_proj")
+# What attention reads, with a norm of its own (Qwen3) and without.
+_ATTENTION_READS: Final = ("q_proj", "k_proj", "v_proj", "q_norm", "k_norm")
 
 
 @dataclass(frozen=True, slots=True)
@@ -269,10 +270,14 @@ def rounding(model: PreTrainedModel, precision: str) -> Iterator[None]:
     def write(layer: nn.Module, inputs: object, output: torch.Tensor) -> torch.Tensor:
         return output.half().float()
 
-    layers = [(name, module) for name, module in model.named_modules() if isinstance(module, nn.Linear)]
-    handles = [module.register_forward_pre_hook(read) for _, module in layers]
-    handles += [
-        module.register_forward_hook(write) for name, module in layers if name.endswith(_ATTENTION_READS)
+    modules = dict(model.named_modules())
+    handles = [
+        *(each.register_forward_pre_hook(read) for each in modules.values() if isinstance(each, nn.Linear)),
+        *(
+            each.register_forward_hook(write)
+            for name, each in modules.items()
+            if name.endswith(_ATTENTION_READS)
+        ),
     ]
     try:
         yield

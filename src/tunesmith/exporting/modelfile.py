@@ -24,8 +24,11 @@ _CONTEXT: Final = 4096
 
 @dataclass(frozen=True, slots=True)
 class Glue:
-    """What a chat template writes before a system message, before a user's that is first, after a system message or
-    after an answer, before an answer, and before the answer that is to come."""  # fmt: skip
+    """What a chat template writes around a conversation's words.
+
+    `system` before a system message, `answer` before an answer, `end` before the one that is to come; `first`,
+    `after_system` and `again` before a user's message that is first, follows a system message, or an answer.
+    """
 
     system: str
     first: str
