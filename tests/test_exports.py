@@ -35,6 +35,19 @@ def test_the_tuned_model_is_proved_in_llama_cpp(toolbox: Toolbox, tmp_path: Path
     assert toolbox.project.report().json["verdict"] in card
 
 
+@pytest.mark.parametrize(("form", "engine"), [("adapter", "peft"), ("merged", "transformers")])
+def test_the_tuned_model_is_proved_in_python(
+    toolbox: Toolbox, tmp_path: Path, form: Any, engine: str
+) -> None:
+    """What training wrote goes out as PEFT loads it, and as merged weights that can be asked here again."""
+    made = toolbox.project.export(form, tmp_path / "out")
+    assert made.parity is not None
+    assert made.parity.engine.startswith(engine)
+    assert made.parity.found.largest < 1e-3
+    question = "How do I keep a value inside limits?"
+    assert toolbox.project.ask(question, f"path:{tmp_path / 'out'}").answer.text
+
+
 def test_an_order_says_what_is_known(toolbox: Toolbox) -> None:
     """Base, data, settings, scores with intervals, limits, and conversations as they were trained."""
     order = _order(toolbox)

@@ -133,6 +133,14 @@ def test_a_wrong_rotary_base_is_refused(attempt: Try) -> None:
         attempt(Fault({"llama.rope.freq_base": 700.0}))
 
 
+def test_a_template_that_llama_cpp_cannot_render_is_named(attempt: Try) -> None:
+    """A template that fails in llama.cpp is an error with its words, not a traceback."""
+    with pytest.raises(
+        ParityError, match=r"llama\.cpp (answers /apply-template with \d+: .*no such|does not load)"
+    ):
+        attempt(Fault({"tokenizer.chat_template": "{{ raise_exception('no such') }}"}))
+
+
 def test_a_file_that_llama_cpp_does_not_load_is_named(attempt: Try) -> None:
     """A header that does not fit the tensors is refused by llama.cpp, and the error says so."""
     with pytest.raises(ParityError, match=r"llama\.cpp does not load faulty\.gguf"):

@@ -9,11 +9,11 @@ from typing import Any, Final
 
 from tunesmith.exporting.parity import Parity
 
-_ALWAYS: Final = (
+_OF_SCORES: Final = (
     "The scores are those of the tuned model before it was exported, on the questions of this project: they say "
-    "nothing about other subjects.",
-    "Nothing was tuned or measured for safety; what the base may say, this model may say.",
+    "nothing about other subjects."
 )
+_ALWAYS: Final = "Nothing was tuned or measured for safety; what the base may say, this model may say."
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +60,7 @@ def model_card(facts: Facts, *, form: str, files: Sequence[str], parity: Parity 
         ),
         _section("Scores", _scores(facts), "Not measured."),
         _section("Parity", _parity(parity), _NOT_PROVED),
-        _section("Limits", "\n".join(f"- {limit}" for limit in (*facts.limits, *_ALWAYS)), ""),
+        _section("Limits", "\n".join(f"- {limit}" for limit in _limits(facts)), ""),
         _section("Licence", facts.licence or "", _licence_unknown(facts)),
     ]
     return "\n\n".join(sections) + "\n"
@@ -105,7 +105,7 @@ def _parity(parity: Parity | None) -> str:
     rows = (
         ("engine", parity.engine),
         ("precision of the weights", parity.precision),
-        ("replayed", f"{parity.prompts} prompts, {parity.tokens} tokens of the tuned model's own answers"),
+        ("replayed", f"{parity.prompts} prompts, {parity.tokens} tokens of the model's own answers"),
         ("off on the whole", f"{parity.found.typical:.2g} nats; its precision explains {parity.allowed.typical:.2g}"),
         ("off at worst", f"{parity.found.largest:.2g} nats; its precision explains {parity.allowed.largest:.2g}"),
         ("other tokens, each a near tie", len(parity.divergences)),
@@ -115,6 +115,10 @@ def _parity(parity: Parity | None) -> str:
         ),
     )  # fmt: skip
     return _table(("proved in the engine that serves it", ""), rows)
+
+
+def _limits(facts: Facts) -> Sequence[str]:
+    return (*facts.limits, *([_OF_SCORES] if facts.rates else []), _ALWAYS)
 
 
 def _licence_unknown(facts: Facts) -> str:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Protocol
+from urllib.error import HTTPError
 from urllib.request import ProxyHandler, Request, build_opener
 
 from tunesmith.errors import MissingExtra, ParityError
@@ -233,8 +234,15 @@ class LlamaCpp:
     def _ask(self, path: str, document: Mapping[str, Any]) -> Any:
         body = json.dumps(document).encode()
         request = Request(self._server.listening_address + path, body, {"Content-Type": "application/json"})
-        with self._opener.open(request, timeout=_SECONDS) as response:
-            return json.load(response)
+        try:
+            with self._opener.open(request, timeout=_SECONDS) as response:
+                return json.load(response)
+        except HTTPError as error:
+            words = error.read().decode(errors="replace")
+            raise ParityError(
+                f"llama.cpp answers {path} with {error.code}: {words[:300]}",
+                hint="Most likely its Jinja does not know what the chat template uses: export with --to merged.",
+            ) from error
 
 
 def require_llama_cpp() -> None:
