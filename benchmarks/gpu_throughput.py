@@ -10,10 +10,10 @@ contenders get the same rows, 32 in a step, LoRA of rank 16 on all linear layers
 - peft: PEFT's layers in a plain loop, micro-batches of 8 rows of like length, padded, SDPA, the loss on answers
 - trl: TRL's SFTTrainer with the same micro-batches, bf16 and the loss on answers, no gradient checkpointing
 
-`tokens_per_second` counts real tokens (no padding) over the timed steps. `utilisation` is FLOPs per token x tokens/s / the
-FLOP/s of a large bf16 matrix product on this very card; `utilisation_datasheet` divides by 989 TFLOP/s (H100 and H200,
-dense bf16). FLOPs per token = 4 N + 6 A + 4 V D share, as in train_throughput.py: what attention and recomputing take is
-left out.
+`tokens_per_second` counts real tokens (no padding) over the timed steps. `utilisation` is FLOPs per token x tokens/s
+over the FLOP/s of a large bf16 matrix product on this very card; `utilisation_datasheet` divides by 989 TFLOP/s (H100
+and H200, dense bf16). FLOPs per token = 4 N + 6 A + 4 V D share, as in train_throughput.py: what attention and
+recomputing take is left out.
 """
 
 from __future__ import annotations

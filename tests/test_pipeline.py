@@ -51,6 +51,7 @@ FILES = {
     "train": {
         "arithmetic.json",
         *(f"adapter/{name}" for name in ("adapter_config.json", "adapter_model.safetensors")),
+        *(f"adapter/{name}" for name in ("chat_template.jinja", "tunesmith.json")),
         "adapter/step_metrics.csv",
         "loss.svg",
         "ranks.json",

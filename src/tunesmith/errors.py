@@ -9,7 +9,8 @@ TunesmithError
 ├── DatasetError          examples that cannot be used
 │   └── LeakError           test questions that stand in the training set
 ├── ModelError            a model that cannot be found, fetched or asked
-│   └── FetchError          a download that failed or whose bytes are wrong
+│   ├── FetchError          a download that failed or whose bytes are wrong
+│   └── ParityError         an export that does not say what the model says
 ├── TrainingError         a training run that would make, or made, nonsense
 ├── ArtifactError         finished work that is not as it was left
 │   └── DamagedArtifact     a file whose bytes changed
@@ -76,6 +77,10 @@ class ModelError(TunesmithError):
 
 class FetchError(ModelError):
     """A download failed, or its bytes are not the expected ones."""
+
+
+class ParityError(ModelError):
+    """An export, in the engine that serves it, says something else than the model that it was made from."""
 
 
 class TrainingError(TunesmithError):

@@ -17,6 +17,8 @@ from tunesmith.pipeline import Planned, Show, counts_of, needed_for, plan, run
 from tunesmith.records import Answer, Evidence, Message
 
 if TYPE_CHECKING:
+    from tunesmith.exporting.export import Exported, Form
+    from tunesmith.exporting.gguf import Precision
     from tunesmith.models.base import ChatModel
     from tunesmith.training.plan import Plan
 
@@ -153,6 +155,27 @@ class Project:
         judgement = _judged(answer, catalogue)
         against = f"{catalogue.package} {catalogue.version}"
         return Asked(question, answer, name, judgement, self._sources(judgement, inputs), against)
+
+    def export(
+        self,
+        form: Form,
+        folder: Path,
+        *,
+        precision: Precision | None = None,
+        proved: bool = True,
+        show: Show | None = None,
+    ) -> Exported:
+        """Write the tuned model to a new folder: adapter, merged weights, GGUF or what Ollama takes, and its card.
+
+        Raises UsageError before training, and ParityError, keeping nothing, for an export that says something else
+        than the model; without `proved` that is not looked at, and the card says so.
+        """
+        from tunesmith.exporting.export import export
+        from tunesmith.exports import tuned_order
+
+        inputs = self._finished("train", "tunesmith run train")
+        order = tuned_order(inputs, self.config, form, precision, proved=proved)
+        return export(order, folder, on_progress=(show or Silent()).progress)
 
     def contender(self, name: str) -> ChatModel:
         """Return a contender by its name ("tuned+tuned_retrieval"), or a model by its address."""

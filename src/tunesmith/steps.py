@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     import torch
 
     from tunesmith.evaluating.plots import CurvePoint
+    from tunesmith.models.address import Place
     from tunesmith.models.base import ChatModel
     from tunesmith.models.embedding import LocalEncoder
     from tunesmith.retrieving.index import Index
@@ -759,9 +760,18 @@ def tuned_index(inputs: Mapping[str, Artifact], config: Config) -> Index:
     return Index.load(inputs["encoder"].file("tuned_index"), LocalEncoder.load(folder, name="tuned encoder"))
 
 
+def tuned_place(inputs: Mapping[str, Artifact], config: Config, say: Callable[[str], None]) -> Place:
+    """Return where the tuned model is: its adapter beside its base, or after full fine-tuning a whole model."""
+    from tunesmith.models.adapter import CONFIG
+    from tunesmith.models.address import Place
+
+    folder = inputs["train"].file("adapter")
+    return Place(base_of(config, say), folder) if (folder / CONFIG).is_file() else Place(folder)
+
+
 def workshop(inputs: Mapping[str, Artifact], config: Config, say: Callable[[str], None]) -> Workshop:
     """Return what every contender can be put together from, in the arithmetic of the training if there was one."""
-    from tunesmith.models.address import is_remote, load_chat
+    from tunesmith.models.address import Place, is_remote, load_chat
     from tunesmith.models.constrained import CatalogueGrammar
     from tunesmith.models.local import LocalModel, load_model, load_tokenizer
     from tunesmith.training.mix import select
@@ -769,10 +779,12 @@ def workshop(inputs: Mapping[str, Artifact], config: Config, say: Callable[[str]
     base, remote = config.train.base, is_remote(config.train.base)
 
     def load(adapter: Path | None, name: str) -> ChatModel:
-        folder = base_of(config, say)
+        return loaded(Place(base_of(config, say), adapter), name)
+
+    def loaded(place: Place, name: str) -> ChatModel:
         return LocalModel(
-            load_model(folder, dtype=dtype, adapter=adapter),
-            load_tokenizer(folder, adapter=adapter),
+            load_model(place.folder, dtype=dtype, adapter=place.adapter),
+            load_tokenizer(place.folder, adapter=place.adapter),
             name=name,
             batch_size=config.evaluate.batch_size,
         )
@@ -792,7 +804,7 @@ def workshop(inputs: Mapping[str, Artifact], config: Config, say: Callable[[str]
     def load_tuned() -> ChatModel:
         if remote:
             return load_chat(_run_of(inputs["train"])["address"])
-        return load(inputs["train"].file("adapter"), f"{base} tuned")
+        return loaded(tuned_place(inputs, config, say), f"{base} tuned")
 
     here = "train" in inputs and not remote
     dtype = _noted_arithmetic(inputs["train"].file(ARITHMETIC)) if here else None

@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 from tunesmith.artifacts import Store
 from tunesmith.cli import inventory
 from tunesmith.cli.app import app
-from tunesmith.cli.ports import Show
+from tunesmith.cli.ports import Form, Precision, Show
 from tunesmith.config import load
 from tunesmith.errors import DiskFull, TunesmithError, UsageError
 from tunesmith.records import Answer, Evidence
@@ -93,6 +93,50 @@ class Ran:
 
 
 @dataclass(frozen=True)
+class Distance:
+    """A distance in nats."""
+
+    largest: float
+    typical: float
+
+
+@dataclass(frozen=True)
+class Divergence:
+    """A near tie."""
+
+    question: str = "Why?"
+    position: int = 2
+    expected: str = " a"
+    said: str = " the"
+    margin: float = 0.01
+    gap: float = 0.02
+
+
+@dataclass(frozen=True)
+class Proof:
+    """A proof with one near tie."""
+
+    precision: str
+    engine: str = "llama.cpp"
+    prompts: int = 32
+    tokens: int = 512
+    found: Distance = Distance(0.2, 0.1)
+    allowed: Distance = Distance(0.4, 0.3)
+    divergences: tuple[Divergence, ...] = (Divergence(),)
+    changed: int = 5
+
+
+@dataclass(frozen=True)
+class Made:
+    """A finished export."""
+
+    form: Form
+    folder: Path
+    files: Mapping[str, int]
+    parity: Proof | None
+
+
+@dataclass(frozen=True)
 class StandIn:
     """A project that answers at once, or fails."""
 
@@ -132,6 +176,18 @@ class StandIn:
         self._fail()
         return Files(self.path / "report.html", {"verdict": "Retrieval is enough.", "contenders": {}})
 
+    def hand_over(self, target: str, out: Path) -> Path:
+        """Say where it would be written."""
+        return out
+
+    def export(
+        self, form: Form, folder: Path, *, precision: Precision | None, proved: bool, show: Show
+    ) -> Made:
+        """Prove one prompt, or none."""
+        self._fail()
+        show.progress(1, 1)
+        return Made(form, folder, {"model.gguf": 7}, Proof(precision or "f16") if proved else None)
+
 
 Opener = Callable[[Path | None], StandIn]
 
@@ -161,7 +217,7 @@ def test_help_is_light() -> None:
     assert python("-c", code).stdout == "set()\n"
 
 
-@pytest.mark.parametrize("command", ["new", "run", "status", "estimate", "ask", "report", "models"])
+@pytest.mark.parametrize("command", ["new", "run", "status", "estimate", "ask", "report", "export", "models"])
 def test_every_command_has_help_and_json(command: str) -> None:
     """Each command says what it does and takes --json."""
     result = run_cli.invoke(app, [command, "--help"], env={"COLUMNS": "120", "NO_COLOR": "1"})
@@ -205,6 +261,18 @@ def test_run_hands_on_the_stage_and_the_project(tmp_path: Path) -> None:
         (["ask", "Why [1]?"], ["You ask: Why [1]?", "✓ valid p.f", "by best", "Next: tunesmith report"]),
         (["ask", "Why?", "--model", "base"], ["Answered by base"]),
         (["report"], ["Retrieval is enough.", "shop/report.html", "Next: tunesmith report --open"]),
+        (
+            ["export", "--to", "gguf", "--quantise", "q8_0"],
+            [
+                "✓ proved",
+                "q8_0 explains 0.3",
+                "' the' instead of",
+                "Next: llama-server -m shop/exports/gguf-q8_0",
+            ],
+        ),
+        (["export", "--to", "merged", "--no-parity"], ["✗ not proved", "--model path:shop/exports/merged"]),
+        (["export", "--to", "ollama", "--out", "o"], ["Next: ollama create o -f o/Modelfile"]),
+        (["export", "--to", "trl"], ["Written to shop/exports/trl", "Next: cat shop/exports/trl/README.md"]),
     ],
 )
 def test_commands_show_and_name_the_next(arguments: list[str], pieces: list[str]) -> None:
@@ -221,6 +289,8 @@ def test_commands_show_and_name_the_next(arguments: list[str], pieces: list[str]
         (["estimate"], {"plan", "next"}),
         (["ask", "Why?"], {"asked", "next"}),
         (["report"], {"verdict", "contenders"}),
+        (["export", "--to", "gguf"], {"export", "next"}),
+        (["export", "--to", "axolotl"], {"folder", "next"}),
     ],
 )
 def test_json_is_one_document(arguments: list[str], keys: set[str]) -> None:
@@ -390,3 +460,11 @@ def test_python_m_tunesmith() -> None:
     """`python -m tunesmith` is the command."""
     done = python("-m", "tunesmith", "--help")
     assert (done.returncode, "assistant that it can prove" in done.stdout) == (0, True)
+
+
+def test_what_is_about_a_model_is_refused_for_a_trainer() -> None:
+    """A trainer gets rows: a precision or another model means nothing to it."""
+    for option in (["--quantise", "f16"], ["--model", "smollm2"], ["--no-parity"]):
+        result = run_cli.invoke(app, ["export", "--to", "trl", *option], obj=opener())
+        assert result.exit_code == 2
+        assert f"{option[0]} is about a model, and --to trl writes" in result.stderr

@@ -9,16 +9,17 @@ import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
+from tunesmith.cli.ports import TRAINERS, Form, Precision, Target
 from tunesmith.errors import TunesmithError, UsageError
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
 
-    from tunesmith.cli.ports import Project
+    from tunesmith.cli.ports import Exported, Project, Show
 
 INTERRUPTED = 130
 
@@ -162,6 +163,59 @@ def report(
 
 
 @app.command()
+def export(
+    context: typer.Context,
+    *,
+    form: Annotated[Target, typer.Option("--to", help="What to write, or another trainer to hand over to.")],
+    quantise: Annotated[
+        Precision | None, typer.Option("--quantise", help="GGUF's precision; default: f16.")
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", metavar="FOLDER", help="A new folder; default: exports/FORM.")
+    ] = None,
+    model: Annotated[
+        str | None,
+        typer.Option("--model", metavar="M", help="A model's or adapter's address; default: the tuned one."),
+    ] = None,
+    unproved: Annotated[
+        bool, typer.Option("--no-parity", help="Go without the proof; the card says so.")
+    ] = False,
+    project: At = None,
+    as_json: AsJson = False,
+) -> None:
+    """Write the tuned model for others to load, proved to say the same there; or what another trainer needs."""
+    with _edge(as_json) as edge:
+        from tunesmith.cli import show
+
+        if form in TRAINERS:
+            _refuse_of_models(form, quantise, model, unproved)
+            whole = _open(context, project)
+            handed = whole.hand_over(form, out or whole.path / "exports" / form)
+            edge.result({"folder": handed, "next": f"cat {handed / 'README.md'}"})
+            edge.say(f"Written to {handed}: rows, configuration, and a README.md with the commands")
+            edge.then(f"cat {handed / 'README.md'}")
+            return
+        form = cast("Form", form)
+        opened = None if model is not None else _open(context, project)
+        folder = out or (Path() if opened is None else opened.path) / "exports" / (
+            f"{form}-{quantise}" if quantise else form
+        )
+        with show.showing(edge.progress) as screen:
+            screen.stage_started("export", f"to {form}")
+            if opened is not None:
+                made = opened.export(form, folder, precision=quantise, proved=not unproved, show=screen)
+            else:
+                made = _exported(
+                    str(model), form, folder, precision=quantise, proved=not unproved, show=screen
+                )
+        command = show.serve_command(made)
+        edge.result({"export": made, "next": command})
+        edge.show(show.export_view(made))
+        edge.say(f"\nWritten to {made.folder}")
+        edge.then(command)
+
+
+@app.command()
 def models(project: At = None, as_json: AsJson = False) -> None:
     """List the models that can be used here: bundled, cached, tuned, remote."""
     with _edge(as_json) as edge:
@@ -254,6 +308,26 @@ def _open(context: typer.Context, path: Path | None) -> Project:
 
         opener = Real.open
     return opener(path)
+
+
+def _exported(
+    address: str, form: Form, folder: Path, *, precision: Precision | None, proved: bool, show: Show
+) -> Exported:
+    from tunesmith.exporting.export import export as write
+    from tunesmith.exports import address_order
+
+    order = address_order(address, form, precision, proved=proved, say=show.say)
+    return write(order, folder, on_progress=show.progress)
+
+
+def _refuse_of_models(target: str, quantise: str | None, model: str | None, unproved: bool) -> None:
+    given = {"--quantise": quantise, "--model": model, "--no-parity": unproved or None}
+    named = [option for option, value in given.items() if value is not None]
+    if named:
+        raise UsageError(
+            f"{named[0]} is about a model, and --to {target} writes what a trainer makes one from.",
+            hint=f"Leave {named[0]} out.",
+        )
 
 
 def _check_new(path: Path, addresses: list[str], more: list[str] | None) -> None:

@@ -10,6 +10,13 @@ if TYPE_CHECKING:
     from tunesmith.records import Answer, Evidence
 
 
+Form = Literal["adapter", "merged", "gguf", "ollama"]
+Precision = Literal["f16", "q8_0"]
+Target = Literal["adapter", "merged", "gguf", "ollama", "axolotl", "litgpt", "trl", "unsloth"]
+# Not forms of a model but trainers, which get the rows and how to train on them.
+TRAINERS = ("axolotl", "litgpt", "trl", "unsloth")
+
+
 class Show(Protocol):
     """Told what happens while a project runs."""
 
@@ -106,6 +113,66 @@ class ReportFiles(Protocol):
     def json(self) -> Mapping[str, Any]: ...  # noqa: D102
 
 
+class Distance(Protocol):
+    """How far two replays are apart, in nats: at worst, and on the whole."""
+
+    @property
+    def largest(self) -> float: ...  # noqa: D102
+    @property
+    def typical(self) -> float: ...  # noqa: D102
+
+
+class Divergence(Protocol):
+    """A token that the engine would say otherwise, because the model itself was torn."""
+
+    @property
+    def question(self) -> str: ...  # noqa: D102
+    @property
+    def position(self) -> int: ...  # noqa: D102
+    @property
+    def expected(self) -> str: ...  # noqa: D102
+    @property
+    def said(self) -> str: ...  # noqa: D102
+    @property
+    def margin(self) -> float: ...  # noqa: D102
+    @property
+    def gap(self) -> float: ...  # noqa: D102
+
+
+class Parity(Protocol):
+    """What was proved of an export, in which engine, and how far it was allowed to be off."""
+
+    @property
+    def engine(self) -> str: ...  # noqa: D102
+    @property
+    def precision(self) -> str: ...  # noqa: D102
+    @property
+    def prompts(self) -> int: ...  # noqa: D102
+    @property
+    def tokens(self) -> int: ...  # noqa: D102
+    @property
+    def found(self) -> Distance: ...  # noqa: D102
+    @property
+    def allowed(self) -> Distance: ...  # noqa: D102
+    @property
+    def divergences(self) -> Sequence[Divergence]: ...  # noqa: D102
+    @property
+    def changed(self) -> int: ...  # noqa: D102
+
+
+class Exported(Protocol):
+    """A finished export: its form, its folder, each file's bytes, and the proof, if there is one."""
+
+    @property
+    def form(self) -> Form: ...  # noqa: D102
+    @property
+    def folder(self) -> Path: ...  # noqa: D102
+    @property
+    def files(self) -> Mapping[str, int]: ...  # noqa: D102
+    @property
+    def parity(self) -> Parity | None: ...  # noqa: D102
+
+
 class Project(Protocol):
     """A project that commands work on."""
 
@@ -128,3 +195,12 @@ class Project(Protocol):
 
     def report(self) -> ReportFiles:
         """Write the report."""
+
+    def export(
+        self, form: Form, folder: Path, *, precision: Precision | None, proved: bool, show: Show
+    ) -> Exported:
+        """Write the tuned model to a new folder."""
+        ...
+
+    def hand_over(self, target: str, out: Path) -> Path:
+        """Write what another trainer needs to a new folder."""

@@ -18,7 +18,7 @@ from rich.table import Table
 from rich.text import Text
 
 from tunesmith.cli.inventory import Usable
-from tunesmith.cli.ports import Asked, Judgement, Plan, Show, StageState
+from tunesmith.cli.ports import Asked, Exported, Judgement, Parity, Plan, Show, StageState
 from tunesmith.errors import TunesmithError
 
 # The set in users' own words first: the verdict rests on it.
@@ -78,6 +78,15 @@ def next_command(states: Sequence[StageState]) -> str:
     return "tunesmith report" if all(each.state == "done" for each in states) else "tunesmith run"
 
 
+def serve_command(made: Exported) -> str:
+    """Return how to use an export."""
+    if made.form == "gguf":
+        return f"llama-server -m {made.folder / 'model.gguf'}"
+    if made.form == "ollama":
+        return f"ollama create {made.folder.name} -f {made.folder / 'Modelfile'}"
+    return f'tunesmith ask "QUESTION" --model path:{made.folder}'
+
+
 def stages_view(states: Sequence[StageState]) -> RenderableType:
     """Return each stage with its state, its counts, its work and its artefact."""
     table = _table("stage", "state", "counts", ">time", "made", "artefact")
@@ -123,6 +132,36 @@ def asked_view(asked: Asked) -> RenderableType:
         place = f"{source.document}, characters {source.start}-{source.end}"
         parts.append(Text.assemble(("Source: ", "dim"), place, (f": “{quote}”" if quote else "")))
     return Group(*parts)
+
+
+def export_view(made: Exported) -> RenderableType:
+    """Return an export's files with their sizes, and what was proved of it."""
+    table = _table("file", ">size")
+    for name, count in made.files.items():
+        table.add_row(Text(name), size(count))
+    return Group(table, Text(), *_proof(made.parity))
+
+
+def _proof(parity: Parity | None) -> Iterator[Text]:
+    if parity is None:
+        yield Text.assemble(
+            ("✗ not proved ", "red"), "nobody compared this export with the model: --no-parity"
+        )
+        return
+    found, allowed = parity.found, parity.allowed
+    yield Text.assemble(
+        ("✓ proved ", "green"),
+        f"in {parity.engine}: {parity.prompts} prompts, {parity.tokens:,} tokens, {found.typical:.2g} nats off on "
+        f"the whole and {found.largest:.2g} at worst; {parity.precision} explains {allowed.typical:.2g} and "
+        f"{allowed.largest:.2g}",
+    )
+    yield Text(f"Rounding the weights to {parity.precision} changes {parity.changed:,} of these tokens.")
+    for first in parity.divergences[:1]:
+        yield Text(
+            f"{len(parity.divergences)} more differ in the engine, each a near tie. The first: token "
+            f"{first.position + 1} of the answer to “{first.question}” is {first.said!r} instead of "
+            f"{first.expected!r}, preferred by {first.margin:.2g} nats; the gap is {first.gap:.2g}."
+        )
 
 
 def judged(judgement: Judgement, version: str | None) -> Text:

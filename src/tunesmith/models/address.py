@@ -94,6 +94,14 @@ def parse(text: str) -> Address:
     return address
 
 
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A model's folder, and that of an adapter for it."""
+
+    folder: Path
+    adapter: Path | None = None
+
+
 def load_chat(address: Address | str, *, say: Say = silent, batch_size: int = 48) -> ChatModel:
     """Return the chat model at an address, its adapter merged if it is one; `batch_size` is for local ones.
 
@@ -127,6 +135,16 @@ def load_encoder(address: Address | str, *, say: Say = silent, max_length: int =
     return LocalEncoder.load(model_folder(found, say=say), name=str(found), max_length=max_length)
 
 
+def locate(address: Address | str, *, say: Say = silent) -> Place:
+    """Return where a model, or an adapter and its base, lie in this machine's reach, fetched first if need be.
+
+    Raises AddressError for an encoder and for a remote model, ModelError if there is none.
+    """
+    found = _parsed(address)
+    _refuse_bundled(found, "encoder", "answer")
+    return _place(found, say)
+
+
 def model_folder(address: Address | str, *, say: Say = silent) -> Path:
     """Return the folder of a model in this machine's reach, fetched first if need be.
 
@@ -142,14 +160,6 @@ def model_folder(address: Address | str, *, say: Say = silent) -> Path:
     return place.folder
 
 
-@dataclass(frozen=True, slots=True)
-class _Place:
-    """A model's folder, and that of an adapter for it."""
-
-    folder: Path
-    adapter: Path | None = None
-
-
 def _parsed(address: Address | str) -> Address:
     return parse(address) if isinstance(address, str) else address
 
@@ -163,16 +173,16 @@ def _refuse_bundled(address: Address, kind: Literal["model", "encoder"], task: s
         )
 
 
-def _place(address: Address, say: Say) -> _Place:
+def _place(address: Address, say: Say) -> Place:
     if address.kind == "bundled":
-        return _Place(fetch(address.value, say=say))
+        return Place(fetch(address.value, say=say))
     if address.kind == "hf":
         folder = hub_folder(HubModel(address.value, address.revision or "main", address.code), say=say)
         return _with_base(folder, say)
     if address.kind == "gguf":
         from tunesmith.models.gguf import gguf_folder
 
-        return _Place(gguf_folder(Path(address.value).expanduser(), say=say))
+        return Place(gguf_folder(Path(address.value).expanduser(), say=say))
     if address.kind == "path":
         return _on_disk(address, say)
     raise AddressError(
@@ -181,12 +191,12 @@ def _place(address: Address, say: Say) -> _Place:
     )
 
 
-def _on_disk(address: Address, say: Say) -> _Place:
+def _on_disk(address: Address, say: Say) -> Place:
     folder = Path(address.value).expanduser()
     if not folder.is_dir():
         raise ModelError(f"The folder {folder} does not exist.", hint="Give the folder that holds the model.")
     if is_litgpt(folder):
-        return _Place(litgpt_folder(folder, say=say))
+        return Place(litgpt_folder(folder, say=say))
     if (folder / ADAPTER).is_file():
         return _with_base(folder, say)
     if not (folder / "config.json").is_file():
@@ -200,12 +210,12 @@ def _on_disk(address: Address, say: Say) -> _Place:
             f"{folder} needs Python code of its own to run, and that is refused.",
             hint="From the hub it can be allowed for one commit: hf:org/name@COMMIT+code.",
         )
-    return _Place(folder)
+    return Place(folder)
 
 
-def _with_base(folder: Path, say: Say) -> _Place:
+def _with_base(folder: Path, say: Say) -> Place:
     """Return a model's place; that of its base and itself if it is an adapter."""
-    return _Place(_base_of(folder, say), adapter=folder) if (folder / ADAPTER).is_file() else _Place(folder)
+    return Place(_base_of(folder, say), adapter=folder) if (folder / ADAPTER).is_file() else Place(folder)
 
 
 def _base_of(folder: Path, say: Say) -> Path:

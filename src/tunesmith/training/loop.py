@@ -38,8 +38,9 @@ class Batch:
 
     Either one text per row, padded on the right, or all texts behind one another in a single row: then `position_B_T`
     starts anew with each text, and `bounds` holds where each begins and the last ends, padded with the end;
-    `longest` is no less than the longest text. Of each labelled token `label_N` is its id, `before_N` where the one before it stands
-    (counted over all rows), and `text_N` which text it belongs to. The first token of a text is never predicted.
+    `longest` is no less than the longest text. Of each labelled token `label_N` is its id, `before_N` where the one
+    before it stands (counted over all rows), and `text_N` which text it belongs to. The first token of a text is never
+    predicted.
     """
 
     ids_B_T: Tensor
