@@ -19,6 +19,7 @@ recomputing take is left out.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import random
 import statistics
@@ -31,7 +32,7 @@ from typing import Any
 import torch
 from hardware import as_json, versions_of
 
-from tunesmith.training import fit, lora
+from tunesmith.training import fit, lora, pieces
 from tunesmith.training.engine import Engine
 from tunesmith.training.loop import Layout
 from tunesmith.training.objectives import Likelihood
@@ -132,6 +133,8 @@ def run_ours(model: Any, steps: Sequence[Sequence[Rendered]], *, compiled: bool)
     print_aside(f"parts of {engine.layout.limit} tokens, packed: {engine.layout.packed}")
     if compiled:
         fit.compile_layers(model)
+    else:
+        pieces.compile_pieces(on=False)
     return timed(
         steps, [sum(len(r.ids) for r in rows) for rows in steps], lambda rows: engine.step(rows, RATE)
     )
@@ -242,7 +245,9 @@ def run_trl(model: Any, steps: Sequence[Sequence[Rendered]]) -> Run:
             ),
             callbacks=[clock],
         )  # fmt: skip
-        trainer.train()
+        # What it prints belongs beside the result.
+        with contextlib.redirect_stdout(sys.stderr):
+            trainer.train()
     seconds = [end - start for start, end in zip(clock.ends, clock.ends[1:], strict=False)]
     tokens = sum(len(row.ids) for step in steps[WARMUP:] for row in step)
     losses = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]

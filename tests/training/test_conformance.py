@@ -61,10 +61,10 @@ def test_eight_examples_are_learned_saved_loaded_merged_and_said(
     tokenizer = load_tokenizer(folder)
     given = {
         "base": f"path:{folder}",
-        "epochs": 60,
+        "epochs": 80,
         "batch_size": 8,
         "learning_rate": 0.01,
-        "evaluate_every": 60,
+        "evaluate_every": 80,
     }
     settings = TrainSettings.model_validate(given | {"method": method} | METHODS[method])
     before = logits(model, tokenizer)

@@ -1,4 +1,4 @@
-"""Make a run fit a GPU and use it fully: how large its parts are, what is recomputed, what is compiled."""
+"""Make a run fit a GPU and use it fully: how large its parts are, what is computed again, and what is compiled."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from tunesmith.training.engine import out_of_memory
+from tunesmith.training.pieces import can_compile, compile_pieces
 
 if TYPE_CHECKING:
     from torch import nn
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from tunesmith.training.engine import Engine
 
 # No gain beyond: the products are large enough, and a step's rows must fill its parts.
-LARGEST_PART = 16_384
+LARGEST_PART = 32_768
 # Of the memory that is free: the rest is for what the allocator cannot use, and for the optimiser.
 USABLE = 0.85
 # Compiling takes about a minute and saves a quarter of a step or more (benchmarks/RESULTS.md).
@@ -46,19 +47,18 @@ def fit_memory(engine: Engine, longest: Any) -> None:
     engine.layout = replace(engine.layout, limit=max(limit, tokens))
 
 
-def compile_layers(model: PreTrainedModel) -> int:
-    """Let torch compile the layers of a model, all from one, when they are next used; returns how many there are."""
-    layers = blocks(model)
-    for layer in layers:
+def compile_layers(model: PreTrainedModel) -> None:
+    """Let torch compile the layers of a model, all from one, when they are next used, and the loss."""
+    for layer in blocks(model):
         layer.compile(dynamic=True)
-    return len(layers)
+    compile_pieces()
 
 
 def compile_where_it_pays(engine: Engine, rows: Sequence[Any], steps: int) -> None:
     """Compile the layers if the steps ahead, at the pace of one that is timed now, take long enough."""
     import torch
 
-    if engine.model.device.type != "cuda":
+    if engine.model.device.type != "cuda" or not can_compile():
         return
     seconds = []
     for _ in range(2):

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
+from tunesmith.training.pieces import CrossEntropy
 from tunesmith.training.render import Rendered
 
 if TYPE_CHECKING:
@@ -206,7 +206,8 @@ def token_losses(model: PreTrainedModel, batch: Batch) -> Tensor:
     with _projecting(model, batch.before_N):
         # No attention mask: padding stands to the right, where causal attention never looks from a real token.
         logits_N_V = model(input_ids=batch.ids_B_T, use_cache=False, **_layout(batch)).logits
-    return functional.cross_entropy(logits_N_V.float(), batch.label_N, reduction="none")
+    losses_N: Tensor = CrossEntropy.apply(logits_N_V, batch.label_N)  # type: ignore[no-untyped-call]
+    return losses_N
 
 
 def text_losses(model: PreTrainedModel, batch: Batch, texts: int) -> Tensor:

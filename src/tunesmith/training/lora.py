@@ -116,10 +116,8 @@ class _Adapted(torch.autograd.Function):
         scale: float,
     ) -> Tensor:
         a, b = a.to(x.dtype), (b * scale).to(x.dtype)
-        thin = functional.linear(x, a)
-        out = functional.linear(x, _dense(weight, quantised, x.dtype), bias)
-        rows_out = out.view(-1, out.shape[-1])
-        rows_out.addmm_(thin.view(-1, thin.shape[-1]), b.t())
+        product = _opaque_product if torch.compiler.is_compiling() else _product
+        out, thin = product(x, _dense(weight, quantised, x.dtype), bias, a, b)
         ctx.save_for_backward(x, thin, weight, a, b)
         ctx.quantised, ctx.scale = quantised, scale
         return out
@@ -133,8 +131,37 @@ class _Adapted(torch.autograd.Function):
         grad_b = rows.t() @ thin.reshape(-1, thin.shape[-1])
         grad_x = None
         if ctx.needs_input_grad[0]:
-            grad_x = (rows @ _dense(weight, ctx.quantised, x.dtype)).addmm_(rows_thin, a).view_as(x)
+            product = _opaque_sum if torch.compiler.is_compiling() else _sum
+            grad_x = product(rows, _dense(weight, ctx.quantised, x.dtype), rows_thin, a).view_as(x)
         return grad_x, None, None, None, grad_a.float(), grad_b.float() * ctx.scale, None
+
+
+def _product(x: Tensor, weight: Tensor, bias: Tensor | None, a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
+    """Return x W^T + bias + (x A^T) B^T, and x A^T."""
+    thin = functional.linear(x, a)
+    out = functional.linear(x, weight, bias)
+    out.view(-1, out.shape[-1]).addmm_(thin.view(-1, thin.shape[-1]), b.t())
+    return out, thin
+
+
+def _sum(rows: Tensor, weight: Tensor, thin: Tensor, a: Tensor) -> Tensor:
+    """Return rows W + thin A."""
+    return (rows @ weight).addmm_(thin, a)
+
+
+# To torch.compile these are one operation each: looked into, it would copy the large product to add the thin one.
+_opaque_product = torch.library.custom_op("tunesmith::product", _product, mutates_args=())
+_opaque_sum = torch.library.custom_op("tunesmith::sum", _sum, mutates_args=())
+
+
+@_opaque_product.register_fake
+def _(x: Tensor, weight: Tensor, bias: Tensor | None, a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
+    return x.new_empty(*x.shape[:-1], weight.shape[0]), x.new_empty(*x.shape[:-1], a.shape[0])
+
+
+@_opaque_sum.register_fake
+def _(rows: Tensor, weight: Tensor, thin: Tensor, a: Tensor) -> Tensor:
+    return rows.new_empty(rows.shape[0], weight.shape[1])
 
 
 def _dense(weight: Tensor, quantised: Any, dtype: torch.dtype) -> Tensor:
