@@ -112,15 +112,12 @@ def train_file(
 
     telling = show or Silent()
     settings = _usable(settings)
+    scratch = work or out / WORK
+    _refuse_full(out, scratch)
     sides = _sides(path, valid, settings, telling)
     finished = _finished(out, settings, sides)
     if finished is not None:
         return finished
-    scratch = work or out / WORK
-    if not scratch.exists() and out.exists() and any(out.iterdir()):
-        raise UsageError(
-            f"{out} holds something else; nothing there was changed.", hint="Name a new folder with --out."
-        )
     scratch.mkdir(parents=True, exist_ok=True)
     run = _tuned(sides, out, scratch, settings, telling)
     done = FileRun(out, settings.model_dump(), sides.train, sides.valid, sides.hold_out is not None, run)
@@ -164,24 +161,16 @@ def _sides(path: Path, valid: Path | None, settings: TrainSettings, show: Show) 
     start = time.perf_counter()
     show.stage_started("read", f"{path} as {settings.objective}")
     found = survey(path, settings.objective)
-    if valid is not None:
-        beside = survey(valid, settings.objective)
-        sides = _Sides(
-            Part(str(path), found.digest, found.rows), Part(str(valid), beside.digest, beside.rows), None
-        )
-    else:
+    if valid is None:
         held = HoldOut(path, found)
-        sides = _Sides(
-            Part(str(path), found.digest, found.rows - held.rows),
-            Part(str(path), found.digest, held.rows),
-            held,
-        )
-    show.stage_done(
-        "read",
-        time.perf_counter() - start,
-        False,
-        {"rows to train on": sides.train.rows, "to validate": sides.valid.rows},
-    )
+        train = Part(str(path), found.digest, found.rows - held.rows)
+        sides = _Sides(train, Part(str(path), found.digest, held.rows), held)
+    else:
+        beside = survey(valid, settings.objective)
+        train = Part(str(path), found.digest, found.rows)
+        sides = _Sides(train, Part(str(valid), beside.digest, beside.rows), None)
+    counts = {"rows to train on": sides.train.rows, "to validate": sides.valid.rows}
+    show.stage_done("read", time.perf_counter() - start, False, counts)
     if valid is None:
         show.say(
             f"{sides.valid.rows:,} of {found.rows:,} rows are held out for validation, the same ones each time; "
@@ -206,6 +195,14 @@ def _usable(settings: TrainSettings) -> TrainSettings:
         return settings
     whole = replace(found, value=str(Path(found.value).expanduser().resolve()))
     return settings.model_copy(update={"base": str(whole)})
+
+
+def _refuse_full(out: Path, scratch: Path) -> None:
+    begun = scratch.exists() or (out / RUN).is_file()
+    if out.is_file() or (not begun and out.exists() and any(out.iterdir())):
+        raise UsageError(
+            f"{out} holds something else; nothing there was changed.", hint="Name a new folder with --out."
+        )
 
 
 def _finished(out: Path, settings: TrainSettings, sides: _Sides) -> FileRun | None:
@@ -239,9 +236,7 @@ def _tuned(sides: _Sides, out: Path, work: Path, settings: TrainSettings, show: 
     objective = settings.objective
     rows = min(sides.train.rows, settings.examples or sides.train.rows) + sides.valid.rows
     telling = _Telling(show, rows)
-    telling.begin(
-        "render", f"with the chat template of {settings.base}" if objective != "text" else settings.base
-    )
+    telling.begin("prepare", f"load {settings.base}, render the rows, check what a step would do")
     try:
         trained = train(
             load_model(folder, dtype=arithmetic(work), four_bit=settings.method == "qlora"),
@@ -276,7 +271,7 @@ def _by_line(sides: _Sides, folder: Path, settings: TrainSettings) -> Exception 
 
 
 class _Telling:
-    """Shows rows as they are rendered, then steps."""
+    """Shows rows as they are rendered, then steps, as two stages."""
 
     def __init__(self, show: Show, rows: int) -> None:
         self._show, self._rows = show, rows
@@ -300,7 +295,7 @@ class _Telling:
 
     def stepping(self, done: int, total: int, note: str = "") -> None:
         """Report a step; before the first, that all is rendered."""
-        if self._stage == "render":
+        if self._stage == "prepare":
             self.end({"rows": self._rows})
             self.begin("train", "the model of the best validation loss is kept")
         self._show.progress(done, total, note)
@@ -316,5 +311,5 @@ def _base(base: str, say: Say) -> Path:
     """Return a base's folder; raises AddressError for an encoder and ModelError for an adapter."""
     from tunesmith.models.address import locate, model_folder
 
-    place = locate(base, say=say)
-    return place.folder if place.adapter is None else model_folder(base, say=say)
+    locate(base, say=say)
+    return model_folder(base, say=say)
