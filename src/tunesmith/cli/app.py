@@ -140,9 +140,12 @@ def ask(
     with _edge(as_json) as edge:
         from tunesmith.cli import show
 
-        alone = _outside(context, project) and model is not None
-        asked = _asked_alone(question, str(model)) if alone else _open(context, project).ask(question, model)
-        command = f"tunesmith export --to merged --model {model}" if alone else "tunesmith report"
+        if model is not None and _names_weights(model) and _outside(context, project):
+            asked = _asked_alone(question, model)
+            command = f"tunesmith export --to merged --model {shlex.quote(model)}"
+        else:
+            asked = _open(context, project).ask(question, model)
+            command = "tunesmith report"
         edge.result({"asked": asked, "next": command})
         edge.show(show.asked_view(asked))
         edge.then(command)
@@ -438,6 +441,10 @@ def _outside(context: typer.Context, path: Path | None) -> bool:
     except UsageError:
         return True
     return False
+
+
+def _names_weights(model: str) -> bool:
+    return _is_address(model) or model in _bundled()
 
 
 def _asked_alone(question: str, address: str) -> Asked:

@@ -99,7 +99,7 @@ def _mask(mask: Mask, coloured: bool) -> Text:
     head = Text(f"line {mask.line}{title}: {mask.tokens:,} tokens, {mask.learned:,} {taught}\n", style="bold")
     body = _coloured(mask.spans) if coloured else Text("".join(_plain(mask.spans)))
     padding = Text(f"\n· {mask.padding} × {mask.pad} as padding, neither read nor learned", style="dim")
-    return head + body + (padding if mask.padding else Text())
+    return Text.assemble(head, body, *([padding] if mask.padding else []))
 
 
 def _coloured(spans: Sequence[Span]) -> Text:

@@ -8,6 +8,7 @@ OpenAI's lines; they are faults, not left out.
 from __future__ import annotations
 
 import hashlib
+import heapq
 import json
 from array import array
 from collections.abc import Iterator, Mapping, Sequence
@@ -268,7 +269,7 @@ class HoldOut:
 
     def __init__(self, path: Path, found: Survey) -> None:
         count = max(1, min(MOST_HELD_OUT, round(HELD_OUT * found.rows)))
-        self._limit = sorted(found.places)[count - 1]
+        self._limit = heapq.nsmallest(count, found.places)[-1]
         self.rows = sum(place <= self._limit for place in found.places)
         if self.rows == found.rows:
             raise DatasetError(
