@@ -263,6 +263,7 @@ def check(
         from tunesmith.files import check_file
 
         with show.showing(edge.progress) as screen:
+            screen.stage_started("check", str(file))
             found = check_file(
                 file,
                 base=base,
