@@ -212,3 +212,11 @@ def test_one_prompt_cannot_be_split(tmp_path: Path) -> None:
     with pytest.raises(DatasetError, match="holds one prompt") as caught:
         HoldOut(path, survey(path, "answers"))
     assert "--valid" in str(caught.value.hint)
+
+
+def test_examples_are_read_one_at_a_time(tmp_path: Path) -> None:
+    """A fault further down is met when its line is reached, not before: no more than a line is in memory."""
+    found = examples(written(tmp_path, CHAT, CHAT, "{"), "answers")
+    assert len([next(found), next(found)]) == 2
+    with pytest.raises(DatasetError, match="line 3, json"):
+        next(found)
