@@ -182,6 +182,7 @@ def test_the_best_contender_answers(toolbox: Toolbox) -> None:
     assert asked.answer.text
     assert asked.version == "toolbox unknown"
     made = {one.stage: one for one in toolbox.project.store.list()}
+    assert asked.judgement is not None
     assert asked.judgement.verdict == judge(asked.answer.text, (), catalogue_of(made)).verdict
 
 
@@ -191,6 +192,7 @@ def test_a_valid_call_comes_with_its_source(toolbox: Toolbox) -> None:
     asked = longer_answers(toolbox.project).ask("limit a number", name)
     [source] = asked.sources
     assert asked.contender == name
+    assert asked.judgement is not None
     assert asked.judgement.verdict == "valid"
     assert asked.judgement.reason == "exists and binds"
     assert asked.judgement.called is not None
@@ -207,6 +209,7 @@ def test_any_models_address_can_be_asked(toolbox: Toolbox) -> None:
     assert asked.answer == replace(
         toolbox.project.ask("limit a number", "base").answer, seconds=asked.answer.seconds
     )
+    assert asked.judgement is not None
     assert (asked.judgement.verdict, asked.sources) == ("no_call", ())
 
 

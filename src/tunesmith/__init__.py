@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from tunesmith.evaluating.evaluate import evaluate
     from tunesmith.evaluating.scores import summarise
     from tunesmith.evaluating.verdict import compare, decide
+    from tunesmith.files import check_file, train_file
     from tunesmith.generating.generate import generate
     from tunesmith.generating.written import read_written
     from tunesmith.models.address import load_chat, load_encoder
@@ -34,6 +35,7 @@ __all__ = [
     "Project",
     "TunesmithError",
     "build_index",
+    "check_file",
     "chunk",
     "collect",
     "compare",
@@ -50,6 +52,7 @@ __all__ = [
     "read_written",
     "summarise",
     "train",
+    "train_file",
     "tune_encoder",
 ]
 
@@ -64,6 +67,7 @@ _HOMES: Final = {
     "tunesmith.evaluating.evaluate": ("evaluate",),
     "tunesmith.evaluating.scores": ("summarise",),
     "tunesmith.evaluating.verdict": ("compare", "decide"),
+    "tunesmith.files": ("check_file", "train_file"),
     "tunesmith.generating.generate": ("generate",),
     "tunesmith.generating.written": ("read_written",),
     "tunesmith.models.address": ("load_chat", "load_encoder"),

@@ -12,6 +12,7 @@ TunesmithError
 │   ├── FetchError          a download that failed or whose bytes are wrong
 │   └── ParityError         an export that does not say what the model says
 ├── TrainingError         a training run that would make, or made, nonsense
+│   └── RowError            a row that would teach nothing, or something else
 ├── ArtifactError         finished work that is not as it was left
 │   └── DamagedArtifact     a file whose bytes changed
 ├── ProjectBusy           another process works on this project
@@ -85,6 +86,14 @@ class ParityError(ModelError):
 
 class TrainingError(TunesmithError):
     """A training run would make, or made, nonsense."""
+
+
+class RowError(TrainingError):
+    """A row would teach nothing, or something else than it says; `rule` names in a word what it breaks."""
+
+    def __init__(self, message: str, *, rule: str, hint: str | None = None) -> None:
+        super().__init__(message, hint=hint)
+        self.rule = rule
 
 
 class ArtifactError(TunesmithError):

@@ -1,7 +1,8 @@
-"""How a stage tells how far it is: a callable with what is done, what there is, and a note."""
+"""How a stage tells how far it is, and which of several processes that train together speaks."""
 
 from __future__ import annotations
 
+import os
 from typing import Protocol
 
 
@@ -15,3 +16,8 @@ class Progress(Protocol):
 
 def silent(done: int, total: int, note: str = "") -> None:
     """Report nothing."""
+
+
+def leads() -> bool:
+    """Tell whether this process is the one that speaks and writes among those that train together, as torchrun says."""
+    return os.environ.get("RANK", "0") == "0"

@@ -47,13 +47,13 @@ class RunResult:
 class Asked:
     """An answer, which contender or model gave it, what its call is worth, and where it comes from.
 
-    `version` is the package and its version against which the call was judged.
+    `version` is the package and its version against which the call was judged; outside a project nothing was.
     """
 
     question: str
     answer: Answer
     contender: str
-    judgement: Judgement
+    judgement: Judgement | None
     sources: tuple[Evidence, ...]
     version: str | None
 
@@ -143,8 +143,7 @@ class Project:
         """Answer a question with a contender (None: the best one that was measured) or a model's address."""
         from tunesmith.models.base import Sampling
 
-        if not question.strip():
-            raise UsageError("the question is empty", hint='Ask something: tunesmith ask "How do I ...?"')
+        _check_question(question)
         inputs = self._finished("collect", "tunesmith run")
         name = model or self._best()
         catalogue = steps.catalogue_of(inputs)
@@ -236,6 +235,21 @@ class Project:
         begun = self.store.draft(one.stage.name, one.id) is not None
         state: Literal["part", "to do"] = "part" if begun else "to do"
         return StageState(one.stage.name, one.id, state, None, {}, None, one.stage.needs)
+
+
+def ask_alone(question: str, address: str) -> Asked:
+    """Answer a question with the model at an address, outside any project: nothing judges its call."""
+    from tunesmith.models.address import load_chat
+    from tunesmith.models.base import Sampling
+
+    _check_question(question)
+    [answer] = load_chat(address).reply([(Message("user", question),)], Sampling())
+    return Asked(question, answer, address, None, (), None)
+
+
+def _check_question(question: str) -> None:
+    if not question.strip():
+        raise UsageError("the question is empty", hint='Ask something: tunesmith ask "How do I ...?"')
 
 
 def _judged(answer: Answer, catalogue: Catalogue) -> Judgement:

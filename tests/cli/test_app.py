@@ -217,7 +217,9 @@ def test_help_is_light() -> None:
     assert python("-c", code).stdout == "set()\n"
 
 
-@pytest.mark.parametrize("command", ["new", "run", "status", "estimate", "ask", "report", "export", "models"])
+@pytest.mark.parametrize(
+    "command", ["new", "run", "status", "estimate", "ask", "report", "export", "check", "train", "models"]
+)
 def test_every_command_has_help_and_json(command: str) -> None:
     """Each command says what it does and takes --json."""
     result = run_cli.invoke(app, [command, "--help"], env={"COLUMNS": "120", "NO_COLOR": "1"})

@@ -5,6 +5,7 @@ from __future__ import annotations
 import glob
 import os
 import re
+import shlex
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -12,14 +13,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
+from typer.core import TyperCommand
 
-from tunesmith.cli.ports import TRAINERS, Form, Precision, Target
-from tunesmith.errors import TunesmithError, UsageError
+from tunesmith.cli.ports import MAX_LENGTH, TRAINERS, Form, Objective, Precision, Target
+from tunesmith.errors import TrainingError, TunesmithError, UsageError
+from tunesmith.progress import leads
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
+    from rich.text import Text
 
-    from tunesmith.cli.ports import Exported, Project, Show
+    from tunesmith.cli.ports import Asked, Exported, Project, Show
 
 INTERRUPTED = 130
 
@@ -136,10 +140,15 @@ def ask(
     with _edge(as_json) as edge:
         from tunesmith.cli import show
 
-        asked = _open(context, project).ask(question, model)
-        edge.result({"asked": asked, "next": "tunesmith report"})
+        if model is not None and _names_weights(model) and _outside(context, project):
+            asked = _asked_alone(question, model)
+            command = f"tunesmith export --to merged --model {shlex.quote(model)}"
+        else:
+            asked = _open(context, project).ask(question, model)
+            command = "tunesmith report"
+        edge.result({"asked": asked, "next": command})
         edge.show(show.asked_view(asked))
-        edge.then("tunesmith report")
+        edge.then(command)
 
 
 @app.command()
@@ -215,6 +224,107 @@ def export(
         edge.then(command)
 
 
+class _CountGiven(TyperCommand):
+    """Lets `--show-mask` stand alone, for one row: an option's value cannot be left out otherwise."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Put the 1 behind an option that no number follows."""
+        given: list[str] = []
+        for word, following in zip(args, [*args[1:], ""], strict=True):
+            given += [word, "1"] if word == "--show-mask" and not following.isdecimal() else [word]
+        return super().parse_args(ctx, given)
+
+
+@app.command(cls=_CountGiven)
+def check(
+    file: Annotated[Path, typer.Argument(help="Chats, preference pairs or texts as JSON lines, or a .txt.")],
+    *,
+    base: Annotated[
+        str, typer.Option("--base", metavar="ADDRESS", help="Whose template renders.")
+    ] = "smollm2",
+    objective: Annotated[
+        Objective | None, typer.Option("--objective", help="What is learned; default: what the first row is.")
+    ] = None,
+    max_length: Annotated[
+        int, typer.Option("--max-length", metavar="N", help="The longest row, in tokens.")
+    ] = MAX_LENGTH,
+    show_mask: Annotated[
+        int,
+        typer.Option("--show-mask", metavar="[N]", min=0, help="Show what the first row, or N rows, teach."),
+    ] = 0,
+    line: Annotated[
+        int | None, typer.Option("--line", metavar="L", min=1, help="Show what the row at this line teaches.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Check a file of examples as training would read it: faults by line, tokens, lengths; nothing is trained."""
+    with _edge(as_json) as edge:
+        from tunesmith.cli import rows, show
+        from tunesmith.files import check_file
+
+        with show.showing(edge.progress) as screen:
+            screen.stage_started("check", str(file))
+            found = check_file(
+                file,
+                base=base,
+                objective=objective,
+                max_length=max_length,
+                masks=show_mask,
+                line=line,
+                on_progress=screen.progress,
+                say=screen.say,
+            )
+        command = rows.after_check(found.inspection, base)
+        edge.result({"check": found.inspection, "masks": found.masks, "next": command})
+        if found.masks:
+            edge.say(rows.masks_view(found.masks, coloured=edge.coloured))
+        edge.say(rows.inspection_view(found.inspection))
+        edge.then(command)
+        if not found.inspection.ready:
+            raise typer.Exit(1)
+
+
+@app.command()
+def train(
+    file: Annotated[Path, typer.Argument(help="Chats, preference pairs or texts as JSON lines, or a .txt.")],
+    *,
+    base: Annotated[
+        str, typer.Option("--base", metavar="ADDRESS", help="The model to start from.")
+    ] = "smollm2",
+    out: Annotated[Path, typer.Option("--out", metavar="FOLDER", help="Where the tuned model goes.")],
+    valid: Annotated[
+        Path | None,
+        typer.Option(
+            "--valid", metavar="FILE", help="Rows to validate with; default: 5 % of FILE are held out."
+        ),
+    ] = None,
+    words: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set", metavar="KEY=VALUE", help="A setting of [train], such as rank=8; several times."
+        ),
+    ] = None,
+    work: Annotated[
+        Path | None, typer.Option("--work", metavar="FOLDER", help="For checkpoints; default: OUT/.work.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Train on a file of examples, outside a project; called again, it goes on where it was stopped."""
+    with _edge(as_json, kept=True, way_on="The same command goes on from its last checkpoint.") as edge:
+        from tunesmith.cli import rows, show
+        from tunesmith.files import train_file
+        from tunesmith.training.example_files import objective_in
+        from tunesmith.training.settings import settings_from
+
+        settings = settings_from(words or (), base=base, objective=objective_in(file))
+        with show.showing(edge.progress) as screen, _settings_as_options():
+            made = train_file(file, out, settings, valid=valid, work=work, show=screen)
+        command = f'tunesmith ask "QUESTION" --model {shlex.quote(f"path:{out}")}'
+        edge.result(rows.run_document(made) | {"next": command})
+        edge.say(rows.run_view(made))
+        edge.then(command)
+
+
 @app.command()
 def models(project: At = None, as_json: AsJson = False) -> None:
     """List the models that can be used here: bundled, cached, tuned, remote."""
@@ -239,12 +349,18 @@ class _Edge:
         from rich.console import Console
 
         self.as_json = as_json
-        self.out = Console()
-        self.progress: Console = Console(stderr=True)
+        # Of several processes that train together one speaks; where another one fails, it says so itself.
+        self.out = Console(quiet=not leads())
+        self.progress: Console = Console(stderr=True, quiet=not leads())
+
+    @property
+    def coloured(self) -> bool:
+        """Whether what is printed keeps its colours."""
+        return self.out.color_system is not None and not self.out.no_color
 
     def result(self, document: Any) -> None:
         """Print the JSON document, if that was asked for."""
-        if self.as_json:
+        if self.as_json and leads():
             from tunesmith.cli.show import to_json
 
             typer.echo(to_json(document))
@@ -254,7 +370,7 @@ class _Edge:
         if not self.as_json:
             self.out.print(view)
 
-    def say(self, text: str) -> None:
+    def say(self, text: str | Text) -> None:
         """Print a line that people read and may copy from: never broken, unless JSON was asked for."""
         if not self.as_json:
             self.out.print(text, soft_wrap=True, markup=False, highlight=False)
@@ -269,17 +385,22 @@ class _Edge:
         """Show an error: on stderr, or as the JSON document."""
         from tunesmith.cli.show import error_json, error_view
 
-        if self.as_json:
+        if not leads():
+            typer.echo(f"process {os.environ['RANK']}: {error}", err=True)
+        elif self.as_json:
             typer.echo(error_json(kind, error.message, error.hint))
         else:
             self.progress.print(error_view(error), soft_wrap=True)
 
 
+_RUN_AGAIN = "`tunesmith run` goes on from there."
+
+
 @contextmanager
-def _edge(as_json: bool, *, kept: bool = False) -> Iterator[_Edge]:
+def _edge(as_json: bool, *, kept: bool = False, way_on: str = _RUN_AGAIN) -> Iterator[_Edge]:
     """Turn what can go wrong into a calm message and an exit code; an unexpected error keeps its traceback.
 
-    `kept`: whether the command does long work, of which an interruption keeps what is finished.
+    `kept`: whether the command does long work, of which an interruption keeps what is finished; `way_on` says how.
     """
     edge = _Edge(as_json=as_json)
     try:
@@ -288,16 +409,16 @@ def _edge(as_json: bool, *, kept: bool = False) -> Iterator[_Edge]:
         edge.refuse(error, kind=type(error).__name__)
         raise typer.Exit(error.exit_code) from error
     except KeyboardInterrupt as error:
-        edge.refuse(_stopped(kept), kind="Interrupted")
+        edge.refuse(_stopped(kept, way_on), kind="Interrupted")
         raise typer.Exit(INTERRUPTED) from error
 
 
-def _stopped(kept: bool) -> TunesmithError:
+def _stopped(kept: bool, way_on: str) -> TunesmithError:
     if not kept:
         return TunesmithError("Stopped. Nothing was changed.")
     return TunesmithError(
         "Stopped. Finished stages are kept, and so is the begun one up to its last finished unit.",
-        hint="`tunesmith run` goes on from there.",
+        hint=way_on,
     )
 
 
@@ -308,6 +429,41 @@ def _open(context: typer.Context, path: Path | None) -> Project:
 
         opener = Real.open
     return opener(path)
+
+
+def _outside(context: typer.Context, path: Path | None) -> bool:
+    """Tell whether no project is meant: none is named, and none is found from here."""
+    from tunesmith.config import find_project
+
+    if context.obj is not None or path is not None:
+        return False
+    try:
+        find_project(Path.cwd())
+    except UsageError:
+        return True
+    return False
+
+
+def _names_weights(model: str) -> bool:
+    return _is_address(model) or model in _bundled()
+
+
+def _asked_alone(question: str, address: str) -> Asked:
+    from tunesmith.project import ask_alone
+
+    return ask_alone(question, address)
+
+
+@contextmanager
+def _settings_as_options() -> Iterator[None]:
+    """Say, where an error speaks of the table [train], how its settings are given outside a project."""
+    try:
+        yield
+    except TrainingError as error:
+        if "[train]" not in str(error):
+            raise
+        way = "Without a project, a setting of [train] is given as --set KEY=VALUE."
+        raise TrainingError(error.message, hint=f"{error.hint} {way}" if error.hint else way) from error
 
 
 def _exported(

@@ -12,7 +12,10 @@ if TYPE_CHECKING:
 
 Form = Literal["adapter", "merged", "gguf", "ollama"]
 Precision = Literal["f16", "q8_0"]
+Objective = Literal["answers", "text", "preferences"]
 Target = Literal["adapter", "merged", "gguf", "ollama", "axolotl", "litgpt", "trl", "unsloth"]
+# As in TrainSettings, which loads too much to be asked (a test compares).
+MAX_LENGTH = 1024
 # Not forms of a model but trainers, which get the rows and how to train on them.
 TRAINERS = ("axolotl", "litgpt", "trl", "unsloth")
 

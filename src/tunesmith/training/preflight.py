@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from tunesmith.errors import TrainingError
+from tunesmith.errors import RowError, TrainingError
 from tunesmith.models.local import end_of_turn_ids, prompt_ids
 from tunesmith.records import Conversation
 from tunesmith.training.render import Rendered
@@ -42,15 +42,17 @@ class RowChecks:
         """Check one example: its number from 1, its prompt, the words to be learned and its row."""
         name = f"{self.what} example {number}"
         if row.labelled == 0:
-            raise TrainingError(
+            raise RowError(
                 f"{name} has no labelled token: nothing would be learned from it",
+                rule="answer",
                 hint="Give it an answer, or take it out.",
             )
         self._check_beginning(name, row)
         stretches = labelled_stretches(row)
         if len(stretches) != len(words):
-            raise TrainingError(
+            raise RowError(
                 f"{name} has {len(words)} turns of the assistant and {len(stretches)} labelled stretches",
+                rule="turns",
                 hint="The chat template may leave turns out, or run them together.",
             )
         for (start, end), turn in zip(stretches, words, strict=True):
@@ -61,30 +63,34 @@ class RowChecks:
     def _check_beginning(self, name: str, row: Rendered) -> None:
         bos = self.tokenizer.bos_token_id
         if bos is not None and bos not in self.ends and row.ids[:2] == (bos, bos):
-            raise TrainingError(
+            raise RowError(
                 f"{name} begins with two BOS tokens",
+                rule="beginning",
                 hint="The chat template writes one already; the tokenizer must not add another.",
             )
 
     def _check_turn(self, name: str, before: tuple[int, ...], said: tuple[int, ...], words: str) -> None:
         if said[-1] not in self.ends:
-            raise TrainingError(
+            raise RowError(
                 f"{name} has no labelled end of turn: the model would learn never to stop",
+                rule="end of turn",
                 hint="Set the tokenizer's eos_token to the token that its chat template writes after a turn.",
             )
         # Decoded with what stands before, for some tokenizers drop the space that a text begins with.
         whole, begun = (self.tokenizer.decode(ids) for ids in ((*before, *said[:-1]), before))
         learned = whole.removeprefix(begun)
         if learned.strip() != words.strip() and _letters(learned) != _letters(words):
-            raise TrainingError(
+            raise RowError(
                 f"{name} would teach other words than the assistant's: {learned[:60]!r} for {words[:60]!r}",
+                rule="words",
                 hint="The chat template or the tokenizer changes them: train with a template that leaves them alone.",
             )
 
     def _check_served(self, name: str, prompt: Conversation, ids: tuple[int, ...]) -> None:
         if prompt_ids(self.tokenizer, prompt) != ids:
-            raise TrainingError(
+            raise RowError(
                 f"{name} has another prompt in training than in serving",
+                rule="prompt",
                 hint="The chat template renders a conversation differently once it goes on.",
             )
 

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from tunesmith.errors import TrainingError
+from tunesmith.errors import RowError
 from tunesmith.models.local import answer_starts, end_of_turn_ids, stretches, text_ids
 from tunesmith.models.template import chat_text
 from tunesmith.records import Conversation
@@ -62,9 +62,10 @@ def render(tokenizer: PreTrainedTokenizerBase, conversation: Conversation) -> Re
     return row
 
 
-def _rewritten() -> TrainingError:
-    return TrainingError(
+def _rewritten() -> RowError:
+    return RowError(
         "this model's chat template renders a conversation's beginning differently once it goes on",
+        rule="template",
         hint="Train on single turns, or give the tokenizer a template that only appends.",
     )
 
@@ -75,17 +76,23 @@ def _check(
     """Return which turns are the assistant's, at least one."""
     turns = [i for i, message in enumerate(conversation) if message.role == "assistant"]
     if not turns:
-        raise TrainingError("a conversation without an assistant turn teaches nothing")
+        raise RowError(
+            "a conversation without an assistant turn teaches nothing",
+            rule="turns",
+            hint="Give it an answer, or take it out.",
+        )
     if conversation[0].role == "assistant" or conversation[-1].role != "assistant":
-        raise TrainingError(
+        raise RowError(
             f"a conversation goes from {conversation[0].role} to {conversation[-1].role}",
+            rule="turns",
             hint="To be learned from, it begins with a question and ends with the assistant's answer.",
         )
     for words in (conversation[turn].content for turn in turns):
         inside = end_ids.intersection(text_ids(tokenizer, words))
         if inside:
-            raise TrainingError(
+            raise RowError(
                 f"the assistant's words hold the end-of-turn token {tokenizer.decode(min(inside))}: {words[:60]!r}",
+                rule="words",
                 hint="Take it out of the answer: the chat template writes it after the answer.",
             )
     return turns
@@ -96,8 +103,9 @@ def _end_of_turn(ids: Sequence[int], end_ids: frozenset[int]) -> int:
     for position, token in enumerate(ids):
         if token in end_ids:
             return position + 1
-    raise TrainingError(
+    raise RowError(
         "the chat template writes no end-of-turn token after the assistant's words, so the model would never stop",
+        rule="end of turn",
         hint="Set the tokenizer's eos_token to the token that its chat template writes after a turn.",
     )
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, overload
 
 import numpy as np
 
-from tunesmith.errors import TrainingError
+from tunesmith.errors import RowError, TrainingError
 from tunesmith.records import Conversation, Preference
 from tunesmith.training.objectives import Pair
 from tunesmith.training.render import Rendered, render, render_text
@@ -142,8 +142,10 @@ def _pairs(
                 check(number, example.prompt, (answer.content,), row)
             texts.append(row)
         if texts[0].ids == texts[1].ids:
-            raise TrainingError(
-                f"example {number} prefers an answer to itself", hint="The two answers must differ."
+            raise RowError(
+                f"example {number} prefers an answer to itself",
+                rule="pair",
+                hint="The two answers must differ.",
             )
         fits = [list(fitting.fit(number, text)) for text in texts]
         if all(fits):
@@ -185,9 +187,10 @@ class _Fitting:
         else:
             short = Rendered(row.ids[: self.most], row.mask[: self.most])
             if not short.labelled:
-                raise TrainingError(
+                raise RowError(
                     f"example {number} has no labelled token left once it is cut at {self.most} tokens: "
                     "nothing would be learned from it",
+                    rule="length",
                     hint='Raise max_length in [train], or set too_long = "drop".',
                 )
             self.cut += 1
@@ -197,9 +200,10 @@ class _Fitting:
         """Return what was seen; raises TrainingError if something was refused."""
         if self.refused:
             some = ", ".join(map(str, self.refused[:5])) + (" ..." if len(self.refused) > 5 else "")
-            raise TrainingError(
+            raise RowError(
                 f"{len(self.refused)} of {self.examples} examples are longer than {self.most} tokens "
                 f"(the longest {self.longest}): {some}",
+                rule="length",
                 hint=f"Set max_length = {self.longest} in [train] (more memory), or too_long to cut or drop them.",
             )
         return Length(self.examples, self.cut, self.dropped, self.longest)

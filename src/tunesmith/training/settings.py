@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import difflib
+from collections.abc import Iterator, Sequence
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, model_validator
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError, model_validator
+
+from tunesmith.errors import UsageError
 
 Method = Literal["lora", "rslora", "dora", "qlora", "full"]
 Objective = Literal["answers", "text", "preferences"]
@@ -92,3 +96,48 @@ class TrainSettings(BaseModel):
         """Return the settings that somebody has set to something else than their default."""
         values = self.__dict__
         return {name for name, field in type(self).model_fields.items() if values[name] != field.default}
+
+
+def settings_from(words: Sequence[str], *, base: str, objective: Objective) -> TrainSettings:
+    """Return the settings that KEY=VALUE words give; `objective` holds where no word gives it.
+
+    Prompts are taken as they are, so what shapes them is refused. Raises UsageError with all problems at once.
+    """
+    given: dict[str, str] = {"base": base, "objective": objective}
+    problems: list[str] = []
+    for number, word in enumerate(words):
+        key, equals, value = word.partition("=")
+        earlier = [each.partition("=")[0] for each in words[:number]]
+        problem = _problem(key, equals, earlier)
+        if problem is None:
+            given[key] = value
+        else:
+            problems.append(problem)
+    try:
+        settings = TrainSettings.model_validate_strings(given)
+    except ValidationError as error:
+        problems += _misfits(error)
+    if problems:
+        raise UsageError("; ".join(problems) + ".", hint="Settings are given as --set KEY=VALUE.")
+    return settings
+
+
+def _problem(key: str, equals: str, earlier: Sequence[str]) -> str | None:
+    known = TrainSettings.model_fields
+    if not equals:
+        return f"{key!r} has no value"
+    if key == "base":
+        return "base has an option of its own, --base"
+    if key in _OF_PROMPTS:
+        return f"{key} is about retrieved entries, and a file's prompts are taken as they are"
+    if key not in known:
+        near = difflib.get_close_matches(key, known, n=1)
+        otherwise = f"there are {', '.join(name for name in known if name not in ('base', *_OF_PROMPTS))}"
+        return f"there is no setting {key!r}: " + (f"did you mean {near[0]!r}?" if near else otherwise)
+    return f"{key} is given twice" if key in earlier else None
+
+
+def _misfits(error: ValidationError) -> Iterator[str]:
+    for each in error.errors():
+        said = each["msg"].removeprefix("Value error, ").replace("Input should", "it should")
+        yield f"{each['loc'][0]} = {each['input']!r}: {said}" if each["loc"] else said

@@ -1,0 +1,161 @@
+"""A checked file, what its rows teach, and a run on it, as people read them."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+from rich.text import Text
+
+from tunesmith.cli.ports import MAX_LENGTH
+from tunesmith.cli.show import duration, size
+
+if TYPE_CHECKING:
+    from tunesmith.files import FileRun
+    from tunesmith.training.example_files import Fault
+    from tunesmith.training.inspect import Inspection, Mask, Span
+
+_SHOWN = 20
+_STYLES = {"read": "dim", "learned": "green", "end": "bold reverse green"}
+_CALLED = {"answers": "chats", "preferences": "preference pairs", "text": "texts"}
+
+
+def inspection_view(found: Inspection) -> Text:
+    """Return counts, tokens and the longest rows, and below them the first faults, each with its way out."""
+    return Text("\n").join([*_counts(found), *_faults(found.faults), _judgement(found)])
+
+
+def _counts(found: Inspection) -> Iterator[Text]:
+    share = f" ({found.labelled / found.tokens:.0%})".replace("%", " %") if found.tokens else ""
+    yield Text(f"{found.rows:,} {_CALLED[found.objective]} in {found.path}", style="bold")
+    yield Text(f"tokens: {found.tokens:,}, of them learned: {found.labelled:,}{share}")
+    longest = ", ".join(f"{row.tokens:,} (line {row.line:,})" for row in found.longest)
+    if longest:
+        yield Text(f"longest: {longest}")
+    if found.objective == "text":
+        yield Text(f"texts are cut into pieces of at most {found.max_length:,} tokens")
+    else:
+        yield Text(f"longer than {found.max_length:,} tokens: {found.over:,}")
+
+
+def _faults(faults: Sequence[Fault]) -> Iterator[Text]:
+    if faults:
+        yield Text()
+    for fault in faults[:_SHOWN]:
+        yield Text.assemble((f"line {fault.line:,}", "bold"), f"  {fault.rule}: {fault.found}")
+        if fault.way_out is not None:
+            yield Text.assemble(("  → ", "bold"), fault.way_out)
+    if len(faults) > _SHOWN:
+        yield Text(f"and {len(faults) - _SHOWN:,} more: --json lists them all", style="dim")
+
+
+def _judgement(found: Inspection) -> Text:
+    if found.faulty:
+        return Text.assemble(
+            ("\n✗ not ready: ", "red"), f"{found.faulty:,} of {found.rows:,} rows are faulty"
+        )
+    if not found.rows:
+        return Text.assemble(("\n✗ not ready: ", "red"), "there is no row")
+    return Text.assemble(("\n✓ ready: ", "green"), "each row teaches what it says")
+
+
+def after_check(found: Inspection, base: str) -> str:
+    """Return what to type next: train, or check again once the faults are mended."""
+    file = shlex.quote(str(found.path))
+    options = "" if base == "smollm2" else f" --base {shlex.quote(base)}"
+    length = "" if found.max_length == MAX_LENGTH else str(found.max_length)
+    if not found.ready:
+        return f"tunesmith check {file}{options}" + (f" --max-length {length}" if length else "")
+    return f"tunesmith train {file}{options} --out FOLDER" + (f" --set max_length={length}" if length else "")
+
+
+def masks_view(masks: Sequence[Mask], *, coloured: bool) -> Text:
+    """Return what rows teach: read words dimmed, learned ones green; without colours ⟦learned⟧ stands in brackets."""
+    return Text("\n\n").join([_legend(coloured), *(_mask(mask, coloured) for mask in masks)]) + Text("\n")
+
+
+def _legend(coloured: bool) -> Text:
+    if coloured:
+        return Text.assemble(
+            ("only read", "dim"),
+            "  ",
+            ("learned", "green"),
+            "  ",
+            ("end of turn", _STYLES["end"]),
+            "  ",
+            _CUT_SAMPLE,
+        )
+    return Text("⟦learned⟧  ■ end of turn  ✂ too long: cut off from there  · padding; all else is only read")
+
+
+_CUT_SAMPLE = ("✂ too long: cut off", "strike red")
+
+
+def _mask(mask: Mask, coloured: bool) -> Text:
+    title = f", {mask.title}" if mask.title else ""
+    taught = "made less likely" if mask.title == "not preferred" else "learned"
+    head = Text(f"line {mask.line}{title}: {mask.tokens:,} tokens, {mask.learned:,} {taught}\n", style="bold")
+    body = _coloured(mask.spans) if coloured else Text("".join(_plain(mask.spans)))
+    padding = Text(f"\n· {mask.padding} × {mask.pad} as padding, neither read nor learned", style="dim")
+    return Text.assemble(head, body, *([padding] if mask.padding else []))
+
+
+def _coloured(spans: Sequence[Span]) -> Text:
+    cut = next((index for index, span in enumerate(spans) if span.cut), len(spans))
+    before = [(span.text, _STYLES[span.kind]) for span in spans[:cut]]
+    after = [(span.text, "strike red") for span in spans[cut:]]
+    return Text.assemble(*before, *([("✂", "bold red")] if after else []), *after)
+
+
+def _plain(spans: Sequence[Span]) -> Iterator[str]:
+    """Yield the words, with signs for what colours would say."""
+    inside = cut = False
+    for span in spans:
+        learned = span.kind != "read"
+        if inside and not learned:
+            yield "⟧"
+        if span.cut and not cut:
+            yield "✂"
+        if learned and not inside:
+            yield "⟦"
+        inside, cut = learned, span.cut
+        yield f"■{span.text}" if span.kind == "end" else span.text
+    if inside:
+        yield "⟧"
+
+
+def run_view(made: FileRun) -> Text:
+    """Return what a run came to, and where it lies."""
+    run = made.run
+    unit = "pair" if made.settings["objective"] == "preferences" else "learned token"
+    lines = [
+        Text(
+            f"validation loss: {run.first_valid_loss:.3f} before, {run.best_valid_loss:.3f} now, nats per {unit}"
+        ),
+        Text(
+            f"steps: {len(run.steps):,}{' (stopped early)' if run.stopped_early else ''}, the best {run.best_step:,}"
+        ),
+        Text(
+            f"took: {duration(run.seconds + run.valid_seconds)}, {size(run.peak_bytes)}, {run.tokens:,} tokens, "
+            f"{run.method} in {run.dtype}"
+        ),
+    ]
+    if run.best_step == 0:
+        lines.append(
+            Text(
+                "No step made the validation loss better: what is written is the model as it was. Try a lower "
+                "learning_rate, or more examples.",
+                style="yellow",
+            )
+        )
+    was = "It was done already and lies in" if made.reused else "Written to"
+    return Text("\n").join([*lines, Text(f"{was} {made.out}, with run.json")])
+
+
+def run_document(made: FileRun) -> dict[str, Any]:
+    """Return a run as JSON shows it: all but its single steps, which run.json and step_metrics.csv hold."""
+    document = asdict(made)
+    document["run"] |= {"steps": len(made.run.steps)}
+    return document

@@ -1,0 +1,315 @@
+"""A file of examples, outside any project: check it, and train a model on it."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import shutil
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from tunesmith.errors import ModelError, RowError, UsageError
+from tunesmith.progress import Progress, leads, silent
+from tunesmith.project import Silent
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+    from tunesmith.models.shelf import Say
+    from tunesmith.pipeline import Show
+    from tunesmith.training.example_files import HoldOut
+    from tunesmith.training.inspect import Inspection, Mask
+    from tunesmith.training.rows import Teaching
+    from tunesmith.training.settings import Objective, TrainSettings
+    from tunesmith.training.train import Trained
+
+RUN: Final = "run.json"
+WORK: Final = ".work"
+
+
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """What a file holds, what is wrong with it, and what the rows that were asked for teach."""
+
+    inspection: Inspection
+    masks: tuple[Mask, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """Rows of a file: its path, a SHA-256 over all its rows, and how many of them were taken."""
+
+    path: str
+    digest: str
+    rows: int
+
+
+@dataclass(frozen=True, slots=True)
+class FileRun:
+    """A model that was tuned on a file: its folder, settings, rows, and what the run did.
+
+    `held_out` if the validation rows were taken from the training file; `reused` if all this was done before.
+    """
+
+    out: Path
+    settings: Mapping[str, Any]
+    train: Part
+    valid: Part
+    held_out: bool
+    run: Trained
+    reused: bool = False
+
+
+def check_file(
+    path: Path,
+    *,
+    base: str = "smollm2",
+    objective: Objective | None = None,
+    max_length: int = 1024,
+    masks: int = 0,
+    line: int | None = None,
+    on_progress: Progress = silent,
+    say: Say = lambda text: None,
+) -> Checked:
+    """Return all faults of a file by line, its tokens and lengths, as training a base on it would find them.
+
+    `objective` None: what the first row is. `masks` rows are shown with what each teaches, or the row that begins at
+    `line`. Raises UsageError if there is no such file or line, and RowError if nothing can be learned from that line.
+    """
+    from tunesmith.training.example_files import objective_in
+    from tunesmith.training.inspect import inspect
+    from tunesmith.training.inspect import masks as masks_of
+    from tunesmith.training.settings import settings_from
+
+    learned_as = objective or objective_in(path)
+    settings = settings_from([f"max_length={max_length}"], base=base, objective=learned_as)
+    tokenizer = _tokenizer(base, say)
+    shown = masks_of(path, tokenizer, settings, count=masks, line=line) if masks or line is not None else ()
+    return Checked(inspect(path, tokenizer, settings, on_progress=on_progress), shown)
+
+
+def train_file(
+    path: Path,
+    out: Path,
+    settings: TrainSettings,
+    *,
+    valid: Path | None = None,
+    work: Path | None = None,
+    show: Show | None = None,
+) -> FileRun:
+    """Tune a model on a file of examples and write it, with run.json, to a folder.
+
+    Without `valid`, rows are held out: 5 %, at least one and at most about 500, always the same. Called again, a run
+    that was stopped goes on from its last checkpoint in `work` (None: a folder in `out`, which is deleted at the end),
+    and a finished one is returned. Rows are read one at a time; preference pairs are kept in memory once rendered.
+    Raises UsageError for a remote base and for a folder that holds something else, DatasetError for rows that cannot
+    be trained on, with their lines, and what `tunesmith.train` raises.
+    """
+    from tunesmith.artifacts import write_text_atomic
+
+    telling = show or Silent()
+    settings = _usable(settings)
+    scratch = work or out / WORK
+    _refuse_full(out, scratch)
+    sides = _sides(path, valid, settings, telling)
+    finished = _finished(out, settings, sides)
+    if finished is not None:
+        return finished
+    scratch.mkdir(parents=True, exist_ok=True)
+    run = _tuned(sides, out, scratch, settings, telling)
+    done = FileRun(out, settings.model_dump(), sides.train, sides.valid, sides.hold_out is not None, run)
+    if leads():
+        noted = {key: value for key, value in asdict(done).items() if key not in ("out", "reused")}
+        write_text_atomic(out / RUN, json.dumps(noted, ensure_ascii=False, indent=2))
+        if work is None:
+            shutil.rmtree(scratch)
+    return done
+
+
+@dataclass(frozen=True, slots=True)
+class _Sides:
+    """The rows to train on and those to validate with, read anew each time; `hold_out` splits one file for both."""
+
+    train: Part
+    valid: Part
+    hold_out: HoldOut | None
+
+    def training(self, objective: Objective) -> Iterator[Teaching]:
+        """Yield the rows to train on."""
+        from tunesmith.training.example_files import examples
+
+        for example in examples(Path(self.train.path), objective):
+            if self.hold_out is None or not self.hold_out.keeps(example):
+                yield example
+
+    def validation(self, objective: Objective) -> Iterator[Teaching]:
+        """Yield the rows to validate with."""
+        from tunesmith.training.example_files import examples
+
+        for example in examples(Path(self.valid.path), objective):
+            if self.hold_out is None or self.hold_out.keeps(example):
+                yield example
+
+
+def _sides(path: Path, valid: Path | None, settings: TrainSettings, show: Show) -> _Sides:
+    """Read the files once: every line that is no example is told, and the rows to hold out are found."""
+    from tunesmith.training.example_files import HoldOut, survey
+
+    start = time.perf_counter()
+    show.stage_started("read", f"{path} as {settings.objective}")
+    found = survey(path, settings.objective)
+    if valid is None:
+        held = HoldOut(path, found)
+        train = Part(str(path), found.digest, found.rows - held.rows)
+        sides = _Sides(train, Part(str(path), found.digest, held.rows), held)
+    else:
+        beside = survey(valid, settings.objective)
+        train = Part(str(path), found.digest, found.rows)
+        sides = _Sides(train, Part(str(valid), beside.digest, beside.rows), None)
+    counts = {"rows to train on": sides.train.rows, "to validate": sides.valid.rows}
+    show.stage_done("read", time.perf_counter() - start, False, counts)
+    if valid is None:
+        show.say(
+            f"{sides.valid.rows:,} of {found.rows:,} rows are held out for validation, the same ones each time; "
+            "--valid takes others."
+        )
+    return sides
+
+
+def _usable(settings: TrainSettings) -> TrainSettings:
+    """Return the settings, the base named so that it is found from everywhere; raises UsageError for a remote one."""
+    from tunesmith.models.address import is_remote, parse
+    from tunesmith.training.tuning import require
+
+    if is_remote(settings.base):
+        raise UsageError(
+            f"{settings.base} is tuned by its service, and this trains here.",
+            hint="In a project, `tunesmith run train` has the service tune it: base in [train] of tunesmith.toml.",
+        )
+    require(settings)
+    found = parse(settings.base)
+    if found.kind not in ("path", "gguf"):
+        return settings
+    whole = replace(found, value=str(Path(found.value).expanduser().resolve()))
+    return settings.model_copy(update={"base": str(whole)})
+
+
+def _refuse_full(out: Path, scratch: Path) -> None:
+    begun = scratch.exists() or (out / RUN).is_file()
+    if out.is_file() or (not begun and out.exists() and any(out.iterdir())):
+        raise UsageError(
+            f"{out} holds something else; nothing there was changed.", hint="Name a new folder with --out."
+        )
+
+
+def _finished(out: Path, settings: TrainSettings, sides: _Sides) -> FileRun | None:
+    """Return the run that a folder holds if it is this one; raises UsageError if it is another."""
+    from tunesmith.training.train import StepMetrics, Trained
+
+    note = out / RUN
+    if not note.is_file():
+        return None
+    kept = json.loads(note.read_text(encoding="utf-8"))
+    train, valid = (Part(**kept[name]) for name in ("train", "valid"))
+    before = (kept["settings"], train.digest, train.rows, valid.digest, valid.rows)
+    now = (settings.model_dump(), sides.train.digest, sides.train.rows, sides.valid.digest, sides.valid.rows)
+    if before != now:
+        raise UsageError(
+            f"{out} holds what other settings or other examples made; nothing there was changed.",
+            hint=f"Name a new folder with --out, or delete {out}.",
+        )
+    run = kept["run"]
+    steps, notes = tuple(StepMetrics(**step) for step in run["steps"]), tuple(run["notes"])
+    trained = Trained(**run | {"steps": steps, "notes": notes})
+    return FileRun(out, kept["settings"], train, valid, kept["held_out"], trained, reused=True)
+
+
+def _tuned(sides: _Sides, out: Path, work: Path, settings: TrainSettings, show: Show) -> Trained:
+    from tunesmith.models.local import load_model, load_tokenizer
+    from tunesmith.steps import arithmetic
+    from tunesmith.training.train import train
+
+    folder = _base(settings.base, show.say)
+    objective = settings.objective
+    rows = min(sides.train.rows, settings.examples or sides.train.rows) + sides.valid.rows
+    telling = _Telling(show, rows)
+    telling.begin("prepare", f"load {settings.base}, render the rows, check what a step would do")
+    try:
+        trained = train(
+            load_model(folder, dtype=arithmetic(work), four_bit=settings.method == "qlora"),
+            load_tokenizer(folder),
+            telling.rendering(sides.training(objective)),
+            telling.rendering(sides.validation(objective)),
+            settings,
+            out=out,
+            work=work,
+            on_progress=telling.stepping,
+        )
+    except (ModelError, RowError) as error:
+        raise _by_line(sides, folder, settings) or error from error
+    telling.end({"steps": len(trained.steps), "best step": trained.best_step, "tokens": trained.tokens})
+    for note in trained.notes:
+        show.say(note)
+    return trained
+
+
+def _by_line(sides: _Sides, folder: Path, settings: TrainSettings) -> Exception | None:
+    """Return the error that names all faulty rows by their lines, if the files have such."""
+    from tunesmith.models.local import load_tokenizer
+    from tunesmith.training.example_files import faulty
+    from tunesmith.training.inspect import inspect
+
+    options = "" if settings.base == "smollm2" else f" --base {shlex.quote(settings.base)}"
+    for path in dict.fromkeys((sides.train.path, sides.valid.path)):
+        faults = inspect(Path(path), load_tokenizer(folder), settings).faults
+        if faults:
+            return faulty(Path(path), faults, f"{options} --max-length {settings.max_length}")
+    return None
+
+
+class _Telling:
+    """Shows rows as they are rendered, then steps, as two stages."""
+
+    def __init__(self, show: Show, rows: int) -> None:
+        self._show, self._rows = show, rows
+        self._rendered, self._stage, self._start = 0, "", 0.0
+
+    def begin(self, stage: str, caption: str) -> None:
+        """Begin a stage."""
+        self._stage, self._start = stage, time.perf_counter()
+        self._show.stage_started(stage, caption)
+
+    def end(self, counts: Mapping[str, int]) -> None:
+        """End the stage."""
+        self._show.stage_done(self._stage, time.perf_counter() - self._start, False, counts)
+
+    def rendering(self, examples: Iterable[Teaching]) -> Iterator[Teaching]:
+        """Yield examples, and count them."""
+        for example in examples:
+            yield example
+            self._rendered += 1
+            self._show.progress(self._rendered, self._rows)
+
+    def stepping(self, done: int, total: int, note: str = "") -> None:
+        """Report a step; before the first, that all is rendered."""
+        if self._stage == "prepare":
+            self.end({"rows": self._rows})
+            self.begin("train", "the model of the best validation loss is kept")
+        self._show.progress(done, total, note)
+
+
+def _tokenizer(base: str, say: Say) -> PreTrainedTokenizerBase:
+    from tunesmith.models.local import load_tokenizer
+
+    return load_tokenizer(_base(base, say))
+
+
+def _base(base: str, say: Say) -> Path:
+    """Return a base's folder; raises AddressError for an encoder and ModelError for an adapter."""
+    from tunesmith.models.address import locate, model_folder
+
+    locate(base, say=say)
+    return model_folder(base, say=say)
