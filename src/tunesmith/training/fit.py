@@ -104,8 +104,7 @@ def _bytes_per_token(engine: Engine, row: Any, tokens: int) -> float:
 
 
 def _recompute(model: PreTrainedModel) -> None:
-    model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
-    model.enable_input_require_grads()
+    model.activation_checkpointing_enable(activation_checkpointing_kwargs={"use_reentrant": False})
     for layer in blocks(model):
         # Layers recompute only in training; not train(), for what is inside them would drop out.
         layer.training = True
