@@ -1,0 +1,403 @@
+"""One run in several processes: who takes which rows, what is summed over all, and errors that end all.
+
+The processes are started by torchrun, `accelerate launch` or SLURM; accelerate reads where they are and connects them.
+Weights are on each of them (DDP's arithmetic: gradients are summed after a step's last part) or, by FSDP2, sharded over
+them (Zhao et al. 2023, arXiv:2304.11277).
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+
+from tunesmith.errors import TrainingError, UsageError
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor, nn
+    from transformers import PreTrainedModel
+
+    from tunesmith.training.tuning import Tuning
+
+Result = TypeVar("Result")
+Row = TypeVar("Row")
+
+# A process that died is noticed at once; this is for one that hangs. The first may render a large set meanwhile.
+PATIENCE = timedelta(hours=1)
+# Gradients travel together, in messages of this many values.
+BUCKET = 2**24
+
+# What `accelerate config` may ask for and this loop decides or cannot do, the values that ask for nothing, the way out.
+_NOT_FOLLOWED = (
+    (
+        "ACCELERATE_USE_DEEPSPEED",
+        ("", "false"),
+        "DeepSpeed is not driven by this loop",
+        "Take FSDP2, which shards the same: distributed_type: FSDP with fsdp_version: 2 (docs/several-machines.md).",
+    ),
+    (
+        "ACCELERATE_USE_MEGATRON_LM",
+        ("", "false"),
+        "Megatron-LM is not driven by this loop",
+        "Take FSDP2: distributed_type: FSDP with fsdp_version: 2 (docs/several-machines.md).",
+    ),
+    (
+        "ACCELERATE_MIXED_PRECISION",
+        ("", "no"),
+        "accelerate's mixed_precision is not followed: a model is computed as it was loaded",
+        "Set mixed_precision: 'no' in accelerate's config.",
+    ),
+    (
+        "ACCELERATE_GRADIENT_ACCUMULATION_STEPS",
+        ("", "1"),
+        "accelerate's gradient_accumulation_steps is not followed: batch_size is that of all processes together",
+        "Leave it out, and set batch_size in [train].",
+    ),
+)
+_NOT_FOLLOWED_SHARDED = (
+    (
+        "FSDP_VERSION",
+        ("2",),
+        "weights are sharded by FSDP2 alone",
+        "Set fsdp_version: 2 in accelerate's config.",
+    ),
+    (
+        "FSDP_CPU_RAM_EFFICIENT_LOADING",
+        ("", "false"),
+        "every process loads the model itself, and fsdp_cpu_ram_efficient_loading would leave all but one without",
+        "Set fsdp_cpu_ram_efficient_loading: false in accelerate's config.",
+    ),
+    (
+        "FSDP_ACTIVATION_CHECKPOINTING",
+        ("", "false"),
+        "fsdp_activation_checkpointing is not followed: layers compute again where memory is short",
+        "Set fsdp_activation_checkpointing: false in accelerate's config.",
+    ),
+)
+
+
+class Ranks(Protocol):
+    """The processes of a run, as one of them sees them: its number from 0, and how many there are."""
+
+    @property
+    def rank(self) -> int:
+        """Which of the processes this is; the first writes what the run leaves."""
+        ...
+
+    @property
+    def world(self) -> int:
+        """How many processes there are."""
+        ...
+
+    @property
+    def sharded(self) -> bool:
+        """Whether each has only a part of the weights, and all must compute in step."""
+        ...
+
+    def share(self, rows: Sequence[Row], size: Callable[[Row], int]) -> Sequence[Row]:
+        """Return the rows that this process takes; the shares have sizes as alike as may be."""
+        ...
+
+    def everyone(self, compute: Callable[[], Result]) -> list[Result]:
+        """Compute, and return what each process has computed, the first's first; where one fails, all raise.
+
+        Where memory ran out somewhere, torch.OutOfMemoryError is raised on all. What is computed is small and travels.
+        """
+        ...
+
+    def from_first(self, compute: Callable[[], Result]) -> Result:
+        """Let the first process compute, and return its result on all; where it fails, all raise."""
+        ...
+
+    def sum_gradients(self, parameters: Iterable[nn.Parameter]) -> None:
+        """Leave in each parameter the sum of all processes' gradients."""
+        ...
+
+    def place(self, model: PreTrainedModel) -> None:
+        """Put a model where this process computes, or where it waits to be sharded."""
+        ...
+
+    def shard(self, model: PreTrainedModel, tuning: Tuning) -> None:
+        """Leave only this process's part of the model, if it is to be sharded."""
+        ...
+
+    def whole(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Return tensors with all their shards on the first process, and on the others none that was sharded."""
+        ...
+
+
+class Alone:
+    """A run in this process alone: nothing to share, nobody to wait for."""
+
+    rank, world, sharded = 0, 1, False
+
+    def share(self, rows: Sequence[Row], size: Callable[[Row], int]) -> Sequence[Row]:
+        """Return all rows."""
+        return rows
+
+    def everyone(self, compute: Callable[[], Result]) -> list[Result]:
+        """Compute."""
+        return [compute()]
+
+    def from_first(self, compute: Callable[[], Result]) -> Result:
+        """Compute."""
+        return compute()
+
+    def sum_gradients(self, parameters: Iterable[nn.Parameter]) -> None:
+        """Leave the gradients as they are."""
+
+    def place(self, model: PreTrainedModel) -> None:
+        """Leave the model where it is."""
+
+    def shard(self, model: PreTrainedModel, tuning: Tuning) -> None:
+        """Leave the model whole."""
+
+    def whole(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Return the tensors."""
+        return dict(tensors)
+
+
+@dataclass(frozen=True, slots=True)
+class _Failure:
+    """Why a process could not compute; `memory` says that smaller parts may help."""
+
+    text: str
+    memory: bool
+
+
+class Group:
+    """One of several connected processes."""
+
+    def __init__(self, device: torch.device, *, sharded: bool = False) -> None:
+        from torch import distributed
+
+        self.device, self.sharded = device, sharded
+        self.rank, self.world = distributed.get_rank(), distributed.get_world_size()
+        # Beside the GPUs' own group: on a processor's sockets a process that died is noticed at once.
+        self._control = distributed.new_group(backend="gloo", timeout=PATIENCE)
+
+    def share(self, rows: Sequence[Row], size: Callable[[Row], int]) -> Sequence[Row]:
+        """Return the rows that this process takes: the largest is dealt first, each to who has least."""
+        return [rows[i] for i in deal([size(row) for row in rows], self.world)[self.rank]]
+
+    def everyone(self, compute: Callable[[], Result]) -> list[Result]:
+        """Compute, and meet: what each process has computed, or the error of one of them on all."""
+        try:
+            computed = compute()
+        except Exception as error:
+            # Sharded, the others wait inside the model for this process, and only its end sets them free.
+            if not self.sharded:
+                self._meet_failed(error)
+            raise
+        return self._meet(computed)
+
+    def from_first(self, compute: Callable[[], Result]) -> Result:
+        """Let the first process compute, and hand its result to all."""
+        from torch import distributed
+
+        found: list[Any] = [None]
+
+        def at_first() -> None:
+            if self.rank == 0:
+                found[0] = compute()
+
+        self.everyone(at_first)
+        with _heard():
+            distributed.broadcast_object_list(found, src=0, group=self._control)
+        result: Result = found[0]
+        return result
+
+    def sum_gradients(self, parameters: Iterable[nn.Parameter]) -> None:
+        """Sum the gradients over all processes; sharded, the model's backward has done so."""
+        import torch
+        from torch import distributed
+
+        if self.sharded:
+            return
+        for bucket in _buckets(parameters):
+            flat = torch.cat([gradient.reshape(-1) for gradient in bucket])
+            with _heard():
+                distributed.all_reduce(flat)
+            for gradient, summed in zip(bucket, flat.split([g.numel() for g in bucket]), strict=True):
+                gradient.copy_(summed.view_as(gradient))
+
+    def place(self, model: PreTrainedModel) -> None:
+        """Put the model on this process's device; a GPU need not hold the whole of one that is to be sharded."""
+        import torch
+
+        where = torch.device("cpu") if self.sharded else self.device
+        if model.device != where:
+            model.to(where)
+
+    def shard(self, model: PreTrainedModel, tuning: Tuning) -> None:
+        """Shard the model layer by layer, if it is to be; each shard goes to its process's device."""
+        if self.sharded:
+            _shard(model)
+            # A sharded model has new parameters in the old places.
+            tuning.parameters = {name: model.get_parameter(name) for name in tuning.parameters}
+
+    def whole(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Gather sharded tensors one by one in the first process's memory, not on its GPU."""
+        if not self.sharded:
+            return dict(tensors)
+        found = {}
+        for name, tensor in tensors.items():
+            full = gathered(tensor)
+            if self.rank == 0:
+                found[name] = full.cpu()
+        return found
+
+    def _meet(self, computed: Result) -> list[Result]:
+        told = self._gather(computed)
+        for rank, one in enumerate(told):
+            if isinstance(one, _Failure) and not one.memory:
+                raise _elsewhere(rank, one)
+        if any(isinstance(one, _Failure) for one in told):
+            import torch
+
+            raise torch.OutOfMemoryError("another process of this run is out of memory")
+        return told
+
+    def _meet_failed(self, error: Exception) -> None:
+        """Tell the others; raises what another has met if that is worse than running out of memory here."""
+        from tunesmith.training.engine import out_of_memory
+
+        mine = _Failure(str(error) or type(error).__name__, out_of_memory(error))
+        for rank, one in enumerate(self._gather(mine)):
+            if mine.memory and isinstance(one, _Failure) and not one.memory:
+                raise _elsewhere(rank, one)
+
+    def _gather(self, mine: Any) -> list[Any]:
+        from torch import distributed
+
+        told: list[Any] = [None] * self.world
+        with _heard():
+            distributed.all_gather_object(told, mine, group=self._control)
+        return told
+
+
+def join() -> Ranks:
+    """Return the processes that this one was started with, connected to them: call it before a model is loaded.
+
+    What torchrun and `accelerate launch` set in the environment counts; without it, this process is alone.
+    Raises UsageError for what accelerate's config asks and this loop would not do.
+    """
+    if processes() == 1:
+        return Alone()
+    import torch
+    from accelerate import PartialState
+
+    sharded = os.environ.get("ACCELERATE_USE_FSDP", "").lower() == "true"
+    _refuse(_NOT_FOLLOWED)
+    if sharded:
+        _refuse(_NOT_FOLLOWED_SHARDED)
+    state = PartialState(cpu=not torch.cuda.is_available() or _asked("ACCELERATE_USE_CPU"))
+    if state.device.type == "cuda":
+        torch.cuda.set_device(state.device)
+    return Group(state.device, sharded=sharded)
+
+
+def processes() -> int:
+    """Return how many processes this one was started with, itself among them."""
+    return int(os.environ.get("WORLD_SIZE", "1"))
+
+
+def deal(sizes: Sequence[int], hands: int) -> list[list[int]]:
+    """Return which of these each hand gets, in order: the largest goes first, to the hand that has least."""
+    held = [0] * hands
+    dealt: list[list[int]] = [[] for _ in range(hands)]
+    for i in sorted(range(len(sizes)), key=lambda i: -sizes[i]):
+        hand = min(range(hands), key=held.__getitem__)
+        held[hand] += sizes[i]
+        dealt[hand].append(i)
+    return [sorted(mine) for mine in dealt]
+
+
+def gathered(tensor: Tensor) -> Tensor:
+    """Return a tensor with all its shards; if it has some, all processes must ask."""
+    from torch.distributed.tensor import DTensor
+
+    return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
+
+
+def here(tensor: Tensor) -> Tensor:
+    """Return the part of a tensor that this process has: the same memory, all of it where nothing is sharded."""
+    from torch.distributed.tensor import DTensor
+
+    return tensor.to_local() if isinstance(tensor, DTensor) else tensor
+
+
+def sharded_like(tensor: Tensor, other: Tensor) -> Tensor:
+    """Return a whole tensor that every process has on the other's device, sharded as that one is."""
+    from torch.distributed.tensor import DTensor, distribute_tensor
+
+    if not isinstance(other, DTensor):
+        return tensor.to(other.device)
+    return distribute_tensor(tensor.to(other.device), other.device_mesh, other.placements, src_data_rank=None)
+
+
+def _shard(model: PreTrainedModel) -> None:
+    """Shard a model's layers, and what is left of it, over all processes (FSDP2)."""
+    from torch.distributed.fsdp import CPUOffloadPolicy, OffloadPolicy, fully_shard
+
+    from tunesmith.models.quantised import is_quantised
+    from tunesmith.training.fit import blocks
+
+    if is_quantised(model):
+        raise TrainingError(
+            "weights in 4 bits cannot be sharded",
+            hint="Start without FSDP: they are small enough for each GPU.",
+        )
+    offload = CPUOffloadPolicy() if _asked("FSDP_OFFLOAD_PARAMS") else OffloadPolicy()
+    again = os.environ.get("FSDP_RESHARD_AFTER_FORWARD", "").lower() != "false"
+    for layer in blocks(model):
+        fully_shard(layer, reshard_after_forward=again, offload_policy=offload)
+    # Also the rest: what a look at the validation loss gathers must not stay, as it would by default.
+    fully_shard(model, reshard_after_forward=again, offload_policy=offload)
+
+
+def _buckets(parameters: Iterable[nn.Parameter]) -> Iterator[list[Tensor]]:
+    """Yield the gradients in lists of about BUCKET values; where none came, it is zero."""
+    import torch
+
+    bucket: list[Tensor] = []
+    for parameter in parameters:
+        if parameter.grad is None:
+            parameter.grad = torch.zeros_like(parameter)
+        bucket.append(parameter.grad)
+        if sum(gradient.numel() for gradient in bucket) >= BUCKET:
+            yield bucket
+            bucket = []
+    if bucket:
+        yield bucket
+
+
+def _refuse(rules: Iterable[tuple[str, tuple[str, ...], str, str]]) -> None:
+    for variable, fine, why, hint in rules:
+        value = os.environ.get(variable, "")
+        if value.lower() not in fine:
+            raise UsageError(f"{why} ({variable}={value})", hint=hint)
+
+
+def _asked(variable: str) -> bool:
+    return os.environ.get(variable, "").lower() in ("true", "1")
+
+
+def _elsewhere(rank: int, failure: _Failure) -> TrainingError:
+    return TrainingError(f"process {rank} of this run has failed: {failure.text}")
+
+
+@contextmanager
+def _heard() -> Iterator[None]:
+    """Say of a message that could not be passed what that means."""
+    try:
+        yield
+    except RuntimeError as error:
+        raise TrainingError(
+            "another process of this run has ended, or is not heard of any more",
+            hint="What it said last tells why. Start all again: the run goes on from its last checkpoint.",
+        ) from error
