@@ -10,7 +10,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -53,6 +53,39 @@ RUNS: dict[str, dict[str, Any]] = {
 
 
 @dataclass(frozen=True, slots=True)
+class Started:
+    """Two processes, and the folder where what they say is kept."""
+
+    processes: list[subprocess.Popen[bytes]]
+    folder: Path
+
+    def ended(self) -> tuple[int, int]:
+        """Wait for both and return their exit codes; once one has ended, the other is not to take long."""
+        try:
+            first = self._first(seconds=300)
+            codes = [process.wait(timeout=300 if first == 0 else 60) for process in self.processes]
+        finally:
+            for process in self.processes:
+                process.kill()
+                process.wait()
+        return codes[0], codes[1]
+
+    def said(self, rank: int) -> str:
+        """Return what a process has said."""
+        return (self.folder / f"said-{rank}").read_text(encoding="utf-8")
+
+    def _first(self, seconds: float) -> int:
+        """Wait until one has ended, and return its exit code."""
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            codes = [process.poll() for process in self.processes]
+            if any(code is not None for code in codes):
+                return next(code for code in codes if code is not None)
+            time.sleep(0.1)
+        raise TimeoutError
+
+
+@dataclass(frozen=True, slots=True)
 class Bench:
     """A base model, examples, and a folder for runs."""
 
@@ -66,7 +99,7 @@ class Bench:
         folder.mkdir(parents=True, exist_ok=True)
         return {"folder": str(folder), "examples": self.examples, "settings": settings, **more}
 
-    def start(self, jobs: Sequence[dict[str, Any]]) -> list[subprocess.Popen[str]]:
+    def start(self, jobs: Sequence[dict[str, Any]]) -> Started:
         """Start two processes that know of each other and do the jobs."""
         file = self.folder / "jobs.json"
         file.write_text(json.dumps(jobs), encoding="utf-8")
@@ -77,17 +110,16 @@ class Bench:
             "MASTER_ADDR": "127.0.0.1",
             "MASTER_PORT": str(_free_port()),
         }
-        return [
-            subprocess.Popen(
-                command,
-                cwd=ROOT,
-                env=places | {"RANK": str(rank), "LOCAL_RANK": str(rank)},
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
-                text=True,
-            )
-            for rank in range(2)
-        ]
+        made = []
+        for rank in range(2):
+            with (self.folder / f"said-{rank}").open("w", encoding="utf-8") as said:
+                environment = places | {"RANK": str(rank), "LOCAL_RANK": str(rank)}
+                made.append(
+                    subprocess.Popen(
+                        command, cwd=ROOT, env=environment, stdout=said, stderr=subprocess.STDOUT
+                    )
+                )
+        return Started(made, self.folder)
 
     def told(self, name: str, rank: int) -> dict[str, Any]:
         """Return what a process said of the last job in a folder."""
@@ -122,15 +154,6 @@ def _free_port() -> int:
         made.bind(("127.0.0.1", 0))
         port: int = made.getsockname()[1]
         return port
-
-
-def _ended(processes: Sequence[subprocess.Popen[str]], seconds: float = 240) -> list[str]:
-    """Wait for processes and return what they said; none of them outlives the test."""
-    try:
-        return [process.communicate(timeout=seconds)[0] for process in processes]
-    finally:
-        for process in processes:
-            process.kill()
 
 
 @pytest.fixture(scope="module")
@@ -184,3 +207,97 @@ def test_two_processes_learn_what_one_does(runs: Bench, name: str) -> None:
         told["steps"] = [step | {"seconds": 0.0} for step in told["steps"]]
         del told["seconds"], told["valid_seconds"]
     assert first == second
+
+
+@pytest.mark.parametrize("sharded", [False, pytest.param(True, marks=pytest.mark.slow)])
+def test_a_run_goes_on_after_one_process_was_killed(runs: Bench, sharded: bool) -> None:
+    """The other ends with an error at once; started again, the run ends as the unbroken one."""
+    name = f"killed-{sharded}"
+    job = runs.job(name, LORA, sharded=sharded)
+    broken = runs.start([job | {"trouble": {"kind": "death", "rank": 1, "step": 4}}])
+    assert broken.ended() == (0, -signal.SIGKILL)
+    assert "another process of this run has ended" in runs.told(name, 0)["error"]
+    kept = json.loads((runs.folder / name / "work" / "checkpoint" / "state.json").read_text(encoding="utf-8"))
+    assert kept["state"]["done"] == 2
+    assert not (runs.folder / name / "out").exists()
+    assert runs.start([job]).ended() == (0, 0)
+    unbroken = "sharded-lora" if sharded else "lora"
+    assert runs.steps(name) == runs.steps(unbroken)
+    ours, theirs = runs.weights(name), runs.weights(unbroken)
+    assert all(torch.equal(tensor, theirs[key]) for key, tensor in ours.items())
+
+
+@pytest.mark.slow
+def test_one_process_goes_on_from_what_two_left(runs: Bench) -> None:
+    """A checkpoint holds whole weights, whoever wrote it: sharded over two, it is gone on from alone."""
+    job = runs.job("moved", FULL, sharded=True)
+    runs.start([job | {"trouble": {"kind": "death", "rank": 1, "step": 4}}]).ended()
+    told = do({key: value for key, value in job.items() if key != "sharded"}, runs.base)
+    assert [step["step"] for step in told["steps"]] == [1, 2, 3, 4, 5, 6]
+    for step, other in zip(runs.steps("moved"), runs.steps("full-alone"), strict=True):
+        assert step == pytest.approx(other, rel=1e-4)
+
+
+def test_an_error_of_one_process_ends_all_and_short_memory_of_one_halves_all_parts(runs: Bench) -> None:
+    """The others say whose error it was, at once; where memory ran out on one, all go on, and learn the same."""
+    memory = runs.job("memory", LORA, trouble={"kind": "memory", "rank": 1, "step": 2})
+    error = runs.job("error", LORA, trouble={"kind": "error", "rank": 1, "step": 3})
+    both = runs.start([memory, error])
+    assert both.ended() == (0, 1)
+    assert "ValueError: a row is odd" in both.said(1)
+    assert runs.told("error", 0)["error"] == "process 1 of this run has failed: a row is odd"
+    for rank in range(2):
+        assert [note.partition(" from")[0] for note in runs.told("memory", rank)["notes"]] == [
+            "memory ran out: parts of 1024 tokens"
+        ]
+    for step, expected in zip(runs.steps("memory"), runs.steps("lora"), strict=True):
+        assert step == pytest.approx(expected, rel=1e-5)
+
+
+@given(st.lists(st.integers(1, 2000), max_size=64), st.integers(1, 9))
+def test_rows_are_dealt_once_and_evenly(sizes: list[int], hands: int) -> None:
+    """Each row goes to one hand, in order; no two hands are further apart than the largest row."""
+    dealt = ranks.deal(sizes, hands)
+    assert sorted(row for mine in dealt for row in mine) == list(range(len(sizes)))
+    assert all(mine == sorted(mine) for mine in dealt)
+    held = [sum(sizes[row] for row in mine) for mine in dealt]
+    assert max(held) - min(held) <= max(sizes, default=0)
+
+
+def test_alone_there_is_nobody_to_wait_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without a launcher, or with one process, no connection is made."""
+    for world in ({}, {"WORLD_SIZE": "1"}):
+        monkeypatch.delenv("WORLD_SIZE", raising=False)
+        for name, value in world.items():
+            monkeypatch.setenv(name, value)
+        assert isinstance(ranks.join(), ranks.Alone)
+    assert not torch.distributed.is_initialized()
+
+
+@pytest.mark.parametrize(
+    ("asked", "why"),
+    [
+        ({"ACCELERATE_USE_MEGATRON_LM": "true"}, "Megatron-LM is not driven by this loop"),
+        ({"ACCELERATE_MIXED_PRECISION": "bf16"}, "accelerate's mixed_precision is not followed"),
+        ({"ACCELERATE_GRADIENT_ACCUMULATION_STEPS": "4"}, "gradient_accumulation_steps is not followed"),
+        ({"ACCELERATE_USE_FSDP": "true", "FSDP_VERSION": "1"}, "weights are sharded by FSDP2 alone"),
+        (
+            {
+                "ACCELERATE_USE_FSDP": "true",
+                "FSDP_VERSION": "2",
+                "FSDP_CPU_RAM_EFFICIENT_LOADING": "true",
+            },
+            "every process loads the model itself",
+        ),
+    ],
+)
+def test_what_the_loop_would_not_follow_is_refused(
+    monkeypatch: pytest.MonkeyPatch, asked: dict[str, str], why: str
+) -> None:
+    """Before any connection is made, with what to set instead."""
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    for name, value in asked.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(UsageError, match=why) as caught:
+        ranks.join()
+    assert caught.value.hint

@@ -97,4 +97,6 @@ if __name__ == "__main__":
     base, jobs = Path(sys.argv[1]), json.loads(Path(sys.argv[2]).read_text(encoding="utf-8"))
     for number, one in enumerate(jobs):
         told = json.dumps(do(one, base))
-        Path(one["folder"], f"told-{number}-{os.environ.get('RANK', '0')}.json").write_text(told, encoding="utf-8")
+        Path(one["folder"], f"told-{number}-{os.environ.get('RANK', '0')}.json").write_text(
+            told, encoding="utf-8"
+        )

@@ -7,6 +7,7 @@ them (Zhao et al. 2023, arXiv:2304.11277).
 
 from __future__ import annotations
 
+import atexit
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -296,9 +297,19 @@ def join() -> Ranks:
     if sharded:
         _refuse(_NOT_FOLLOWED_SHARDED)
     state = PartialState(cpu=not torch.cuda.is_available() or _asked("ACCELERATE_USE_CPU"))
+    # Threads of the connection that still run when the interpreter ends would abort it.
+    atexit.unregister(_part)
+    atexit.register(_part)
     if state.device.type == "cuda":
         torch.cuda.set_device(state.device)
     return Group(state.device, sharded=sharded)
+
+
+def _part() -> None:
+    from torch import distributed
+
+    if distributed.is_initialized():
+        distributed.destroy_process_group()
 
 
 def processes() -> int:
