@@ -49,6 +49,7 @@ RUNS: dict[str, dict[str, Any]] = {
     "sharded-lora": {"settings": LORA, "sharded": True},
     "sharded-preferences": {"settings": LORA | {"objective": "preferences"}, "sharded": True},
     "sharded-full": {"settings": FULL, "sharded": True},
+    "sharded-kept-full": {"settings": FULL, "sharded": True, "kept": True},
 }
 
 
@@ -191,7 +192,7 @@ def runs(bench: Bench) -> Bench:
 @pytest.mark.parametrize("name", RUNS)
 def test_two_processes_learn_what_one_does(runs: Bench, name: str) -> None:
     """Same losses at each step and each look at the validation, same weights at the end; both say the same of it."""
-    alone = f"{name.removeprefix('sharded-')}-alone"
+    alone = f"{name.removeprefix('sharded-').removeprefix('kept-')}-alone"
     found, expected = runs.steps(name), runs.steps(alone)
     assert len(found) == 6
     assert [step.keys() for step in found] == [step.keys() for step in expected]
@@ -240,11 +241,15 @@ def test_one_process_goes_on_from_what_two_left(runs: Bench) -> None:
 
 def test_an_error_of_one_process_ends_all_and_short_memory_of_one_halves_all_parts(runs: Bench) -> None:
     """The others say whose error it was, at once; where memory ran out on one, all go on, and learn the same."""
-    memory = runs.job("memory", LORA, trouble={"kind": "memory", "rank": 1, "step": 2})
+    long = runs.job("long", LORA | {"max_length": 16}, sharded=True)
+    memory = runs.job("memory", LORA, sharded=False, trouble={"kind": "memory", "rank": 1, "step": 2})
     error = runs.job("error", LORA, trouble={"kind": "error", "rank": 1, "step": 3})
-    both = runs.start([memory, error])
+    both = runs.start([long, memory, error])
     assert both.ended() == (0, 1)
     assert "ValueError: a row is odd" in both.said(1)
+    read = runs.told("long", 0)["error"]
+    assert "7 of 7 examples are longer than 16 tokens" in read
+    assert runs.told("long", 1)["error"] == f"process 0 of this run has failed: {read}"
     assert runs.told("error", 0)["error"] == "process 1 of this run has failed: a row is odd"
     for rank in range(2):
         assert [note.partition(" from")[0] for note in runs.told("memory", rank)["notes"]] == [
@@ -278,6 +283,7 @@ def test_alone_there_is_nobody_to_wait_for(monkeypatch: pytest.MonkeyPatch) -> N
     ("asked", "why"),
     [
         ({"ACCELERATE_USE_MEGATRON_LM": "true"}, "Megatron-LM is not driven by this loop"),
+        ({"ACCELERATE_USE_DEEPSPEED": "true"}, "DeepSpeed is not driven by this loop"),
         ({"ACCELERATE_MIXED_PRECISION": "bf16"}, "accelerate's mixed_precision is not followed"),
         ({"ACCELERATE_GRADIENT_ACCUMULATION_STEPS": "4"}, "gradient_accumulation_steps is not followed"),
         ({"ACCELERATE_USE_FSDP": "true", "FSDP_VERSION": "1"}, "weights are sharded by FSDP2 alone"),

@@ -26,7 +26,11 @@ from tunesmith.training.train import train
 def do(job: dict[str, Any], base: Path) -> dict[str, Any]:
     """Train as the job says, and return what the run did or the error that ended it."""
     if "sharded" in job:
-        os.environ |= {"ACCELERATE_USE_FSDP": str(job["sharded"]).lower(), "FSDP_VERSION": "2"}
+        os.environ |= {
+            "ACCELERATE_USE_FSDP": str(job["sharded"]).lower(),
+            "FSDP_VERSION": "2",
+            "FSDP_RESHARD_AFTER_FORWARD": str(not job.get("kept", False)).lower(),
+        }
     rank = join().rank
     trouble = job.get("trouble", {})
     if trouble.get("rank") == rank:
@@ -66,7 +70,7 @@ def _before(step: int, act: Callable[[], None]) -> None:
             act()
         return honest(engine, rows, rate)
 
-    Engine.step = with_trouble  # type: ignore[method-assign]
+    setattr(Engine, "step", with_trouble)  # noqa: B010 - a plain assignment does not type
 
 
 def _die() -> None:
@@ -78,10 +82,10 @@ def _at_loss(error: Exception) -> Callable[[], None]:
         honest = Likelihood.loss
 
         def fail(objective: Any, model: Any, part: Any) -> Any:
-            Likelihood.loss = honest  # type: ignore[method-assign]
+            setattr(Likelihood, "loss", honest)  # noqa: B010
             raise error
 
-        Likelihood.loss = fail  # type: ignore[method-assign]
+        setattr(Likelihood, "loss", fail)  # noqa: B010
 
     return act
 

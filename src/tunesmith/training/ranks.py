@@ -1,4 +1,4 @@
-"""One run in several processes: who takes which rows, what is summed over all, and errors that end all.
+"""One run in several processes: which rows each takes, what is summed over all, errors that end all.
 
 The processes are started by torchrun, `accelerate launch` or SLURM; accelerate reads where they are and connects them.
 Weights are on each of them (DDP's arithmetic: gradients are summed after a step's last part) or, by FSDP2, sharded over
@@ -53,6 +53,12 @@ _NOT_FOLLOWED = (
         "Set mixed_precision: 'no' in accelerate's config.",
     ),
     (
+        "ACCELERATE_DYNAMO_BACKEND",
+        ("", "no"),
+        "accelerate's dynamo_backend is not followed: layers are compiled where that pays",
+        "Take dynamo_config out of accelerate's config.",
+    ),
+    (
         "ACCELERATE_GRADIENT_ACCUMULATION_STEPS",
         ("", "1"),
         "accelerate's gradient_accumulation_steps is not followed: batch_size is that of all processes together",
@@ -60,6 +66,18 @@ _NOT_FOLLOWED = (
     ),
 )
 _NOT_FOLLOWED_SHARDED = (
+    (
+        "FSDP_OFFLOAD_PARAMS",
+        ("", "false"),
+        "fsdp_offload_params is not followed: shards stay on their GPUs",
+        "Set fsdp_offload_params: false in accelerate's config, and take more processes.",
+    ),
+    (
+        "FSDP_IGNORED_MODULES",
+        ("",),
+        "fsdp_ignored_modules is not followed: all weights are sharded",
+        "Take fsdp_ignored_modules out of accelerate's config.",
+    ),
     (
         "FSDP_VERSION",
         ("2",),
@@ -187,14 +205,8 @@ class Group:
 
     def everyone(self, compute: Callable[[], Result]) -> list[Result]:
         """Compute, and meet: what each process has computed, or the error of one of them on all."""
-        try:
-            computed = compute()
-        except Exception as error:
-            # Sharded, the others wait inside the model for this process, and only its end sets them free.
-            if not self.sharded:
-                self._meet_failed(error)
-            raise
-        return self._meet(computed)
+        # Sharded, the others wait inside the model for a process that failed, and only its end sets them free.
+        return self._together(compute, tell=not self.sharded)
 
     def from_first(self, compute: Callable[[], Result]) -> Result:
         """Let the first process compute, and hand its result to all."""
@@ -206,7 +218,7 @@ class Group:
             if self.rank == 0:
                 found[0] = compute()
 
-        self.everyone(at_first)
+        self._together(at_first, tell=True)
         with _heard():
             distributed.broadcast_object_list(found, src=0, group=self._control)
         result: Result = found[0]
@@ -223,16 +235,19 @@ class Group:
             flat = torch.cat([gradient.reshape(-1) for gradient in bucket])
             with _heard():
                 distributed.all_reduce(flat)
-            for gradient, summed in zip(bucket, flat.split([g.numel() for g in bucket]), strict=True):
+            sizes = [gradient.numel() for gradient in bucket]
+            for gradient, summed in zip(bucket, torch.split(flat, sizes), strict=True):
                 gradient.copy_(summed.view_as(gradient))
 
     def place(self, model: PreTrainedModel) -> None:
-        """Put the model on this process's device; a GPU need not hold the whole of one that is to be sharded."""
+        """Put the model on this process's device, in the first's arithmetic; one to be sharded waits in memory."""
         import torch
 
         where = torch.device("cpu") if self.sharded else self.device
-        if model.device != where:
-            model.to(where)
+        # Where the faster arithmetic is measured, processes may measure differently.
+        dtype = self.from_first(lambda: model.dtype)
+        if (model.device, model.dtype) != (where, dtype):
+            model.to(where, dtype)
 
     def shard(self, model: PreTrainedModel, tuning: Tuning) -> None:
         """Shard the model layer by layer, if it is to be; each shard goes to its process's device."""
@@ -251,6 +266,15 @@ class Group:
             if self.rank == 0:
                 found[name] = full.cpu()
         return found
+
+    def _together(self, compute: Callable[[], Result], *, tell: bool) -> list[Result]:
+        try:
+            computed = compute()
+        except Exception as error:
+            if tell:
+                self._meet_failed(error)
+            raise
+        return self._meet(computed)
 
     def _meet(self, computed: Result) -> list[Result]:
         told = self._gather(computed)
@@ -285,17 +309,14 @@ def join() -> Ranks:
     """Return the processes that this one was started with, connected to them: call it before a model is loaded.
 
     What torchrun and `accelerate launch` set in the environment counts; without it, this process is alone.
-    Raises UsageError for what accelerate's config asks and this loop would not do.
+    Raises UsageError as `asks_for_shards` does.
     """
     if processes() == 1:
         return Alone()
     import torch
     from accelerate import PartialState
 
-    sharded = os.environ.get("ACCELERATE_USE_FSDP", "").lower() == "true"
-    _refuse(_NOT_FOLLOWED)
-    if sharded:
-        _refuse(_NOT_FOLLOWED_SHARDED)
+    sharded = asks_for_shards()
     state = PartialState(cpu=not torch.cuda.is_available() or _asked("ACCELERATE_USE_CPU"))
     # Threads of the connection that still run when the interpreter ends would abort it.
     atexit.unregister(_part)
@@ -303,6 +324,15 @@ def join() -> Ranks:
     if state.device.type == "cuda":
         torch.cuda.set_device(state.device)
     return Group(state.device, sharded=sharded)
+
+
+def asks_for_shards() -> bool:
+    """Tell whether accelerate's config asks for FSDP; raises UsageError for what it asks and this loop would not do."""
+    _refuse(_NOT_FOLLOWED)
+    sharded = _asked("ACCELERATE_USE_FSDP")
+    if sharded:
+        _refuse(_NOT_FOLLOWED_SHARDED)
+    return sharded
 
 
 def _part() -> None:
@@ -353,7 +383,7 @@ def sharded_like(tensor: Tensor, other: Tensor) -> Tensor:
 
 def _shard(model: PreTrainedModel) -> None:
     """Shard a model's layers, and what is left of it, over all processes (FSDP2)."""
-    from torch.distributed.fsdp import CPUOffloadPolicy, OffloadPolicy, fully_shard
+    from torch.distributed.fsdp import fully_shard
 
     from tunesmith.models.quantised import is_quantised
     from tunesmith.training.fit import blocks
@@ -363,12 +393,11 @@ def _shard(model: PreTrainedModel) -> None:
             "weights in 4 bits cannot be sharded",
             hint="Start without FSDP: they are small enough for each GPU.",
         )
-    offload = CPUOffloadPolicy() if _asked("FSDP_OFFLOAD_PARAMS") else OffloadPolicy()
     again = os.environ.get("FSDP_RESHARD_AFTER_FORWARD", "").lower() != "false"
     for layer in blocks(model):
-        fully_shard(layer, reshard_after_forward=again, offload_policy=offload)
+        fully_shard(layer, reshard_after_forward=again)
     # Also the rest: what a look at the validation loss gathers must not stay, as it would by default.
-    fully_shard(model, reshard_after_forward=again, offload_policy=offload)
+    fully_shard(model, reshard_after_forward=again)
 
 
 def _buckets(parameters: Iterable[nn.Parameter]) -> Iterator[list[Tensor]]:
