@@ -307,3 +307,23 @@ def test_what_the_loop_would_not_follow_is_refused(
     with pytest.raises(UsageError, match=why) as caught:
         ranks.join()
     assert caught.value.hint
+
+
+def test_processes_that_do_not_know_of_each_other_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Started by srun alone, each would train the whole and write to the same folder."""
+    monkeypatch.delenv("WORLD_SIZE", raising=False)
+    monkeypatch.setenv("SLURM_STEP_NUM_TASKS", "4")
+    with pytest.raises(UsageError, match="srun has started 4 processes that do not know of each other"):
+        ranks.join()
+
+
+def test_gradients_travel_in_lists_of_bounded_size(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In order, each once; one that is larger goes alone; where there is none, it is zero."""
+    monkeypatch.setattr(ranks, "BUCKET", 10)
+    parameters = [torch.nn.Parameter(torch.zeros(size)) for size in (4, 6, 3, 20, 1, 2)]
+    for parameter in parameters[1:]:
+        parameter.grad = torch.ones_like(parameter)
+    buckets = list(ranks._buckets(parameters))
+    assert [[len(gradient) for gradient in bucket] for bucket in buckets] == [[4, 6], [3], [20], [1, 2]]
+    assert not buckets[0][0].any()
+    assert parameters[0].grad is buckets[0][0]

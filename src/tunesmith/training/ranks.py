@@ -232,12 +232,14 @@ class Group:
         if self.sharded:
             return
         for bucket in _buckets(parameters):
-            flat = torch.cat([gradient.reshape(-1) for gradient in bucket])
             with _heard():
+                # A large one travels as it is: a copy might not find room.
+                flat = bucket[0] if len(bucket) == 1 else torch.cat([each.reshape(-1) for each in bucket])
                 distributed.all_reduce(flat)
-            sizes = [gradient.numel() for gradient in bucket]
-            for gradient, summed in zip(bucket, torch.split(flat, sizes), strict=True):
-                gradient.copy_(summed.view_as(gradient))
+            if len(bucket) > 1:
+                sizes = [gradient.numel() for gradient in bucket]
+                for gradient, summed in zip(bucket, torch.split(flat, sizes), strict=True):
+                    gradient.copy_(summed.view_as(gradient))
 
     def place(self, model: PreTrainedModel) -> None:
         """Put the model on this process's device, in the first's arithmetic; one to be sharded waits in memory."""
@@ -311,6 +313,7 @@ def join() -> Ranks:
     What torchrun and `accelerate launch` set in the environment counts; without it, this process is alone.
     Raises UsageError as `asks_for_shards` does.
     """
+    _refuse_strangers()
     if processes() == 1:
         return Alone()
     import torch
@@ -324,6 +327,16 @@ def join() -> Ranks:
     if state.device.type == "cuda":
         torch.cuda.set_device(state.device)
     return Group(state.device, sharded=sharded)
+
+
+def _refuse_strangers() -> None:
+    """Refuse processes that SLURM started without telling them of each other: all would write to the same folder."""
+    tasks = int(os.environ.get("SLURM_STEP_NUM_TASKS", "1"))
+    if tasks > 1 and "WORLD_SIZE" not in os.environ:
+        raise UsageError(
+            f"srun has started {tasks} processes that do not know of each other",
+            hint="Let srun start torchrun, one task a node (docs/several-machines.md).",
+        )
 
 
 def asks_for_shards() -> bool:
@@ -401,17 +414,17 @@ def _shard(model: PreTrainedModel) -> None:
 
 
 def _buckets(parameters: Iterable[nn.Parameter]) -> Iterator[list[Tensor]]:
-    """Yield the gradients in lists of about BUCKET values; where none came, it is zero."""
+    """Yield the gradients in lists of BUCKET values at most, a larger one alone; where none came, it is zero."""
     import torch
 
     bucket: list[Tensor] = []
     for parameter in parameters:
         if parameter.grad is None:
             parameter.grad = torch.zeros_like(parameter)
-        bucket.append(parameter.grad)
-        if sum(gradient.numel() for gradient in bucket) >= BUCKET:
+        if bucket and sum(each.numel() for each in bucket) + parameter.numel() > BUCKET:
             yield bucket
             bucket = []
+        bucket.append(parameter.grad)
     if bucket:
         yield bucket
 
@@ -437,6 +450,14 @@ def _heard() -> Iterator[None]:
     try:
         yield
     except RuntimeError as error:
+        from tunesmith.training.engine import out_of_memory
+
+        if out_of_memory(error):
+            # Not to be tried again in smaller parts: the others wait for this message.
+            raise TrainingError(
+                "memory ran out while gradients were summed over the processes",
+                hint="Lower max_length in [train], or shard the weights (docs/several-machines.md).",
+            ) from error
         raise TrainingError(
             "another process of this run has ended, or is not heard of any more",
             hint="What it said last tells why. Start all again: the run goes on from its last checkpoint.",

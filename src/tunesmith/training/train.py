@@ -180,8 +180,18 @@ def with_reference(engine: Engine, rows: Sequence[Any], settings: TrainSettings)
         return rows
     from tunesmith.training.objectives import with_margins
 
-    with engine.arithmetic():
-        return with_margins(engine.model, rows, engine.layout)
+    ranks = engine.ranks
+    # Sharded, all compute in step, and so all the same; else each takes every so many-th.
+    first, stride = (0, 1) if ranks.sharded else (ranks.rank, ranks.world)
+
+    def margins() -> list[float]:
+        with engine.arithmetic():
+            return [pair.margin for pair in with_margins(engine.model, rows[first::stride], engine.layout)]
+
+    found = ranks.everyone(margins)
+    return tuple(
+        replace(pair, margin=found[number % stride][number // stride]) for number, pair in enumerate(rows)
+    )
 
 
 def peak_bytes() -> int:
