@@ -244,9 +244,15 @@ def test_an_error_of_one_process_ends_all_and_short_memory_of_one_halves_all_par
     long = runs.job("long", LORA | {"max_length": 16}, sharded=True)
     memory = runs.job("memory", LORA, sharded=False, trouble={"kind": "memory", "rank": 1, "step": 2})
     error = runs.job("error", LORA, trouble={"kind": "error", "rank": 1, "step": 3})
-    both = runs.start([long, memory, error])
+    mixed = runs.job("mixed", LORA, sharded=False, odd=1)
+    both = runs.start([long, mixed, memory, error])
     assert both.ended() == (0, 1)
     assert "ValueError: a row is odd" in both.said(1)
+    for rank in range(2):
+        assert (
+            "have loaded the model differently: torch.float32, torch.bfloat16"
+            in runs.told("mixed", rank)["error"]
+        )
     read = runs.told("long", 0)["error"]
     assert "7 of 7 examples are longer than 16 tokens" in read
     assert runs.told("long", 1)["error"] == f"process 0 of this run has failed: {read}"

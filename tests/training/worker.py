@@ -40,7 +40,7 @@ def do(job: dict[str, Any], base: Path) -> dict[str, Any]:
     rows = [_teaching(question, answer, settings) for question, answer in job["examples"]]
     try:
         run = train(
-            load_model(base, dtype=torch.float32),
+            load_model(base, dtype=torch.bfloat16 if job.get("odd") == rank else torch.float32),
             load_tokenizer(base),
             rows[:7],
             rows[7:],

@@ -242,14 +242,22 @@ class Group:
                     gradient.copy_(summed.view_as(gradient))
 
     def place(self, model: PreTrainedModel) -> None:
-        """Put the model on this process's device, in the first's arithmetic; one to be sharded waits in memory."""
+        """Put the model on this process's device; one that is to be sharded waits in the machine's memory.
+
+        Raises TrainingError unless all processes have loaded it in the same arithmetic.
+        """
         import torch
 
+        loaded = self.everyone(lambda: str(model.dtype))
+        if len(set(loaded)) > 1:
+            # Cast from one to another it would not be what the others have: buffers are rounded, too.
+            raise TrainingError(
+                f"the processes of this run have loaded the model differently: {', '.join(loaded)}",
+                hint="Where the faster arithmetic is measured, let the first process measure: Ranks.from_first.",
+            )
         where = torch.device("cpu") if self.sharded else self.device
-        # Where the faster arithmetic is measured, processes may measure differently.
-        dtype = self.from_first(lambda: model.dtype)
-        if (model.device, model.dtype) != (where, dtype):
-            model.to(where, dtype)
+        if model.device != where:
+            model.to(where)
 
     def shard(self, model: PreTrainedModel, tuning: Tuning) -> None:
         """Shard the model layer by layer, if it is to be; each shard goes to its process's device."""
