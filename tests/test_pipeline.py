@@ -735,3 +735,12 @@ def test_a_retriever_can_be_left_as_it_is(fresh: Project, record: Record) -> Non
     assert tuned.file("encoder/model.safetensors").read_bytes() == before.read_bytes()
     project.run("estimate", record)
     assert [row.way.split()[0] for row in project.estimate().rows] == ["LoRA", "gpt-3.5-turbo,"]
+
+
+def test_a_project_is_not_run_by_several_processes(fresh: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Under a launcher of several processes nothing is begun, and what to do is said."""
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(UsageError, match="a project is run by one process, and this is one of 2") as caught:
+        fresh.run()
+    assert "docs/several-machines.md" in (caught.value.hint or "")
+    assert {state.state for state in fresh.status()} == {"to do"}

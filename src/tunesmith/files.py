@@ -230,8 +230,12 @@ def _finished(out: Path, settings: TrainSettings, sides: _Sides) -> FileRun | No
 def _tuned(sides: _Sides, out: Path, work: Path, settings: TrainSettings, show: Show) -> Trained:
     from tunesmith.models.local import load_model, load_tokenizer
     from tunesmith.steps import arithmetic
+    from tunesmith.training.ranks import join
     from tunesmith.training.train import train
 
+    # Before the model is loaded: each of several processes has a GPU of its own.
+    ranks = join()
+    dtype = ranks.from_first(lambda: arithmetic(work))
     folder = _base(settings.base, show.say)
     objective = settings.objective
     rows = min(sides.train.rows, settings.examples or sides.train.rows) + sides.valid.rows
@@ -239,7 +243,7 @@ def _tuned(sides: _Sides, out: Path, work: Path, settings: TrainSettings, show: 
     telling.begin("prepare", f"load {settings.base}, render the rows, check what a step would do")
     try:
         trained = train(
-            load_model(folder, dtype=arithmetic(work), four_bit=settings.method == "qlora"),
+            load_model(folder, dtype=dtype, four_bit=settings.method == "qlora"),
             load_tokenizer(folder),
             telling.rendering(sides.training(objective)),
             telling.rendering(sides.validation(objective)),

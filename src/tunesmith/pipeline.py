@@ -95,7 +95,11 @@ def plan(config: Config) -> tuple[Planned, ...]:
 
 
 def run(config: Config, store: Store, upto: str | None, show: Show) -> dict[str, Artifact]:
-    """Make every stage up to `upto` (None: the last) that is not finished yet; returns the artefacts by stage."""
+    """Make every stage up to `upto` (None: the last) that is not finished yet; returns the artefacts by stage.
+
+    Raises UsageError if started in several processes: a project is one process's work.
+    """
+    _check_alone()
     wanted = needed_for(upto)
     made: dict[str, Artifact] = {}
     with store.lock():
@@ -103,6 +107,16 @@ def run(config: Config, store: Store, upto: str | None, show: Show) -> dict[str,
             if one.stage.name in wanted:
                 made[one.stage.name] = _make(one, config, store, made, show)
     return made
+
+
+def _check_alone() -> None:
+    from tunesmith.training.ranks import processes
+
+    if processes() > 1:
+        raise UsageError(
+            f"a project is run by one process, and this is one of {processes()}",
+            hint="Run it without torchrun or accelerate launch, or train on a file (docs/several-machines.md).",
+        )
 
 
 def needed_for(upto: str | None) -> frozenset[str]:

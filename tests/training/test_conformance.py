@@ -26,6 +26,8 @@ METHODS: Final[dict[str, dict[str, Any]]] = {
     "qlora": {},
     "full": {"learning_rate": 0.003},
 }
+#: Passes over the examples, where a family needs more: half of SmolLM3's layers do not see where a word stands.
+EPOCHS: Final = {"smollm3": 200}
 _PLACES: Final = ("node", "edge", "cycle", "tree", "soup", "flow", "graph", "path")
 EXAMPLES: Final[tuple[Conversation, ...]] = tuple(
     (Message("user", f"where is the {place}?"), Message("assistant", f"near {other} {number}"))
@@ -61,10 +63,10 @@ def test_eight_examples_are_learned_saved_loaded_merged_and_said(
     tokenizer = load_tokenizer(folder)
     given = {
         "base": f"path:{folder}",
-        "epochs": 80,
+        "epochs": EPOCHS.get(family, 100),
         "batch_size": 8,
-        "learning_rate": 0.01,
-        "evaluate_every": 80,
+        "learning_rate": 0.006,
+        "evaluate_every": 25,
     }
     settings = TrainSettings.model_validate(given | {"method": method} | METHODS[method])
     before = logits(model, tokenizer)

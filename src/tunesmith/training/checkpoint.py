@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tunesmith.errors import TrainingError
+from tunesmith.training.ranks import Alone, Ranks, sharded_like
 
 if TYPE_CHECKING:
     import torch
@@ -38,27 +39,33 @@ def save(
     state: Mapping[str, Any],
     made_for: str,
     extra: Mapping[str, Tensor] | None = None,
+    ranks: Ranks | None = None,
 ) -> None:
     """Write parameters, moments, `state` (plain JSON) and `extra` tensors to a folder, replacing an older one.
 
-    `made_for` is a fingerprint of what the run was given, which `load` compares.
+    `made_for` is a fingerprint of what the run was given, which `load` compares. Of several processes (`ranks`), all
+    must call; the first writes, whole tensors, so that any number of processes can go on from them.
     """
-    from safetensors.torch import save_file
-
+    ranks = ranks or Alone()
     tensors = {f"parameter/{name}": parameter.detach() for name, parameter in parameters.items()}
     for name, parameter in parameters.items():
         moments = optimiser.state.get(parameter, {})
         tensors |= {f"{key}/{name}": moments[key] for key in _MOMENTS if key in moments}
     tensors |= {f"extra/{name}": tensor for name, tensor in (extra or {}).items()}
+    whole = ranks.whole(tensors)
+    ranks.from_first(lambda: _write(folder, whole, {"made_for": made_for, "state": dict(state)}))
+
+
+def _write(folder: Path, tensors: Mapping[str, Tensor], state: Mapping[str, Any]) -> None:
+    from safetensors.torch import save_file
+
     fresh = folder.with_name(folder.name + ".new")
     shutil.rmtree(fresh, ignore_errors=True)
     fresh.mkdir(parents=True)
     save_file(
         {name: tensor.contiguous().clone() for name, tensor in tensors.items()}, fresh / "tensors.safetensors"
     )
-    (fresh / "state.json").write_text(
-        json.dumps({"made_for": made_for, "state": dict(state)}), encoding="utf-8"
-    )
+    (fresh / "state.json").write_text(json.dumps(state), encoding="utf-8")
     # Two renames: a kill between them leaves `.old` whole, and `load` knows to look there.
     old = folder.with_name(folder.name + ".old")
     if folder.exists():
@@ -97,16 +104,21 @@ def load(
         )
     with torch.no_grad():
         for name, parameter in parameters.items():
-            parameter.copy_(tensors[f"parameter/{name}"])
+            parameter.copy_(sharded_like(tensors[f"parameter/{name}"], parameter))
             moments = {key: tensors[f"{key}/{name}"] for key in _MOMENTS if f"{key}/{name}" in tensors}
             if moments:
-                # The count of steps stays in the processor's memory, where AdamW keeps it.
-                device = parameter.device
                 optimiser.state[parameter] = {
-                    key: tensor if key == "step" else tensor.to(device) for key, tensor in moments.items()
+                    key: _placed(key, tensor, parameter, optimiser) for key, tensor in moments.items()
                 }
     extra = {n.removeprefix("extra/"): tensor for n, tensor in tensors.items() if n.startswith("extra/")}
     return Checkpoint(kept["state"], extra)
+
+
+def _placed(key: str, moment: Tensor, parameter: nn.Parameter, optimiser: torch.optim.Optimizer) -> Tensor:
+    """Return a moment where AdamW keeps it: as its parameter, the count of steps here unless all is one kernel."""
+    if key != "step":
+        return sharded_like(moment, parameter)
+    return moment.to(parameter.device) if optimiser.param_groups[0].get("fused") else moment
 
 
 def _places(folder: Path) -> tuple[Path, Path]:

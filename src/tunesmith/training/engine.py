@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
@@ -14,18 +15,24 @@ from torch import nn
 from tunesmith.errors import TrainingError
 from tunesmith.training.loop import Layout
 from tunesmith.training.objectives import Objective, Part
+from tunesmith.training.ranks import Alone, Ranks, gathered
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 Result = TypeVar("Result")
 
+# Rows of a validation that a process has in memory at once.
+VALIDATED = 256
 # What a processor's allocator and Python itself say when there is no more memory.
 _NO_MEMORY = ("can't allocate memory", "not enough memory")
 
 
 class Engine:
-    """A model in training: its objective, how rows become parts, and the optimiser of what is trained."""
+    """A model in training: its objective, how rows become parts, and the optimiser of what is trained.
+
+    Rows are those of all processes of the run, which take their shares of them; so are losses and gradients.
+    """
 
     def __init__(
         self,
@@ -38,9 +45,10 @@ class Engine:
         weight_decay: float = 0.0,
         autocast: torch.dtype | None = None,
         say: Callable[[str], None] = lambda text: None,
+        ranks: Ranks | None = None,
     ) -> None:
         self.model, self.parameters, self.objective, self.layout = model, list(parameters), objective, layout
-        self.clip, self.autocast, self.say = clip, autocast, say
+        self.clip, self.autocast, self.say, self.ranks = clip, autocast, say, ranks or Alone()
         self.optimiser = torch.optim.AdamW(self.parameters, weight_decay=weight_decay, fused=True)
 
     def clear(self) -> None:
@@ -60,12 +68,12 @@ class Engine:
         return self._apply(self.gradient(rows), rate)
 
     def step_on(self, parts: Sequence[Part], rate: float) -> float:
-        """Take one optimiser step on parts that are cut already, without a second try where memory runs out."""
+        """Take one optimiser step on this process's own parts, without a second try where memory runs out."""
         return self._apply(self.gradient_of(parts), rate)
 
     def _apply(self, loss: float, rate: float) -> float:
         if math.isfinite(loss):
-            norm = nn.utils.clip_grad_norm_(self.parameters, self.clip)
+            norm = gathered(nn.utils.clip_grad_norm_(self.parameters, self.clip))
             if not math.isfinite(norm):
                 loss = math.nan
             else:
@@ -83,28 +91,58 @@ class Engine:
         """Return the mean loss over rows, learning nothing."""
         return self._within_memory(lambda: self._mean_loss(rows))
 
-    def _gradient(self, rows: Sequence[Any]) -> float:
-        return self.gradient_of(self.objective.parts(rows, self.layout))
-
     def gradient_of(self, parts: Sequence[Part]) -> float:
-        """Leave the gradient of the mean loss over parts that are cut already, and return that loss."""
-        counted = sum(part.counts for part in parts)
+        """Leave the gradient of the mean loss over this process's own parts, and return that loss."""
+        return self._backward(parts, sum(part.counts for part in parts))
+
+    def _gradient(self, rows: Sequence[Any]) -> float:
+        parts, counted = self._cut(rows)
+        losses = self.ranks.everyone(lambda: self._backward(parts, counted))
+        self.ranks.sum_gradients(self.parameters)
+        return sum(losses)
+
+    def _backward(self, parts: Sequence[Part], counted: int) -> float:
+        """Add the gradient of these parts' share in the mean over all that counts; returns that share."""
+        # Sharded, gradients are averaged over the processes, and are to be summed.
+        averaged = self.ranks.world if self.ranks.sharded else 1
         total = torch.zeros((), device=self.model.device)
         for part in parts:
             with self.arithmetic():
-                loss = self.objective.loss(self.model, part) / counted
+                loss = self.objective.loss(self.model, part) * part.weight / counted
             total += loss.detach()
-            loss.backward()  # type: ignore[no-untyped-call]
+            (loss * averaged).backward()  # type: ignore[no-untyped-call]
         return float(total)
 
     def _mean_loss(self, rows: Sequence[Any]) -> float:
-        total, counted = 0.0, 0
-        with torch.no_grad(), self.arithmetic():
-            for start in range(0, len(rows), 256):
-                for part in self.objective.parts(rows[start : start + 256], self.layout):
-                    total += float(self.objective.loss(self.model, part))
-                    counted += part.counts
+        total, counted, block = 0.0, 0, VALIDATED * self.ranks.world
+        for start in range(0, len(rows), block):
+            parts, counts = self._cut(rows[start : start + block])
+            total += sum(self.ranks.everyone(partial(self._summed, parts)))
+            counted += counts
         return total / max(1, counted)
+
+    def _summed(self, parts: Sequence[Part]) -> float:
+        with torch.no_grad(), self.arithmetic():
+            return sum(float(self.objective.loss(self.model, part)) * part.weight for part in parts)
+
+    def _cut(self, rows: Sequence[Any]) -> tuple[list[Part], int]:
+        """Return this process's share of the rows in parts, and what the parts of all processes count."""
+        parts: list[Part] = []
+
+        def cut() -> tuple[int, int]:
+            parts[:] = self.objective.parts(self.ranks.share(rows, self._tokens), self.layout)
+            return len(parts), sum(part.counts for part in parts)
+
+        cuts = self.ranks.everyone(cut)
+        if self.ranks.sharded:
+            # All gather the weights for each part: who has fewer computes a short row in vain.
+            most = max(count for count, _ in cuts)
+            [idle] = self.objective.parts([min(rows, key=self._tokens)], self.layout)
+            parts += [replace(idle, weight=0.0)] * (most - len(parts))
+        return parts, sum(counts for _, counts in cuts)
+
+    def _tokens(self, row: Any) -> int:
+        return sum(len(text.ids) for text in self.objective.texts(row))
 
     def arithmetic(self) -> AbstractContextManager[Any]:
         """Return the context in which the model is computed."""
@@ -120,6 +158,8 @@ class Engine:
             except (RuntimeError, MemoryError) as error:
                 if not out_of_memory(error):
                     raise
+                if self.ranks.sharded:
+                    raise _no_memory_sharded() from error
                 self.clear()
                 self._halve(error)
             if torch.cuda.is_available():
@@ -136,6 +176,14 @@ class Engine:
         self.say(
             f"memory ran out: parts of {smaller} tokens from here on (the batch, and what is learned, stay the same)"
         )
+
+
+def _no_memory_sharded() -> TrainingError:
+    # The others are somewhere inside the model and cannot be asked to begin the step anew.
+    return TrainingError(
+        "memory ran out, and with sharded weights a step cannot be tried again in smaller parts",
+        hint="Lower max_length in [train], or take more processes.",
+    )
 
 
 def out_of_memory(error: BaseException) -> bool:

@@ -33,11 +33,15 @@ class Pair:
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """What is computed at once: a batch, what it counts in the step's mean, and the untrained model's margins."""
+    """What is computed at once: a batch, what it counts in the step's mean, and the untrained model's margins.
+
+    `weight` is 0 for a part that is computed only because other processes compute one.
+    """
 
     batch: Batch
     counts: int
     margins_P: Tensor | None = None
+    weight: float = 1.0
 
 
 class Objective(Protocol[Row_contra]):

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from tunesmith.errors import RowError, TrainingError
 from tunesmith.models.local import end_of_turn_ids, prompt_ids
 from tunesmith.records import Conversation
+from tunesmith.training.ranks import gathered, here
 from tunesmith.training.render import Rendered
 from tunesmith.training.settings import TrainSettings
 
@@ -200,23 +201,24 @@ def check_step(engine: Engine, rows: Sequence[Any]) -> None:
     """Check that one optimiser step changes the trained weights and nothing else, and take it back."""
     import torch
 
-    before = [parameter.detach().cpu().clone() for parameter in engine.parameters]
+    before = [here(parameter.detach()).cpu().clone() for parameter in engine.parameters]
     trained = {id(parameter) for parameter in engine.parameters}
     frozen = {name: value for name, value in _tensors(engine.model) if id(value) not in trained}
     digests = {name: _digest(value) for name, value in frozen.items()}
     engine.step(rows, rate=1e-3)
     changed = [name for name, value in frozen.items() if _digest(value) != digests[name]]
-    same = all(torch.equal(old, new.cpu()) for old, new in zip(before, engine.parameters, strict=True))
-    with torch.no_grad():
-        for old, new in zip(before, engine.parameters, strict=True):
-            new.copy_(old)
+    after = [here(parameter.detach()) for parameter in engine.parameters]
+    same = all(torch.equal(old, new.cpu()) for old, new in zip(before, after, strict=True))
+    for old, new in zip(before, after, strict=True):
+        new.copy_(old)
     engine.forget()
     if changed:
         raise TrainingError(
             f"a training step changed weights that should stay: {', '.join(changed[:3])}",
             hint="They are not the adapter's; this is a fault of the model's code or of the training loop.",
         )
-    if same:
+    # Of a small sharded weight some processes may hold nothing.
+    if all(engine.ranks.everyone(lambda: same)):
         raise TrainingError(
             "a training step changed nothing",
             hint="No gradient reaches what is trained; see top_layers in [train].",
@@ -239,8 +241,12 @@ def _rounding(model: PreTrainedModel) -> float:
 
 def _distance(a: Sequence[Tensor], b: Sequence[Tensor]) -> tuple[float, float]:
     """Return the length of the difference of two lists of tensors, and that of the first."""
-    apart = sum(float((x - y).float().square().sum()) for x, y in zip(a, b, strict=True))
-    return math.sqrt(apart), math.sqrt(sum(float(x.float().square().sum()) for x in a))
+    apart = sum(_square(x - y) for x, y in zip(a, b, strict=True))
+    return math.sqrt(apart), math.sqrt(sum(map(_square, a)))
+
+
+def _square(x: Tensor) -> float:
+    return float(gathered(x.float().square().sum()))
 
 
 def _tensors(model: PreTrainedModel) -> list[tuple[str, Tensor]]:
@@ -251,7 +257,7 @@ def _digest(value: Tensor) -> tuple[float, float]:
     """Return two sums over a tensor that no change leaves both as they were, but for rare chance."""
     import torch
 
-    flat = value.detach().reshape(-1)
+    flat = here(value.detach()).reshape(-1)
     if flat.dtype.is_floating_point:
         flat = torch.nan_to_num(flat)
     total, squares = 0.0, 0.0

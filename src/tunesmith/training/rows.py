@@ -29,7 +29,7 @@ class RowStore(Sequence[Rendered]):
     """Rows in three files of a folder; in memory stands only where each begins (8 bytes a row)."""
 
     def __init__(self, folder: Path, starts: array[int]) -> None:
-        self._starts = starts
+        self._folder, self._starts = folder, starts
         self._ids = _mapped(folder / "ids.bin", np.dtype(np.uint32))
         self._mask = _mapped(folder / "mask.bin", np.dtype(np.bool_))
 
@@ -47,6 +47,10 @@ class RowStore(Sequence[Rendered]):
 
     def __len__(self) -> int:
         return len(self._starts) - 1
+
+    def __reduce__(self) -> tuple[type[RowStore], tuple[Path, array[int]]]:
+        """Let another process of the run open the same files."""
+        return RowStore, (self._folder, self._starts)
 
     @overload
     def __getitem__(self, index: int) -> Rendered: ...

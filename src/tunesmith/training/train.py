@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from tunesmith.training.engine import Engine
     from tunesmith.training.objectives import Objective
+    from tunesmith.training.ranks import Ranks
     from tunesmith.training.rows import Length, Teaching
     from tunesmith.training.tuning import Tuning
 
@@ -83,41 +84,55 @@ def train(
     An adapter is written in PEFT's format, a whole model as transformers does. What had the best validation loss is
     kept. A checkpoint stands in `work` after each evaluation; called again with the same `work`, a run that was killed
     goes on from there and ends with the same weights.
+    Started in several processes (see ranks), all call this with the same folders, which all can read; a step's
+    `batch_size` rows are dealt out to them. The first reads the examples, writes, and tells progress.
     Raises TrainingError, before the first step, for what would teach nothing or something else (see preflight) and for
     a checkpoint of other examples or settings, and as soon as a loss is not finite or explodes; no checkpoint holds
     weights with such a loss.
     """
     from tunesmith.training import preflight
+    from tunesmith.training.ranks import join
     from tunesmith.training.rows import rendered
     from tunesmith.training.tuning import check_loaded, prepare, require
 
+    ranks = join()
     require(settings)
     check_loaded(model, settings)
     # Not train(): dropout of the base would make validation noisy, and a resumed run another one.
     model.eval()
-    rows, length = rendered(
-        tokenizer,
-        islice(examples, settings.examples),
-        settings,
-        check=preflight.RowChecks(tokenizer, "training"),
-        store=work / "rows",
+    rows, length = ranks.from_first(
+        lambda: rendered(
+            tokenizer,
+            islice(examples, settings.examples),
+            settings,
+            check=preflight.RowChecks(tokenizer, "training"),
+            store=work / "rows",
+        )
     )
-    valid_rows, _ = rendered(
-        tokenizer, valid, settings, check=preflight.RowChecks(tokenizer, "validation"), store=work / "valid"
+    valid_rows, _ = ranks.from_first(
+        lambda: rendered(
+            tokenizer,
+            valid,
+            settings,
+            check=preflight.RowChecks(tokenizer, "validation"),
+            store=work / "valid",
+        )
     )
     preflight.check_sets(rows, valid_rows)
     notes = _Notes()
     notes.of_lengths(length, settings)
+    ranks.place(model)
     tuning = prepare(model, settings)
-    engine = new_engine(model, tokenizer, tuning, settings, say=notes.add)
+    ranks.shard(model, tuning)
+    engine = new_engine(model, tokenizer, tuning, settings, say=notes.add, ranks=ranks)
     rows, valid_rows = with_reference(engine, rows, settings), with_reference(engine, valid_rows, settings)
     preflight.check_model(engine, rows)
     run = _Run(engine, tuning, rows, valid_rows, settings=settings, work=work, notes=notes)
-    preflight.check_settings(settings)
+    # Some settings are read only where the examples are.
+    ranks.from_first(lambda: preflight.check_settings(settings))
     run.fit()
-    run.go(on_progress)
-    tuning.save(out, run.best(), tokenizer)
-    _write_metrics(out / "step_metrics.csv", run.state.steps)
+    run.go(on_progress if ranks.rank == 0 else silent)
+    ranks.from_first(lambda: run.save(out, tokenizer))
     return run.told(length)
 
 
@@ -128,6 +143,7 @@ def new_engine(
     settings: TrainSettings,
     *,
     say: Callable[[str], None] = lambda text: None,
+    ranks: Ranks | None = None,
 ) -> Engine:
     """Return the engine that trains a prepared model as the settings say."""
     from tunesmith.models.attention import use_short_attention
@@ -138,8 +154,8 @@ def new_engine(
 
     use_short_attention(model)
     packed = use_packed_attention(model)
-    # On a GPU compiling a whole layer gives more (docs/log.md).
-    if model.device.type == "cpu":
+    # On a GPU compiling a whole layer gives more (docs/log.md); of sharded weights none is whole.
+    if model.device.type == "cpu" and not (ranks is not None and ranks.sharded):
         fuse(model)
     pad = next((i for i in (tokenizer.pad_token_id, tokenizer.eos_token_id) if i is not None), 0)
     return Engine(
@@ -151,6 +167,7 @@ def new_engine(
         weight_decay=settings.weight_decay,
         autocast=tuning.computed_in,
         say=say,
+        ranks=ranks,
     )
 
 
@@ -167,8 +184,18 @@ def with_reference(engine: Engine, rows: Sequence[Any], settings: TrainSettings)
         return rows
     from tunesmith.training.objectives import with_margins
 
-    with engine.arithmetic():
-        return with_margins(engine.model, rows, engine.layout)
+    ranks = engine.ranks
+    # Sharded, all compute in step, and so all the same; else each takes every so many-th.
+    first, stride = (0, 1) if ranks.sharded else (ranks.rank, ranks.world)
+
+    def margins() -> list[float]:
+        with engine.arithmetic():
+            return [pair.margin for pair in with_margins(engine.model, rows[first::stride], engine.layout)]
+
+    found = ranks.everyone(margins)
+    return tuple(
+        replace(pair, margin=found[number % stride][number // stride]) for number, pair in enumerate(rows)
+    )
 
 
 def peak_bytes() -> int:
@@ -286,11 +313,12 @@ class _Run:
                 self.state.steps.append(metrics)
             on_progress(self.state.done, self.schedule.steps, self._note())
 
-    def best(self) -> dict[str, Tensor]:
-        """Return the tensors that had the best validation loss."""
+    def save(self, out: Path, tokenizer: PreTrainedTokenizerBase) -> None:
+        """Write what had the best validation loss, and the metrics of all steps beside it."""
         from safetensors.torch import load_file
 
-        return load_file(self._best_file(), device=str(self.engine.model.device))
+        self.tuning.save(out, load_file(self._best_file()), tokenizer)
+        _write_metrics(out / "step_metrics.csv", self.state.steps)
 
     def told(self, length: Length) -> Trained:
         """Return what the run did."""
@@ -383,18 +411,26 @@ class _Run:
             self.engine.optimiser,
             state=asdict(self.state),
             made_for=self.made_for,
+            ranks=self.engine.ranks,
         )
         # Only now: a run that is killed before goes on from the checkpoint before, and needs that one's best.
+        self.engine.ranks.from_first(self._forget_worse)
+
+    def _forget_worse(self) -> None:
         for old in self.work.glob("best-*.safetensors"):
             if old != self._best_file():
                 old.unlink()
 
     def _keep_best(self) -> None:
+        best = self.engine.ranks.whole(self.tuning.state())
+        self.engine.ranks.from_first(lambda: self._write_best(best))
+
+    def _write_best(self, best: dict[str, Tensor]) -> None:
         from safetensors.torch import save_file
 
         fresh = self.work / "best.new"
         self.work.mkdir(parents=True, exist_ok=True)
-        save_file({name: tensor.contiguous() for name, tensor in self.tuning.state().items()}, fresh)
+        save_file({name: tensor.contiguous() for name, tensor in best.items()}, fresh)
         fresh.replace(self._best_file())
 
     def _best_file(self) -> Path:

@@ -11,6 +11,7 @@ from tunesmith.models.quantised import is_quantised
 from tunesmith.models.quiet import quiet
 from tunesmith.models.template import save_template
 from tunesmith.training import lora
+from tunesmith.training.ranks import sharded_like
 from tunesmith.training.settings import TrainSettings
 
 if TYPE_CHECKING:
@@ -20,12 +21,9 @@ if TYPE_CHECKING:
 
 
 class Tuning(Protocol):
-    """The trained parameters of a model, and their way to disk and back."""
+    """The trained parameters of a model, by their names in it, and their way to disk and back."""
 
-    @property
-    def parameters(self) -> dict[str, nn.Parameter]:
-        """Return what is trained, by its name in the model."""
-        ...
+    parameters: dict[str, nn.Parameter]
 
     @property
     def computed_in(self) -> torch.dtype | None:
@@ -101,10 +99,16 @@ class FullTuning:
 
         with torch.no_grad():
             for name, value in self.parameters.items():
-                value.copy_(state[name])
+                value.copy_(sharded_like(state[name], value))
+        names = {id(value): name for name, value in self.parameters.items()}
         self._model.to(self._dtype)
+        # Of a sharded model a part stands here: `state` is written, tied weights under each of their names.
+        whole = {
+            name: state[names[id(value)]] if id(value) in names else value
+            for name, value in self._model.state_dict(keep_vars=True).items()
+        }
         with quiet():
-            self._model.save_pretrained(folder)
+            self._model.save_pretrained(folder, state_dict=whole)
         tokenizer.save_pretrained(folder)
 
 
