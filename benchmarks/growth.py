@@ -2,13 +2,13 @@
 
     python benchmarks/growth.py [--quick] [--json]
 
-A random Llama in the shape of SmolLM2-135M (`--quick`: a small one), LoRA of rank 16; each point is a process of its own.
+A random Llama in the shape of SmolLM2-135M (`--quick`: a small one), LoRA of rank 16; each point has its own process.
 
 - length: parts of a single text of 64 to 2,048 tokens, half of them labelled; seconds per 1,000 tokens and peak memory
 - batch: steps of 1 to 32 texts of 256 tokens, cut into parts as `train` cuts them; the same two figures
-- dataset: from 1,000 to 1,000,000 short chats come from a generator, are rendered to disk, an epoch is planned, and four
-  of its steps are taken; examples rendered per second, and peak memory. `memory_growth_1e3_to_1e6` is the difference
-  of the peaks in GB (2**30 bytes) of the largest and the smallest set.
+- dataset: from 1,000 to 1,000,000 short chats come from a generator, are rendered to disk, an epoch is planned, and its
+  first four steps are taken; examples rendered per second, and peak memory. `memory_growth_1e3_to_1e6` is the peak of
+  the largest set minus that of the smallest, in GB (2**30 bytes).
 
 Draws growth.svg beside this script, from a full run only.
 """

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,16 @@ from tunesmith.errors import TrainingError
 from tunesmith.models.embedding import LocalEncoder
 from tunesmith.records import Conversation, Message, Preference
 from tunesmith.training.encoder import EncoderSettings, Entries, Pair
-from tunesmith.training.plan import HOSTED, estimate_adapter, estimate_encoder
+from tunesmith.training.plan import (
+    GROWTH,
+    HOSTED,
+    LARGEST_GROWTH,
+    estimate_adapter,
+    estimate_encoder,
+    run_bytes,
+    run_seconds,
+)
+from tunesmith.training.rehearsal import Rehearsed
 from tunesmith.training.rows import Teaching
 from tunesmith.training.settings import Method, Objective, TrainSettings
 from tunesmith.training.train import train
@@ -83,6 +93,41 @@ def test_what_training_would_refuse_is_refused_now(
     long = (Message("user", "where " * 40), places[0][1])
     with pytest.raises(TrainingError, match="example 1 has no labelled token left once it is cut"):
         estimate_adapter(chat_folder, places, (long,), SETTINGS)
+
+
+def test_a_runs_time_is_that_of_all_its_pieces() -> None:
+    """Seven rows in threes, twice, are six steps with three looks, each with a checkpoint, and one look before."""
+    found = Rehearsed(
+        start=1000,
+        step=1,
+        validation=10,
+        checkpoint=100,
+        end=10_000,
+        peak_bytes=0,
+        kept_bytes=0,
+        shapes=1,
+        shapes_met=1,
+    )
+    assert run_seconds(found, 7, SETTINGS) == 1000 + 6 + 4 * 10 + 3 * 100 + 10_000
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="on a GPU memory does not grow with shapes")
+def test_memory_grows_with_shapes_that_were_not_rehearsed() -> None:
+    """By a share of what a step works with for each, and not without bounds."""
+    met = Rehearsed(
+        start=0,
+        step=0,
+        validation=0,
+        checkpoint=0,
+        end=0,
+        peak_bytes=3000,
+        kept_bytes=1000,
+        shapes=5,
+        shapes_met=5,
+    )
+    assert run_bytes(met) == 3000
+    assert run_bytes(replace(met, shapes=15)) == 3000 + round(10 * GROWTH * 2000)
+    assert run_bytes(replace(met, shapes=10_000)) == 3000 + round(LARGEST_GROWTH * 2000)
 
 
 def test_the_encoders_plan_counts_questions(

@@ -29,6 +29,8 @@ LOOKED_AT, ROWS_LOOKED_AT = 64, 256
 # So many typical parts are timed: the middle ones when all are put in order and weighed by their tokens.
 TIMED = 4
 RATE = 1e-6
+# What is trained, its gradient, and the two moments of AdamW.
+COPIES = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,8 +47,9 @@ class Rehearsed:
     """What each piece of the run takes in seconds, and its memory.
 
     `start` is all that comes before the first step, `step` one step, `validation` one look at the validation loss,
-    `checkpoint` what is written after it, `end` the last writing. Of the `shapes` that the run's parts have, as far as
-    was looked, `shapes_met` were rehearsed.
+    `checkpoint` what is written after it, `end` the last writing. Of `peak_bytes`, `kept_bytes` are there all the time:
+    libraries and model as they were loaded, what is trained, its gradient and its moments. Of the `shapes` that the
+    run's parts have, as far as was looked, `shapes_met` were rehearsed.
     """
 
     start: float
@@ -55,6 +58,7 @@ class Rehearsed:
     checkpoint: float
     end: float
     peak_bytes: int
+    kept_bytes: int
     shapes: int
     shapes_met: int
 
@@ -113,14 +117,17 @@ class _Rehearsal:
         import torch
 
         from tunesmith.models.local import load_model, load_tokenizer
-        from tunesmith.training.train import new_engine, new_schedule
+        from tunesmith.training.train import new_engine, new_schedule, peak_bytes
         from tunesmith.training.tuning import prepare
 
         torch.set_num_threads(job.threads)
         self.settings, self.work = TrainSettings(**job.settings), work
         self.tokenizer = load_tokenizer(Path(job.model))
         model = load_model(Path(job.model), four_bit=self.settings.method == "qlora")
+        loaded = peak_bytes()
         self.tuning = prepare(model, self.settings)
+        trained = sum(each.numel() * each.element_size() for each in self.tuning.parameters.values())
+        self.kept_bytes = loaded + COPIES * trained
         self.engine = new_engine(model, self.tokenizer, self.tuning, self.settings)
         self.rows = _read_rows(work / "rows", self.settings)
         self.valid = _read_rows(work / "valid", self.settings)
@@ -152,6 +159,7 @@ class _Rehearsal:
             checkpoint=checkpoint,
             end=_seconds(self._end),
             peak_bytes=peak_bytes(),
+            kept_bytes=self.kept_bytes,
             shapes=len({_shape(part) for part in (*parts, *valid)}),
             shapes_met=len(self.met),
         )
