@@ -75,10 +75,10 @@ class RowStore(Sequence[Rendered]):
 
     def digest(self) -> str:
         """Return a SHA-256 over all rows, in hex."""
-        found = hashlib.sha256(self._starts.tobytes())
+        found = hashlib.sha256(self._starts.data)
         for path in (self._ids, self._mask):
             with path.open("rb") as file:
-                while piece := file.read(2**20):
+                while piece := file.read(2**16):
                     found.update(piece)
         return found.hexdigest()
 
