@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import subprocess
 import sys
 import tempfile
@@ -182,34 +183,45 @@ def figures_of(found: dict[Point, Cost]) -> dict[str, float]:
 
 
 def draw(found: dict[Point, Cost]) -> str:
-    """Draw memory and time against each axis as one SVG; both scales begin at nothing."""
+    """Draw memory above time, axis beside axis, as one SVG; all scales of costs begin at nothing."""
     import altair as alt
     import vl_convert
 
-    titles = {"length": "tokens in a text", "batch": "texts in a step", "dataset": "examples"}
+    highest = math.ceil(max(cost.memory_gb for cost in found.values()))
     columns = []
     for axis in AXES:
-        values = [
-            {"value": point.value, "memory": cost.memory_gb, "seconds": cost.seconds}
-            for point, cost in found.items()
-            if point.axis == axis
-        ]
-        x = alt.X(
-            "value:Q",
-            title=titles[axis],
-            scale=alt.Scale(type="log", base=10 if axis == "dataset" else 2),
-            axis=alt.Axis(values=[each["value"] for each in values], format="~s", grid=False),
-        )
-        chart = alt.Chart(alt.Data(values=values)).mark_line(point=True, color="#0b6e69")
-        panels = [
-            chart.encode(x=x, y=alt.Y("memory:Q", title="peak memory, GB", scale=alt.Scale(domain=[0, 6])))
-        ]
-        if axis != "dataset":
-            y = alt.Y("seconds:Q", title="seconds per 1,000 tokens", scale=alt.Scale(zero=True))
-            panels.append(chart.encode(x=x, y=y))
-        columns.append(alt.vconcat(*(panel.properties(width=190, height=130) for panel in panels)))
+        costs = {point.value: cost for point, cost in found.items() if point.axis == axis}
+        memory = _panel(axis, {at: cost.memory_gb for at, cost in costs.items()}, "peak memory, GB", highest)
+        if axis == "dataset":
+            title = "seconds to render 1,000"
+            seconds = {at: 1000 / cost.rendered for at, cost in costs.items()}
+        else:
+            title = "seconds per 1,000 tokens"
+            seconds = {at: cost.seconds for at, cost in costs.items()}
+        columns.append(alt.vconcat(memory, _panel(axis, seconds, title, 1.2 * max(seconds.values()))))
     whole = alt.hconcat(*columns).configure(font="Arial, sans-serif", background="white")
     return str(vl_convert.vegalite_to_svg(whole.to_dict(validate=False)))
+
+
+def _panel(axis: str, values: dict[int, float], title: str, highest: float) -> Any:
+    """Return one curve over one axis."""
+    import altair as alt
+
+    titles = {"length": "tokens in a text", "batch": "texts in a step", "dataset": "examples"}
+    scale = alt.Scale(type="log", base=10 if axis == "dataset" else 2)
+    ticks = alt.Axis(
+        values=list(values), format="~s" if axis == "dataset" else "d", grid=False, labelOverlap=False
+    )
+    colour = "#0b6e69"
+    return (
+        alt.Chart(alt.Data(values=[{"at": at, "cost": cost} for at, cost in values.items()]))
+        .mark_line(point={"color": colour}, color=colour)
+        .encode(
+            x=alt.X("at:Q", title=titles[axis], scale=scale, axis=ticks),
+            y=alt.Y("cost:Q", title=title, scale=alt.Scale(domain=[0, highest])),
+        )
+        .properties(width=190, height=130)
+    )
 
 
 def main() -> None:
