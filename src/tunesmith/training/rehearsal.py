@@ -17,7 +17,7 @@ from itertools import accumulate
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tunesmith.errors import TrainingError
+from tunesmith.errors import TrainingError, TunesmithError
 from tunesmith.training.rows import RowStore
 from tunesmith.training.settings import TrainSettings
 
@@ -263,10 +263,13 @@ def _typical(parts: Sequence[Part]) -> list[Part]:
 
 
 def main() -> None:
-    """Rehearse what lies in the folder that the command line names, and write result.json there."""
+    """Rehearse what lies in the folder that the command line names; writes result.json there, or says what is wrong."""
     work = Path(sys.argv[1])
     job = Job(**json.loads((work / "job.json").read_text(encoding="utf-8")))
-    result = _Rehearsal(job, work).perform()
+    try:
+        result = _Rehearsal(job, work).perform()
+    except TunesmithError as error:
+        sys.exit(str(error))
     (work / "result.json").write_text(json.dumps(asdict(result)), encoding="utf-8")
 
 
