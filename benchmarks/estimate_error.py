@@ -66,7 +66,7 @@ class Cost:
     memory_bytes: int
 
 
-FULL = tuple(Pair(size, length, steps) for size in SHAPES for length, steps in (("200", 24), ("800", 12)))
+FULL = tuple(Pair(size, length, steps) for size in SHAPES for length, steps in (("200", 20), ("800", 8)))
 QUICK = (Pair("30M", "200", 12), Pair("30M", "800", 6))
 
 
