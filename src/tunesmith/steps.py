@@ -357,9 +357,8 @@ def index(work: Work) -> dict[str, int]:
 
 
 def estimate(work: Work) -> dict[str, int]:
-    """Count the tokens, and measure on one batch what training will take."""
+    """Count the tokens, and measure on some parts of the run what training will take."""
     from tunesmith.models.address import is_remote
-    from tunesmith.models.local import load_model, load_tokenizer
     from tunesmith.training.hosted import estimate_hosted
     from tunesmith.training.mix import conversations, select
     from tunesmith.training.plan import Plan, PlanRow, estimate_adapter, estimate_encoder
@@ -387,9 +386,7 @@ def estimate(work: Work) -> dict[str, int]:
         hosted = estimate_hosted(train_rows, config.train)
         rows.append(PlanRow(f"{HOSTED_WAY} {config.train.base}", hosted.billed, 0.0, 0, hosted.price))
     else:
-        folder = base_of(config, work.say)
-        model = load_model(folder, four_bit=config.train.method == "qlora")
-        rows += estimate_adapter(model, load_tokenizer(folder), train_rows, valid_rows, config.train)
+        rows += estimate_adapter(base_of(config, work.say), train_rows, valid_rows, config.train)
     notes = (
         f"{len(train_rows)} conversations for the language model, {len(pairs)} questions for the encoder",
         hosted.in_words()

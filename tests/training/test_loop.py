@@ -1,3 +1,4 @@
+import numpy as np
 import pytest
 import torch
 from hypothesis import given
@@ -59,6 +60,15 @@ def test_batches_hold_every_row_once(lengths: list[int], size: int, seed: int, e
     assert sorted(number for batch in batches for number in batch) == list(range(len(lengths)))
     assert all(1 <= len(batch) <= size for batch in batches)
     assert loop.plan_batches(lengths, size, seed, epoch) == batches
+
+
+def test_a_plan_takes_eight_bytes_a_row_at_most() -> None:
+    """An epoch is planned in arrays, from lengths in an array or in a list, the same."""
+    lengths = [1 + number * 7919 % 97 for number in range(1000)]
+    planned = loop.plan_epoch(lengths, 8, seed=0, epoch=1)
+    assert planned == loop.plan_epoch(np.array(lengths), 8, seed=0, epoch=1)
+    assert planned.rows.itemsize * len(planned.rows) + planned.places.itemsize * len(planned.places) <= 8000
+    assert loop.plan_batches(lengths, 8, 0, 1) == [planned.batch(number) for number in range(125)]
 
 
 def test_another_epoch_has_another_order_and_batches_of_like_length() -> None:

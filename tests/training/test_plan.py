@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +11,20 @@ from transformers import PreTrainedTokenizerFast
 
 from tunesmith.errors import TrainingError
 from tunesmith.models.embedding import LocalEncoder
-from tunesmith.records import Conversation, Message
+from tunesmith.records import Conversation, Message, Preference
 from tunesmith.training.encoder import EncoderSettings, Entries, Pair
-from tunesmith.training.plan import HOSTED, estimate_adapter, estimate_encoder
-from tunesmith.training.settings import TrainSettings
+from tunesmith.training.plan import (
+    GROWTH,
+    HOSTED,
+    LARGEST_GROWTH,
+    estimate_adapter,
+    estimate_encoder,
+    run_bytes,
+    run_seconds,
+)
+from tunesmith.training.rehearsal import Rehearsed
+from tunesmith.training.rows import Teaching
+from tunesmith.training.settings import Method, Objective, TrainSettings
 from tunesmith.training.train import train
 
 SETTINGS = TrainSettings(
@@ -22,6 +33,7 @@ SETTINGS = TrainSettings(
 
 
 def test_the_plan_counts_the_tokens_that_training_reads(
+    chat_folder: Path,
     chat_tokenizer: PreTrainedTokenizerFast,
     new_chat_model: Any,
     places: tuple[Conversation, ...],
@@ -30,7 +42,7 @@ def test_the_plan_counts_the_tokens_that_training_reads(
     """Over all epochs and cut at max_length, to the token; time and memory are positive, the price is by token."""
     long = (*places[0], Message("user", "and " * 40), Message("assistant", "there"))
     examples = (*places[:6], long)
-    here, hosted = estimate_adapter(new_chat_model(), chat_tokenizer, examples, places[8:], SETTINGS)
+    here, hosted = estimate_adapter(chat_folder, examples, places[8:], SETTINGS)
     run = train(
         new_chat_model(), chat_tokenizer, examples, places[8:], SETTINGS, out=tmp_path / "a", work=tmp_path
     )
@@ -42,34 +54,80 @@ def test_the_plan_counts_the_tokens_that_training_reads(
     assert hosted.price == pytest.approx(run.tokens * 8e-6)
 
 
-def test_twice_the_epochs_are_twice_the_tokens(
-    chat_tokenizer: PreTrainedTokenizerFast, new_chat_model: Any, places: tuple[Conversation, ...]
+@pytest.mark.parametrize(
+    ("method", "objective", "way"),
+    [
+        ("dora", "answers", "DoRA on tiny, here"),
+        ("full", "text", "full fine-tuning on tiny, from texts, here"),
+        ("qlora", "preferences", "QLoRA on tiny, from preferences, here"),
+    ],
+)
+def test_each_way_of_training_is_estimated(
+    chat_folder: Path, places: tuple[Conversation, ...], method: Method, objective: Objective, way: str
 ) -> None:
-    """Also where there are fewer examples than a batch holds."""
-    tokens = [
-        estimate_adapter(
-            new_chat_model(),
-            chat_tokenizer,
-            places[:2],
-            places[8:],
-            SETTINGS.model_copy(update={"epochs": epochs, "batch_size": 16}),
-        )[0].tokens
-        for epochs in (1, 2)
-    ]
-    assert tokens[1] == 2 * tokens[0] > 0
+    """Under its name, with its own kind of examples; all steps are taken though a batch holds more than there are."""
+    examples: dict[str, tuple[Teaching, ...]] = {
+        "answers": places,
+        "text": tuple(question.content for question, _ in places),
+        "preferences": tuple(
+            Preference((question,), answer, Message("assistant", "no")) for question, answer in places
+        ),
+    }
+    some = examples[objective]
+    settings = TrainSettings(base="tiny", method=method, objective=objective, batch_size=16)
+    row, _ = estimate_adapter(chat_folder, some[:6], some[6:], settings)
+    assert row.way == way
+    assert row.tokens > 0
+    assert row.seconds > 0
+    assert row.memory_bytes > 2**20
 
 
 def test_what_training_would_refuse_is_refused_now(
-    chat_tokenizer: PreTrainedTokenizerFast, new_chat_model: Any, places: tuple[Conversation, ...]
+    chat_folder: Path, places: tuple[Conversation, ...]
 ) -> None:
     """No examples, or an answer beyond max_length: said before anything is trained."""
     with pytest.raises(TrainingError, match="there is no training example"):
-        estimate_adapter(new_chat_model(), chat_tokenizer, (), places, SETTINGS)
+        estimate_adapter(chat_folder, (), places, SETTINGS)
     with pytest.raises(TrainingError, match="there is no validation example"):
-        estimate_adapter(new_chat_model(), chat_tokenizer, places, (), SETTINGS)
+        estimate_adapter(chat_folder, places, (), SETTINGS)
     long = (Message("user", "where " * 40), places[0][1])
     with pytest.raises(TrainingError, match="example 1 has no labelled token left once it is cut"):
-        estimate_adapter(new_chat_model(), chat_tokenizer, places, (long,), SETTINGS)
+        estimate_adapter(chat_folder, places, (long,), SETTINGS)
+
+
+def test_a_runs_time_is_that_of_all_its_pieces() -> None:
+    """Seven rows in threes, twice, are six steps with three looks, each with a checkpoint, and one look before."""
+    found = Rehearsed(
+        start=1000,
+        step=1,
+        validation=10,
+        checkpoint=100,
+        end=10_000,
+        peak_bytes=0,
+        kept_bytes=0,
+        shapes=1,
+        shapes_met=1,
+    )
+    assert run_seconds(found, 7, SETTINGS) == 1000 + 6 + 4 * 10 + 3 * 100 + 10_000
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="on a GPU memory does not grow with shapes")
+def test_memory_grows_with_shapes_that_were_not_rehearsed() -> None:
+    """By a share of what a step works with for each, and not without bounds."""
+    met = Rehearsed(
+        start=0,
+        step=0,
+        validation=0,
+        checkpoint=0,
+        end=0,
+        peak_bytes=3000,
+        kept_bytes=1000,
+        shapes=5,
+        shapes_met=5,
+    )
+    assert run_bytes(met) == 3000
+    assert run_bytes(replace(met, shapes=15)) == 3000 + round(10 * GROWTH * 2000)
+    assert run_bytes(replace(met, shapes=10_000)) == 3000 + round(LARGEST_GROWTH * 2000)
 
 
 def test_the_encoders_plan_counts_questions(

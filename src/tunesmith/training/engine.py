@@ -65,13 +65,14 @@ class Engine:
 
         The caller checks that the loss is finite: a step with a loss that is not changes nothing.
         """
-        return self._apply(self.gradient(rows), rate)
+        return self.apply(self.gradient(rows), rate)
 
     def step_on(self, parts: Sequence[Part], rate: float) -> float:
         """Take one optimiser step on this process's own parts, without a second try where memory runs out."""
-        return self._apply(self.gradient_of(parts), rate)
+        return self.apply(self.gradient_of(parts), rate)
 
-    def _apply(self, loss: float, rate: float) -> float:
+    def apply(self, loss: float, rate: float) -> float:
+        """Let the optimiser take its step with the gradient that is there, if all is finite; returns the loss."""
         if math.isfinite(loss):
             norm = gathered(nn.utils.clip_grad_norm_(self.parameters, self.clip))
             if not math.isfinite(norm):

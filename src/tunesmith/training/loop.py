@@ -8,13 +8,16 @@ from __future__ import annotations
 
 import math
 import random
+from array import array
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from itertools import accumulate
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from tunesmith.training.pieces import CrossEntropy
@@ -30,6 +33,9 @@ PART_TOKENS = 2048
 WIDTHS = 16
 PACKED_WIDTHS = 256
 BOUNDS = 64
+
+# The tokens of each row: a list, or an array where there may be a million.
+Lengths = Sequence[int] | NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,21 +187,41 @@ def _rounded(tokens: int, multiple: int) -> int:
     return -(-tokens // multiple) * multiple
 
 
-def plan_batches(lengths: Sequence[int], batch_size: int, seed: int, epoch: int) -> list[list[int]]:
-    """Return the row numbers of each batch of an epoch: shuffled, but rows of like length together.
+@dataclass(frozen=True, slots=True)
+class Epoch:
+    """The row numbers of an epoch's batches, 4 bytes each: the batch at `places[i]` of `rows` is the i-th."""
+
+    rows: array[int]
+    places: array[int]
+    batch_size: int
+
+    def batch(self, number: int) -> list[int]:
+        """Return the row numbers of a batch, counted from 0."""
+        start = self.places[number] * self.batch_size
+        return self.rows[start : start + self.batch_size].tolist()
+
+
+def plan_epoch(lengths: Lengths, batch_size: int, seed: int, epoch: int) -> Epoch:
+    """Plan the batches of an epoch: shuffled, but rows of like length together.
 
     The order depends on seed and epoch alone, so that a resumed run goes on with the very same batches.
     """
-    order = list(range(len(lengths)))
+    rows = array("i", range(len(lengths)))
     shuffle = random.Random(f"{seed}:{epoch}").shuffle
-    shuffle(order)
+    shuffle(rows)
     window = batch_size * 16
-    batches = []
-    for start in range(0, len(order), window):
-        near = sorted(order[start : start + window], key=lambda row: lengths[row])
-        batches += [near[i : i + batch_size] for i in range(0, len(near), batch_size)]
-    shuffle(batches)
-    return batches
+    for start in range(0, len(rows), window):
+        near = sorted(rows[start : start + window], key=lengths.__getitem__)
+        rows[start : start + window] = array("i", near)
+    places = array("i", range(-(-len(rows) // batch_size)))
+    shuffle(places)
+    return Epoch(rows, places, batch_size)
+
+
+def plan_batches(lengths: Lengths, batch_size: int, seed: int, epoch: int) -> list[list[int]]:
+    """Return the row numbers of each batch of an epoch."""
+    planned = plan_epoch(lengths, batch_size, seed, epoch)
+    return [planned.batch(number) for number in range(len(planned.places))]
 
 
 def token_losses(model: PreTrainedModel, batch: Batch) -> Tensor:
@@ -260,7 +286,7 @@ class Schedule:
 
     def __init__(
         self,
-        lengths: Sequence[int],
+        lengths: Lengths,
         *,
         epochs: int,
         batch_size: int,
@@ -272,14 +298,14 @@ class Schedule:
         self._of_epoch = -(-len(lengths) // batch_size)
         self.steps = epochs * self._of_epoch
         self._warmup = max(1, round(warmup_share * self.steps))
-        self._epoch: tuple[int, list[list[int]]] = (-1, [])
+        self._epoch: tuple[int, Epoch] | None = None
 
     def batch(self, step: int) -> list[int]:
         """Return the numbers of the rows of a step, both from 0."""
         epoch, place = divmod(step, self._of_epoch)
-        if self._epoch[0] != epoch:
-            self._epoch = (epoch, plan_batches(self.lengths, self._batch_size, self._seed, epoch))
-        return self._epoch[1][place]
+        if self._epoch is None or self._epoch[0] != epoch:
+            self._epoch = (epoch, plan_epoch(self.lengths, self._batch_size, self._seed, epoch))
+        return self._epoch[1].batch(place)
 
     def rate(self, step: int) -> float:
         """Return the learning rate of a step."""

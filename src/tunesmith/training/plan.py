@@ -1,23 +1,35 @@
-"""What training would cost, before it starts: tokens counted, speed and memory measured on one batch, price."""
+"""What training would cost, before it starts: tokens counted, speed and memory measured on some real parts, price."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from tunesmith.models.embedding import LocalEncoder
-from tunesmith.records import Conversation
+from tunesmith.models.local import device, load_tokenizer
 from tunesmith.training.encoder import QUESTION_TOKENS, EncoderSettings, Entries, Pair, step_seconds
+from tunesmith.training.rehearsal import Job, Rehearsed, rehearse
+from tunesmith.training.rows import Teaching, lengths_of
 from tunesmith.training.settings import TrainSettings
-from tunesmith.training.train import new_engine, peak_bytes
+from tunesmith.training.train import objective_of, peak_bytes
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+    from transformers import PreTrainedTokenizerBase
 
 # OpenAI's published price for training gpt-3.5-turbo (2023), in US dollars a token: $0.008 per 1,000.
 HOSTED = ("gpt-3.5-turbo, hosted (2023 price)", 0.008 / 1000)
+
+# On a processor a step's memory grows with each new shape of its parts, by such a share: freed blocks of other sizes
+# do not fit, and oneDNN keeps something for each (docs/log.md). Beyond 60 steps it was not followed.
+GROWTH, LARGEST_GROWTH = 0.01, 0.35
+
+_NAMES = {"lora": "LoRA", "rslora": "rsLoRA", "dora": "DoRA", "qlora": "QLoRA", "full": "full fine-tuning"}
+_LEARNING = {"answers": "", "text": ", from texts", "preferences": ", from preferences"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,58 +52,74 @@ class Plan:
 
 
 def estimate_adapter(
-    model: PreTrainedModel,
-    tokenizer: PreTrainedTokenizerBase,
-    examples: Sequence[Conversation],
-    valid: Sequence[Conversation],
+    folder: Path,
+    examples: Iterable[Teaching],
+    valid: Iterable[Teaching],
     settings: TrainSettings,
 ) -> tuple[PlanRow, ...]:
-    """Count all tokens, take three real steps, of which the last is timed, and scale; the model is spoilt by the steps.
+    """Count all tokens, rehearse some parts of the run in a process of its own, and scale.
 
-    Validation passes count as the forward third of a step. Raises TrainingError for rows that `train` would refuse.
+    `folder` is the base model's. The seconds are those of `train` from its call to its return, if it does not stop
+    early; the memory is the most that a process holds which does nothing else. Raises TrainingError for rows that
+    `train` would refuse.
     """
-    from tunesmith.training import preflight
-    from tunesmith.training.rows import rendered
-    from tunesmith.training.tuning import check_loaded, prepare
+    import torch
 
-    check_loaded(model, settings)
-    found = {
-        what: rendered(tokenizer, some, settings, check=preflight.RowChecks(tokenizer, what))[0]
-        for what, some in (("training", examples), ("validation", valid))
-    }
-    preflight.check_sets(found["training"], found["validation"])
-    engine = new_engine(model, tokenizer, prepare(model, settings), settings)
-
-    def length(row: Any) -> int:
-        return sum(len(text.ids) for text in engine.objective.texts(row))
-
-    rows = sorted(found["training"], key=length)
-    tokens = settings.epochs * sum(map(length, rows))
-    valid_tokens = sum(map(length, found["validation"]))
-    # Rows evenly spaced in length, so that they are as long on average as the data; the longest need most memory.
-    size = min(settings.batch_size, len(rows))
-    typical, longest = (
-        max(engine.objective.parts(some, engine.layout), key=lambda part: part.batch.ids_B_T.numel())
-        for some in ([rows[(2 * i + 1) * len(rows) // (2 * size)] for i in range(size)], rows[-size:])
-    )
-    # One part of a step stands for all. The first with a shape is slower: kernels are chosen, memory is found.
-    for part in (longest, typical):
-        engine.step_on([part], rate=1e-6)
+    tokenizer = load_tokenizer(folder)
     start = time.perf_counter()
-    engine.step_on([typical], rate=1e-6)
-    per_token = (time.perf_counter() - start) / typical.batch.tokens
-    steps = settings.epochs * -(-len(rows) // settings.batch_size)
-    evaluations = 1 + -(-steps // settings.evaluate_every)
+    with TemporaryDirectory(prefix="tunesmith-") as place:
+        work = Path(place)
+        rows, valid_rows = _rows(tokenizer, examples, valid, settings, work)
+        rendering = time.perf_counter() - start
+        job = Job(str(folder.resolve()), settings.model_dump(), torch.get_num_threads())
+        found = rehearse(job, rows, valid_rows, work)
+    tokens = settings.epochs * int(sum(lengths_of(rows, objective_of(settings))))
+    way = f"{_NAMES[settings.method]} on {settings.base}{_LEARNING[settings.objective]}, here"
     return (
-        PlanRow(
-            f"LoRA on {settings.base}, here",
-            tokens,
-            per_token * (tokens + evaluations * valid_tokens / 3),
-            peak_bytes(),
-            0.0,
-        ),
+        PlanRow(way, tokens, rendering + run_seconds(found, len(rows), settings), run_bytes(found), 0.0),
         PlanRow(HOSTED[0], tokens, 0.0, 0, tokens * HOSTED[1]),
     )
+
+
+def _rows(
+    tokenizer: PreTrainedTokenizerBase,
+    examples: Iterable[Teaching],
+    valid: Iterable[Teaching],
+    settings: TrainSettings,
+    work: Path,
+) -> tuple[Sequence[Any], Sequence[Any]]:
+    """Return the rows of both sets as `train` renders and checks them."""
+    from tunesmith.training import preflight
+    from tunesmith.training.rows import rendered
+
+    sets = (("training", "rows", islice(examples, settings.examples)), ("validation", "valid", valid))
+    found, found_valid = (
+        rendered(tokenizer, some, settings, check=preflight.RowChecks(tokenizer, what), store=work / name)[0]
+        for what, name, some in sets
+    )
+    preflight.check_sets(found, found_valid)
+    return found, found_valid
+
+
+def run_seconds(found: Rehearsed, rows: int, settings: TrainSettings) -> float:
+    """Return how long `train` takes for so many rows, from what its pieces take."""
+    steps = settings.epochs * -(-rows // settings.batch_size)
+    looks = -(-steps // settings.evaluate_every)
+    return (
+        found.start
+        + steps * found.step
+        + (1 + looks) * found.validation
+        + looks * found.checkpoint
+        + found.end
+    )
+
+
+def run_bytes(found: Rehearsed) -> int:
+    """Return the peak of the whole run: what was rehearsed, and by how much it grows with shapes not rehearsed."""
+    if device() == "cuda":
+        return found.peak_bytes
+    growth = min(LARGEST_GROWTH, GROWTH * (found.shapes - found.shapes_met))
+    return found.peak_bytes + round(growth * max(0, found.peak_bytes - found.kept_bytes))
 
 
 def estimate_encoder(

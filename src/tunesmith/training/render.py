@@ -33,13 +33,17 @@ class Rendered:
         return sum(self.mask[1:])
 
 
-def render(tokenizer: PreTrainedTokenizerBase, conversation: Conversation) -> Rendered:
+def render(
+    tokenizer: PreTrainedTokenizerBase, conversation: Conversation, *, ends: frozenset[int] | None = None
+) -> Rendered:
     """Return ids and loss mask of a conversation that ends with an assistant turn.
 
-    Up to each assistant turn the ids are those of `prompt_ids`. Raises TrainingError if the last turn is not the
-    assistant's, if its words hold an end-of-turn token, or if the chat template rewrites earlier turns.
+    Up to each assistant turn the ids are those of `prompt_ids`. `ends` are the tokenizer's `end_of_turn_ids`, which
+    take as long to find as a conversation to render: who renders many finds them once. Raises TrainingError if the
+    last turn is not the assistant's, if its words hold an end-of-turn token, or if the chat template rewrites earlier
+    turns.
     """
-    end_ids = end_of_turn_ids(tokenizer)
+    end_ids = end_of_turn_ids(tokenizer) if ends is None else ends
     turns = _check(tokenizer, conversation, end_ids)
     text = chat_text(tokenizer, conversation)
     starts = answer_starts(tokenizer, conversation, text)
@@ -56,7 +60,7 @@ def render(tokenizer: PreTrainedTokenizerBase, conversation: Conversation) -> Re
     row = Rendered(tuple(ids[:end_of_last]), tuple(mask[:end_of_last]))
     if len(turns) > 1:
         # A template may drop an earlier answer, or its reasoning, and leave every prompt as it was.
-        earlier = render(tokenizer, conversation[: turns[-2] + 1])
+        earlier = render(tokenizer, conversation[: turns[-2] + 1], ends=end_ids)
         if row.ids[: len(earlier.ids)] != earlier.ids:
             raise _rewritten()
     return row

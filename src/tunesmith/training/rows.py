@@ -7,13 +7,15 @@ from array import array
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, overload
+from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 
 from tunesmith.errors import RowError, TrainingError
+from tunesmith.models.local import end_of_turn_ids
 from tunesmith.records import Conversation, Preference
-from tunesmith.training.objectives import Pair
+from tunesmith.training.loop import Lengths
+from tunesmith.training.objectives import Objective, Pair
 from tunesmith.training.render import Rendered, render, render_text
 from tunesmith.training.settings import TooLong, TrainSettings
 
@@ -26,12 +28,14 @@ Check = Callable[[int, Conversation, tuple[str, ...], Rendered], None]
 
 
 class RowStore(Sequence[Rendered]):
-    """Rows in three files of a folder; in memory stands only where each begins (8 bytes a row)."""
+    """Rows in the files of a folder; in memory stands only where each begins (8 bytes a row).
 
-    def __init__(self, folder: Path, starts: array[int]) -> None:
-        self._folder, self._starts = folder, starts
-        self._ids = _mapped(folder / "ids.bin", np.dtype(np.uint32))
-        self._mask = _mapped(folder / "mask.bin", np.dtype(np.bool_))
+    What is read is read anew each time and not mapped: pages of a mapped file count as the process's memory.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self._ids, self._mask = folder, folder / "ids.bin", folder / "mask.bin"
+        self._starts = np.fromfile(folder / "starts.bin", np.int64)
 
     @classmethod
     def write(cls, folder: Path, rows: Iterable[Rendered]) -> RowStore:
@@ -43,14 +47,15 @@ class RowStore(Sequence[Rendered]):
                 ids.write(np.asarray(row.ids, np.uint32).tobytes())
                 mask.write(np.asarray(row.mask, np.bool_).tobytes())
                 starts.append(starts[-1] + len(row.ids))
-        return cls(folder, starts)
+        (folder / "starts.bin").write_bytes(memoryview(starts))
+        return cls(folder)
 
     def __len__(self) -> int:
         return len(self._starts) - 1
 
-    def __reduce__(self) -> tuple[type[RowStore], tuple[Path, array[int]]]:
+    def __reduce__(self) -> tuple[type[RowStore], tuple[Path]]:
         """Let another process of the run open the same files."""
-        return RowStore, (self._folder, self._starts)
+        return RowStore, (self.folder,)
 
     @overload
     def __getitem__(self, index: int) -> Rendered: ...
@@ -62,21 +67,31 @@ class RowStore(Sequence[Rendered]):
             return [self[i] for i in range(*index.indices(len(self)))]
         if not -len(self) <= index < len(self):
             raise IndexError(index)
-        start, end = self._starts[index % len(self)], self._starts[index % len(self) + 1]
-        return Rendered(tuple(self._ids[start:end].tolist()), tuple(self._mask[start:end].tolist()))
+        start, end = map(int, self._starts[index % len(self) :][:2])
+        ids = np.fromfile(self._ids, np.uint32, end - start, offset=4 * start)
+        mask = np.fromfile(self._mask, np.bool_, end - start, offset=start)
+        return Rendered(tuple(ids.tolist()), tuple(mask.tolist()))
+
+    @property
+    def lengths(self) -> Lengths:
+        """The tokens of each row, without reading the rows."""
+        return np.diff(self._starts)
 
     def digest(self) -> str:
         """Return a SHA-256 over all rows, in hex."""
-        found = hashlib.sha256(self._starts.tobytes())
-        for data in (self._ids, self._mask):
-            found.update(np.ascontiguousarray(data).data)
+        found = hashlib.sha256(self._starts.data)
+        for path in (self._ids, self._mask):
+            with path.open("rb") as file:
+                while piece := file.read(2**16):
+                    found.update(piece)
         return found.hexdigest()
 
 
-def _mapped(path: Path, dtype: np.dtype[np.generic]) -> np.ndarray[tuple[int], np.dtype[np.generic]]:
-    if path.stat().st_size == 0:
-        return np.empty(0, dtype)
-    return np.memmap(path, dtype, mode="r")
+def lengths_of(rows: Sequence[Any], objective: Objective[Any]) -> Lengths:
+    """Return how many tokens each row has, over all its texts."""
+    if isinstance(rows, RowStore):
+        return rows.lengths
+    return [sum(len(text.ids) for text in objective.texts(row)) for row in rows]
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +133,7 @@ def _rows(
     check: Check | None,
     settings: TrainSettings,
 ) -> Iterator[Rendered]:
+    ends = end_of_turn_ids(tokenizer)
     for number, example in enumerate(examples, 1):
         if settings.objective == "text":
             if not isinstance(example, str):
@@ -126,7 +142,7 @@ def _rows(
             continue
         if not isinstance(example, tuple):
             raise _other_kind(number, "a conversation", example)
-        row = render(tokenizer, example)
+        row = render(tokenizer, example, ends=ends)
         if check is not None:
             check(number, example[:-1], tuple(m.content for m in example if m.role == "assistant"), row)
         yield from fitting.fit(number, row)
@@ -135,13 +151,14 @@ def _rows(
 def _pairs(
     tokenizer: PreTrainedTokenizerBase, examples: Iterable[Teaching], fitting: _Fitting, check: Check | None
 ) -> Iterator[Pair]:
+    ends = end_of_turn_ids(tokenizer)
     for number, example in enumerate(examples, 1):
         if not isinstance(example, Preference):
             raise _other_kind(number, "a preference", example)
         texts = []
         for answer in (example.chosen, example.rejected):
             # Only the last answer is preferred: what was said before belongs to the prompt.
-            row = _last_turn_only(render(tokenizer, (*example.prompt, answer)))
+            row = _last_turn_only(render(tokenizer, (*example.prompt, answer), ends=ends))
             if check is not None:
                 check(number, example.prompt, (answer.content,), row)
             texts.append(row)

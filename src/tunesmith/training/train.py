@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
     from tunesmith.training.engine import Engine
+    from tunesmith.training.loop import Schedule
     from tunesmith.training.objectives import Objective
     from tunesmith.training.ranks import Ranks
     from tunesmith.training.rows import Length, Teaching
@@ -171,6 +172,21 @@ def new_engine(
     )
 
 
+def new_schedule(engine: Engine, rows: Sequence[Any], settings: TrainSettings) -> Schedule:
+    """Return which rows each step takes, and at which rate."""
+    from tunesmith.training.loop import Schedule
+    from tunesmith.training.rows import lengths_of
+
+    return Schedule(
+        lengths_of(rows, engine.objective),
+        epochs=settings.epochs,
+        batch_size=settings.batch_size,
+        seed=settings.seed,
+        peak=settings.learning_rate,
+        warmup_share=settings.warmup_share,
+    )
+
+
 def objective_of(settings: TrainSettings) -> Objective[Any]:
     """Return the loss that the settings name."""
     from tunesmith.training.objectives import Dpo, Likelihood
@@ -206,6 +222,11 @@ def peak_bytes() -> int:
 
     if torch.cuda.is_available():
         return int(torch.cuda.max_memory_allocated())
+    status = Path("/proc/self/status")
+    if status.is_file():
+        # Not getrusage: there a process begins with the peak of the one that started it.
+        [peak] = [line for line in status.read_text().splitlines() if line.startswith("VmHWM")]
+        return int(peak.split()[1]) * 1024
     unit = 1 if sys.platform == "darwin" else 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
@@ -266,21 +287,12 @@ class _Run:
         notes: _Notes,
     ) -> None:
         from tunesmith.training import checkpoint
-        from tunesmith.training.loop import Schedule
 
         self.engine, self.tuning, self.rows, self.valid_rows = engine, tuning, rows, valid_rows
         self.folder, self.work, self.notes = work / "checkpoint", work, notes
         # All settings are read here, before the first step, so that the pre-flight can tell which are not.
         self.every, self.patience = settings.evaluate_every, settings.patience
-        texts = engine.objective.texts
-        self.schedule = Schedule(
-            [sum(len(text.ids) for text in texts(row)) for row in rows],
-            epochs=settings.epochs,
-            batch_size=settings.batch_size,
-            seed=settings.seed,
-            peak=settings.learning_rate,
-            warmup_share=settings.warmup_share,
-        )
+        self.schedule = new_schedule(engine, rows, settings)
         self.made_for = fingerprint(settings.model_dump(), _digest(rows), _digest(valid_rows))
         self.state = _State()
         resumed = checkpoint.load(self.folder, tuning.parameters, engine.optimiser, made_for=self.made_for)
