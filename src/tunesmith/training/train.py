@@ -148,6 +148,7 @@ def new_engine(
 ) -> Engine:
     """Return the engine that trains a prepared model as the settings say."""
     from tunesmith.models.attention import use_short_attention
+    from tunesmith.models.memory import keep_freed_memory
     from tunesmith.models.packed import use_packed_attention
     from tunesmith.training.engine import Engine
     from tunesmith.training.fused import fuse
@@ -156,8 +157,10 @@ def new_engine(
     use_short_attention(model)
     packed = use_packed_attention(model)
     # On a GPU compiling a whole layer gives more (docs/log.md); of sharded weights none is whole.
-    if model.device.type == "cpu" and not (ranks is not None and ranks.sharded):
-        fuse(model)
+    if model.device.type == "cpu":
+        keep_freed_memory()
+        if not (ranks is not None and ranks.sharded):
+            fuse(model)
     pad = next((i for i in (tokenizer.pad_token_id, tokenizer.eos_token_id) if i is not None), 0)
     return Engine(
         model,
