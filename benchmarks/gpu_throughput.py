@@ -32,7 +32,7 @@ from typing import Any
 import torch
 from hardware import as_json, versions_of
 
-from tunesmith.training import fit, lora, pieces
+from tunesmith.training import entropy, fit, lora
 from tunesmith.training.engine import Engine
 from tunesmith.training.loop import Layout
 from tunesmith.training.objectives import Likelihood
@@ -129,12 +129,12 @@ def run_ours(model: Any, steps: Sequence[Sequence[Rendered]], *, compiled: bool)
     engine = Engine(
         model, parameters, Likelihood(), Layout(0, device(), packed=packed), clip=1.0, say=print_aside
     )
-    fit.fit_memory(engine, max((row for rows in steps for row in rows), key=lambda row: len(row.ids)))
+    fit.fit_memory(engine, [row for rows in steps for row in rows])
     print_aside(f"parts of {engine.layout.limit} tokens, packed: {engine.layout.packed}")
     if compiled:
         fit.compile_layers(model)
     else:
-        pieces.compile_pieces(on=False)
+        entropy.compile_entropy(on=False)
     return timed(
         steps, [sum(len(r.ids) for r in rows) for rows in steps], lambda rows: engine.step(rows, RATE)
     )

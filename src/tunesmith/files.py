@@ -7,6 +7,7 @@ import shlex
 import shutil
 import time
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -60,6 +61,7 @@ class FileRun:
     valid: Part
     held_out: bool
     run: Trained
+    base_digest: str
     reused: bool = False
 
 
@@ -108,19 +110,28 @@ def train_file(
     Raises UsageError for a remote base and for a folder that holds something else, DatasetError for rows that cannot
     be trained on, with their lines, and what `tunesmith.train` raises.
     """
-    from tunesmith.artifacts import write_text_atomic
+    from tunesmith.artifacts import Store, write_text_atomic
+    from tunesmith.models.digest import weights_digest
 
     telling = show or Silent()
     settings = _usable(settings)
     scratch = work or out / WORK
     _refuse_full(out, scratch)
     sides = _sides(path, valid, settings, telling)
-    finished = _finished(out, settings, sides)
+    finished = _finished(out, settings, sides, telling)
     if finished is not None:
         return finished
-    scratch.mkdir(parents=True, exist_ok=True)
-    run = _tuned(sides, out, scratch, settings, telling)
-    done = FileRun(out, settings.model_dump(), sides.train, sides.valid, sides.hold_out is not None, run)
+    with Store(scratch).lock("tunesmith train") if leads() else nullcontext():
+        run = _tuned(sides, out, scratch, settings, telling)
+    done = FileRun(
+        out,
+        settings.model_dump(),
+        sides.train,
+        sides.valid,
+        sides.hold_out is not None,
+        run,
+        weights_digest(_base(settings.base, telling.say)),
+    )
     if leads():
         noted = {key: value for key, value in asdict(done).items() if key not in ("out", "reused")}
         write_text_atomic(out / RUN, json.dumps(noted, ensure_ascii=False, indent=2))
@@ -205,8 +216,9 @@ def _refuse_full(out: Path, scratch: Path) -> None:
         )
 
 
-def _finished(out: Path, settings: TrainSettings, sides: _Sides) -> FileRun | None:
+def _finished(out: Path, settings: TrainSettings, sides: _Sides, show: Show) -> FileRun | None:
     """Return the run that a folder holds if it is this one; raises UsageError if it is another."""
+    from tunesmith.models.digest import weights_digest
     from tunesmith.training.train import StepMetrics, Trained
 
     note = out / RUN
@@ -214,17 +226,19 @@ def _finished(out: Path, settings: TrainSettings, sides: _Sides) -> FileRun | No
         return None
     kept = json.loads(note.read_text(encoding="utf-8"))
     train, valid = (Part(**kept[name]) for name in ("train", "valid"))
-    before = (kept["settings"], train.digest, train.rows, valid.digest, valid.rows)
-    now = (settings.model_dump(), sides.train.digest, sides.train.rows, sides.valid.digest, sides.valid.rows)
+    base = weights_digest(_base(settings.base, show.say))
+    before = (kept["settings"], train.digest, train.rows, valid.digest, valid.rows, kept["base_digest"])
+    given = (sides.train.digest, sides.train.rows, sides.valid.digest, sides.valid.rows)
+    now = (settings.model_dump(), *given, base)
     if before != now:
         raise UsageError(
-            f"{out} holds what other settings or other examples made; nothing there was changed.",
+            f"{out} holds what other settings, other examples or another base made; nothing there was changed.",
             hint=f"Name a new folder with --out, or delete {out}.",
         )
     run = kept["run"]
     steps, notes = tuple(StepMetrics(**step) for step in run["steps"]), tuple(run["notes"])
     trained = Trained(**run | {"steps": steps, "notes": notes})
-    return FileRun(out, kept["settings"], train, valid, kept["held_out"], trained, reused=True)
+    return FileRun(out, kept["settings"], train, valid, kept["held_out"], trained, base, reused=True)
 
 
 def _tuned(sides: _Sides, out: Path, work: Path, settings: TrainSettings, show: Show) -> Trained:
@@ -243,7 +257,13 @@ def _tuned(sides: _Sides, out: Path, work: Path, settings: TrainSettings, show: 
     telling.begin("prepare", f"load {settings.base}, render the rows, check what a step would do")
     try:
         trained = train(
-            load_model(folder, dtype=dtype, four_bit=settings.method == "qlora"),
+            load_model(
+                folder,
+                dtype=dtype,
+                four_bit=settings.method == "qlora",
+                # What is to be sharded waits where there is room for all of it.
+                place="cpu" if ranks.sharded else None,
+            ),
             load_tokenizer(folder),
             telling.rendering(sides.training(objective)),
             telling.rendering(sides.validation(objective)),

@@ -139,7 +139,7 @@ def run(**changes: object) -> FileRun:
     }
     trained = Trained(**values | changes)  # type: ignore[arg-type]
     part = Part("rows.jsonl", "d", 9)
-    return FileRun(Path("out"), TrainSettings().model_dump(), part, part, True, trained)
+    return FileRun(Path("out"), TrainSettings().model_dump(), part, part, True, trained, "b")
 
 
 def test_a_run_says_what_it_came_to() -> None:

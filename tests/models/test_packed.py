@@ -69,12 +69,11 @@ def test_without_bounds_it_is_plain_attention() -> None:
 @needs_gpu
 def test_packed_texts_do_not_see_each_other() -> None:  # pragma: no cover - where there is a GPU
     """On a GPU each text of a packed row has the losses that it has alone."""
-    from tests.training.test_fused import adapted, llama
-    from tests.training.test_loop import PAD, ROWS
+    from tests.training.test_loop import PAD, ROWS, llama
 
     from tunesmith.training.loop import Layout, token_losses
 
-    model = adapted(llama()).to("cuda", torch.bfloat16)
+    model = llama().to("cuda", torch.bfloat16)
     assert packed.use_packed_attention(model)
     with torch.no_grad():
         together = token_losses(model, Layout(PAD, "cuda", packed=True).batch(ROWS))

@@ -199,21 +199,45 @@ def test_a_model_that_scales_its_logits_is_trained_as_it_is(
     check_model(new_engine(model, chat_tokenizer, prepare(model, SETTINGS), SETTINGS), rows)
 
 
+class Blind(loop.Layout):
+    """Packs, also where it should pad, and does not say where a text begins."""
+
+    def batch(self, texts: Any) -> loop.Batch:
+        """Return the texts as one row that looks like one text."""
+        return replace(loop.pack(texts, self.pad, self.device, multiple=16), bounds=None)
+
+
 def test_attention_that_sees_its_neighbours_is_refused(
     engine: Engine, chat_tokenizer: PreTrainedTokenizerFast, places: tuple[Conversation, ...]
 ) -> None:
-    """(e) Texts packed behind one another, for attention that does not know their bounds, contaminate each other."""
-
-    class Blind(loop.Layout):
-        """Packs, and does not say where."""
-
-        def batch(self, texts: Any) -> loop.Batch:
-            """Return the texts as one row that looks like one text."""
-            return replace(super().batch(texts), bounds=None)
-
-    engine.layout = Blind(engine.layout.pad, packed=True)
+    """(e) Texts behind one another, for attention that does not know their bounds, contaminate each other."""
+    engine.layout = Blind(engine.layout.pad)
     with pytest.raises(TrainingError, match=r"loss moves by .* nats when its neighbours in the batch change"):
         check_model(engine, rows_of(chat_tokenizer, places))
+
+
+@pytest.mark.parametrize("fault", ["contaminated", "no kernel"])
+def test_texts_that_cannot_be_packed_are_padded(
+    engine: Engine,
+    chat_tokenizer: PreTrainedTokenizerFast,
+    places: tuple[Conversation, ...],
+    monkeypatch: pytest.MonkeyPatch,
+    fault: str,
+) -> None:
+    """(e) Where packing contaminates, or this GPU lacks the kernel, the layout changes, and it is said."""
+
+    def pack(texts: Any, pad: int, device: Any, *, multiple: int) -> loop.Batch:
+        if fault == "no kernel":
+            raise RuntimeError("FlashAttention only supports Ampere GPUs or newer.")
+        return replace(honest(texts, pad, device, multiple=multiple), bounds=None)
+
+    honest = loop.pack
+    monkeypatch.setattr(loop, "pack", pack)
+    said: list[str] = []
+    engine.say, engine.layout = said.append, replace(engine.layout, packed=True)
+    check_model(engine, rows_of(chat_tokenizer, places))
+    assert not engine.layout.packed
+    assert [text.partition(":")[0] for text in said] == ["texts are padded side by side"]
 
 
 def test_a_loss_that_hangs_on_how_a_batch_is_cut_is_refused(

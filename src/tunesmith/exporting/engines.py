@@ -15,7 +15,9 @@ from urllib.error import HTTPError
 from urllib.request import ProxyHandler, Request, build_opener
 
 from tunesmith.errors import MissingExtra, ParityError
+from tunesmith.models.digest import read_note
 from tunesmith.models.local import load_model, load_tokenizer, prompt_ids, text_ids
+from tunesmith.models.quantised import round_to_four_bits
 from tunesmith.models.quiet import quiet
 from tunesmith.records import Conversation
 
@@ -81,7 +83,7 @@ class Transformers:
         """Return the engine for a folder of merged weights."""
         import torch
 
-        return cls(load_model(folder, dtype=torch.float32), load_tokenizer(folder))
+        return cls(load_model(folder, dtype=torch.float32, place="cpu"), load_tokenizer(folder))
 
     @property
     def name(self) -> str:
@@ -148,7 +150,10 @@ class Peft(Transformers):
         import torch
         from peft import PeftModel
 
-        base = load_model(place.folder, dtype=torch.float32)
+        base = load_model(place.folder, dtype=torch.float32, place="cpu")
+        note = read_note(adapter)
+        if note is not None and note.quantised == "nf4":
+            round_to_four_bits(base)
         tokenizer = load_tokenizer(adapter)
         with quiet(), warnings.catch_warnings():
             # PEFT still asks transformers for a property under its old name.

@@ -28,6 +28,7 @@ from tunesmith.exporting.parity import (
 )
 from tunesmith.exporting.prompts import QUESTIONS
 from tunesmith.models.adapter import CONFIG, WEIGHTS, read_adapter
+from tunesmith.models.digest import NOTE
 from tunesmith.models.local import end_of_turn_ids, load_tokenizer
 from tunesmith.progress import Progress, silent
 from tunesmith.records import Conversation, Message
@@ -169,6 +170,9 @@ def _write_adapter(order: Order, tokenizer: PreTrainedTokenizerBase, part: Path)
     config: dict[str, Any] = json.loads(adapter.joinpath(CONFIG).read_text(encoding="utf-8"))
     config["base_model_name_or_path"] = order.facts.base
     part.joinpath(CONFIG).write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
+    if (adapter / NOTE).is_file():
+        # By it the base is known again, and an adapter that learned beside 4 bits is loaded beside them.
+        shutil.copyfile(adapter / NOTE, part / NOTE)
     tokenizer.save_pretrained(part)
 
 

@@ -32,7 +32,7 @@ def load_whole(place: Place) -> PreTrainedModel:
             "nothing is merged into them or exported from them",
             hint="Name the bf16 or fp32 model that they were made from; an adapter fits it as well.",
         )
-    return load_model(place.folder, dtype=torch.float32, adapter=place.adapter)
+    return load_model(place.folder, dtype=torch.float32, adapter=place.adapter, place="cpu")
 
 
 def stored_dtype(folder: Path) -> torch.dtype:

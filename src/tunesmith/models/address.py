@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final, Literal
 from tunesmith.errors import AddressError, ModelError
 from tunesmith.models.digest import read_note
 from tunesmith.models.fetch import BUNDLED, fetch
-from tunesmith.models.hub import ADAPTER, HubModel, hub_folder, is_commit, needs_code, runs_code
+from tunesmith.models.hub import ADAPTER, HubModel, hub_folder, is_commit, needs_code, runs_code, was_allowed
 from tunesmith.models.litgpt import is_litgpt, litgpt_folder
 from tunesmith.models.shelf import Say, silent
 
@@ -232,6 +232,12 @@ def _base_of(folder: Path, say: Say) -> Path:
     address, note = _base_address(str(base), folder), read_note(folder)
     if address.kind == "hf" and note is not None and note.commit is not None:
         address = replace(address, revision=note.commit)
+    if address.code and not was_allowed(HubModel(address.value, address.revision or "main", code=True)):
+        # An adapter's file is not the user, who alone may let code run.
+        raise ModelError(
+            f"The adapter in {folder} is for {address}, whose own code would run, and nobody has allowed that here.",
+            hint=f"If you trust that code, load the base by its name once: tunesmith ask --model {address} ...",
+        )
     return model_folder(address, say=say)
 
 

@@ -275,9 +275,10 @@ def _code_names(folder: Path) -> Iterator[str]:
 def _check_bytes(model: HubModel, folder: Path, info: ModelInfo) -> None:
     """Raise FetchError, and keep nothing of it, for a large file that is not the one the hub says; sizes agree."""
     for file in info.siblings or ():
-        path = folder / file.rfilename
-        if file.lfs is None or not path.is_file():
+        # Only what lies at the top is fetched; a name that leads elsewhere is no file of ours.
+        if file.lfs is None or {"/", "\\"} & set(file.rfilename) or not (folder / file.rfilename).is_file():
             continue
+        path = folder / file.rfilename
         with path.open("rb") as opened:
             found = hashlib.file_digest(opened, "sha256").hexdigest()
         if found != file.lfs.sha256:
@@ -287,6 +288,15 @@ def _check_bytes(model: HubModel, folder: Path, info: ModelInfo) -> None:
                 f"{file.rfilename} of {model} has wrong bytes: expected sha256 {file.lfs.sha256}, found {found}.",
                 hint="Nothing of it was kept: try again, and look at what stands between here and the hub.",
             )
+
+
+def was_allowed(model: HubModel) -> bool:
+    """Tell whether somebody has named this commit with its code on this machine before."""
+    return _place_of_code(model).is_dir()
+
+
+def _place_of_code(model: HubModel) -> Path:
+    return cache_dir() / "code" / f"{model.name.replace('/', '--')}@{model.revision}"
 
 
 def _allowed(model: HubModel, folder: Path) -> Path:
@@ -303,7 +313,7 @@ def _allowed(model: HubModel, folder: Path) -> Path:
     def is_whole(place: Path) -> bool:
         return place.is_dir() and all(path.exists() for path in place.iterdir())
 
-    place = cache_dir() / "code" / f"{model.name.replace('/', '--')}@{model.revision}"
+    place = _place_of_code(model)
     return shelve(place, make, name=str(model), is_whole=is_whole)
 
 

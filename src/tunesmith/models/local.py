@@ -103,8 +103,11 @@ def load_model(
     dtype: torch.dtype | None = None,
     adapter: Path | None = None,
     four_bit: bool = False,
+    place: str | None = None,
 ) -> PreTrainedModel:
     """Return the model in a folder, in `dtype` (None: the faster one here), with an adapter merged into it.
+
+    It is put at `place`, "cpu" or "cuda" (None: on a GPU if there is one).
 
     `four_bit` keeps the weights of its linear layers in bitsandbytes' NF4, for QLoRA. An adapter that learned beside
     such weights is merged into what they come to: beside others it would say something else.
@@ -114,6 +117,7 @@ def load_model(
 
     from tunesmith.models.adapter import merge_adapter
 
+    where = place or device()
     if adapter is not None:
         check_base(adapter, folder)
         note = read_note(adapter)
@@ -125,7 +129,7 @@ def load_model(
                 dtype=dtype or fast_dtype(),
                 trust_remote_code=runs_code(folder),
                 use_safetensors=True,
-                device_map=device() if device() != "cpu" else None,
+                device_map=None if where == "cpu" else where,
             )
     except (OSError, ValueError) as error:
         raise ModelError(

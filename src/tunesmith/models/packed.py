@@ -16,6 +16,11 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 NAME = "tunesmith_packed"
+# What attention is given beside the tensors and may act on, or that changes nothing here; anything else is another one.
+_KNOWN = frozenset({
+    "cu_seq_lens_q", "cu_seq_lens_k", "max_length_q", "max_length_k", "sliding_window",
+    "position_ids", "use_cache", "is_causal", "output_attentions", "output_hidden_states",
+})  # fmt: skip
 
 
 def use_packed_attention(model: PreTrainedModel) -> bool:
@@ -25,7 +30,8 @@ def use_packed_attention(model: PreTrainedModel) -> bool:
     """
     capped = getattr(model.config, "attn_logit_softcapping", None) is not None
     fits = model.device.type == "cuda" and model.dtype in (torch.bfloat16, torch.float16) and not capped
-    if not fits or not getattr(model, "_supports_attention_backend", False):
+    known_to = all(getattr(model, name, False) for name in ("_supports_attention_backend", "_supports_sdpa"))
+    if not fits or not known_to or torch.cuda.get_device_capability(model.device) < (8, 0):
         return False
     try:
         from torch.nn.attention.varlen import varlen_attn
@@ -56,6 +62,9 @@ def _attention(varlen_attn: Any, known: frozenset[str]) -> Any:
         scaling: float | None = None,
         **others: Any,
     ) -> tuple[Tensor, None]:
+        odd = [name for name, value in others.items() if value is not None and name not in _KNOWN]
+        if odd:
+            raise RuntimeError(f"packed attention does not know {odd[0]}")
         bounds = others.get("cu_seq_lens_q")
         if bounds is None:
             return _padded(module, query, key, value, attention_mask, dropout, scaling, others)

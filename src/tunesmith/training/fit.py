@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from tunesmith.training.engine import out_of_memory
-from tunesmith.training.pieces import can_compile, compile_pieces
+from tunesmith.training.entropy import can_compile, compile_entropy
 
 if TYPE_CHECKING:
     from torch import nn
@@ -24,26 +24,24 @@ USABLE = 0.85
 PAYS_FROM_SECONDS = 300.0
 
 
-def fit_memory(engine: Engine, longest: Any) -> None:
-    """Set the size of the engine's parts so that they fit into a GPU's memory; `longest` is the longest row.
+def fit_memory(engine: Engine, rows: Sequence[Any]) -> None:
+    """Set the size of the engine's parts so that they fit into a GPU's memory.
 
-    Measured on that row. Where it would not fit, layers keep their inputs alone and compute again what the gradient
-    needs (gradient checkpointing: Chen et al. 2016, arXiv:1604.06174).
+    Measured on the longest of the rows and on the one with most labels, whose logits take room. Where the longest would
+    not fit, layers keep their inputs alone and compute again what the gradient needs (gradient checkpointing: Chen et
+    al. 2016, arXiv:1604.06174). All processes of a run decide alike, by the one with least room.
     """
     if engine.model.device.type != "cuda":
         return
-    tokens = sum(len(text.ids) for text in engine.objective.texts(longest))
-    try:
-        per_token = _bytes_per_token(engine, longest, tokens)
-    except RuntimeError as error:
-        if not out_of_memory(error):
-            raise
-        per_token = float("inf")
-    if per_token * tokens > _room():
+    longest = max(rows, key=lambda row: _tokens(engine, row))
+    tried = [longest, max(rows, key=lambda row: sum(text.labelled for text in engine.objective.texts(row)))]
+    tokens = _tokens(engine, longest)
+    per_token = _most_bytes_per_token(engine, tried)
+    if per_token * tokens > _room(engine):
         _recompute(engine.model)
         engine.say("memory is short: layers compute again for the gradient what they would have kept")
-        per_token = _bytes_per_token(engine, longest, tokens)
-    limit = min(LARGEST_PART, int(_room() / per_token))
+        per_token = _most_bytes_per_token(engine, tried)
+    limit = min(LARGEST_PART, int(_room(engine) / per_token))
     engine.layout = replace(engine.layout, limit=max(limit, tokens))
 
 
@@ -51,7 +49,7 @@ def compile_layers(model: PreTrainedModel) -> None:
     """Let torch compile the layers of a model, all from one, when they are next used, and the loss."""
     for layer in blocks(model):
         layer.compile(dynamic=True)
-    compile_pieces()
+    compile_entropy()
 
 
 def compile_where_it_pays(engine: Engine, rows: Sequence[Any], steps: int) -> None:
@@ -80,18 +78,41 @@ def blocks(model: PreTrainedModel) -> list[nn.Module]:
     return list(max(lists, key=len, default=[]))
 
 
-def _room() -> int:
+def _tokens(engine: Engine, row: Any) -> int:
+    return sum(len(text.ids) for text in engine.objective.texts(row))
+
+
+def _room(engine: Engine) -> int:
+    """Return the bytes that may be used on the GPU with least room."""
     import torch
 
-    torch.cuda.empty_cache()
-    free, _ = torch.cuda.mem_get_info()
-    return int(free * USABLE)
+    def free() -> int:
+        torch.cuda.empty_cache()
+        return torch.cuda.mem_get_info()[0]
+
+    return int(min(engine.ranks.everyone(free)) * USABLE)
 
 
-def _bytes_per_token(engine: Engine, row: Any, tokens: int) -> float:
+def _most_bytes_per_token(engine: Engine, rows: Sequence[Any]) -> float:
+    """Return the most that a gradient over one of these rows takes for a token; infinite where memory ran out."""
+
+    def measured() -> float:
+        try:
+            return max(_bytes_per_token(engine, row) for row in rows)
+        except RuntimeError as error:
+            if not out_of_memory(error):
+                raise
+            engine.clear()
+            return float("inf")
+
+    return max(engine.ranks.everyone(measured))
+
+
+def _bytes_per_token(engine: Engine, row: Any) -> float:
     """Return how much memory a gradient takes for each token of a part, at its peak."""
     import torch
 
+    tokens = _tokens(engine, row)
     # Short rows together, so that what does not grow with a part weighs little.
     parts = engine.objective.parts([row] * max(1, 1024 // tokens), replace(engine.layout, limit=10**9))
     engine.clear()

@@ -20,7 +20,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from tunesmith.training.pieces import CrossEntropy
+from tunesmith.training.entropy import CrossEntropy
 from tunesmith.training.render import Rendered
 
 if TYPE_CHECKING:

@@ -143,7 +143,7 @@ def check_loss(engine: Engine, text: Rendered) -> None:
             f"the loss of {type(engine.model).__name__} is {own} before any training",
             hint="The base model itself is broken: fetch it again, or take another.",
         )
-    if not abs(ours - own) <= _rounding(engine.model) * max(1.0, abs(own)):
+    if not abs(ours - own) <= _rounding(engine) * max(1.0, abs(own)):
         raise TrainingError(
             f"{type(engine.model).__name__} computes another loss than ours: {own:.4f}, ours {ours:.4f}",
             hint="This model family does something with its hidden states that is not supported yet.",
@@ -151,7 +151,38 @@ def check_loss(engine: Engine, text: Rendered) -> None:
 
 
 def check_isolation(engine: Engine, texts: Sequence[Rendered]) -> None:
-    """Check that a text's loss in a batch is what it is alone, and stays so when its neighbours change."""
+    """Check that a text's loss in a batch is what it is alone, and stays so when its neighbours change.
+
+    Texts that cannot be packed here are padded instead, which is said.
+    """
+    if engine.layout.packed and not _are_isolated_packed(engine, texts):
+        engine.layout = replace(engine.layout, packed=False)
+        engine.say("texts are padded side by side: packed behind one another they would see each other here")
+    moved, allowed = _moved(engine, texts)
+    if not moved <= allowed:
+        raise TrainingError(
+            f"a text's loss moves by {moved:.3g} nats when its neighbours in the batch change: "
+            f"{type(engine.model).__name__} with {engine.model.config._attn_implementation} attention lets texts see "
+            "each other",
+            hint="This model cannot be trained in batches; take another base.",
+        )
+
+
+def _are_isolated_packed(engine: Engine, texts: Sequence[Rendered]) -> bool:
+    from tunesmith.training.engine import out_of_memory
+
+    try:
+        moved, allowed = _moved(engine, texts)
+    except RuntimeError as error:
+        # Such as a kernel that this GPU does not have.
+        if out_of_memory(error):
+            raise
+        return False
+    return moved <= allowed
+
+
+def _moved(engine: Engine, texts: Sequence[Rendered]) -> tuple[float, float]:
+    """Return by how much a text's losses move at most in company, and how much rounding explains, in nats."""
     import torch
 
     from tunesmith.training.loop import token_losses
@@ -165,13 +196,7 @@ def check_isolation(engine: Engine, texts: Sequence[Rendered]) -> None:
             for batch in ([], others, turned)
         )
     moved = max(float((each - alone).abs().max()) for each in (beside, beside_turned))
-    if not moved <= _rounding(engine.model) * max(1.0, float(alone.abs().max())):
-        raise TrainingError(
-            f"a text's loss moves by {moved:.3g} nats when its neighbours in the batch change: "
-            f"{type(engine.model).__name__} with {engine.model.config._attn_implementation} attention lets texts see "
-            "each other",
-            hint="Train with batch_size = 1, or with another attention implementation.",
-        )
+    return moved, _rounding(engine) * max(1.0, float(alone.abs().max()))
 
 
 def check_cutting(engine: Engine, rows: Sequence[Any]) -> None:
@@ -188,7 +213,7 @@ def check_cutting(engine: Engine, rows: Sequence[Any]) -> None:
         engine.layout = kept
     (whole, grads), (by_row, grads_by_row) = found
     apart, size = _distance(grads, grads_by_row)
-    rounding = _rounding(engine.model)
+    rounding = _rounding(engine)
     if not abs(whole - by_row) <= rounding * max(1.0, abs(whole)) or not apart <= 4 * rounding * size:
         raise TrainingError(
             f"a batch has another loss or gradient than its rows one by one: loss {whole:.5f} and {by_row:.5f}, "
@@ -235,8 +260,8 @@ def check_settings(settings: TrainSettings) -> None:
         )
 
 
-def _rounding(model: PreTrainedModel) -> float:
-    return _ROUNDING.get(str(model.dtype), 4e-2)
+def _rounding(engine: Engine) -> float:
+    return _ROUNDING.get(str(engine.autocast or engine.model.dtype), 4e-2)
 
 
 def _distance(a: Sequence[Tensor], b: Sequence[Tensor]) -> tuple[float, float]:

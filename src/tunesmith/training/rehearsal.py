@@ -167,10 +167,12 @@ class _Rehearsal:
     def _prepare(self) -> None:
         from tunesmith.training.fit import fit_memory
         from tunesmith.training.preflight import check_model
+        from tunesmith.training.train import SAMPLED
 
         check_model(self.engine, self.rows)
         lengths = self.schedule.lengths
-        fit_memory(self.engine, self.rows[max(range(len(lengths)), key=lengths.__getitem__)])
+        longest = max(range(len(lengths)), key=lengths.__getitem__)
+        fit_memory(self.engine, [self.rows[longest], *self.rows[:SAMPLED]])
 
     def _rows_of(self, step: int) -> list[Any]:
         return [self.rows[number] for number in self.schedule.batch(step)]

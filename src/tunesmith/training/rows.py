@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from array import array
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -70,6 +71,11 @@ class RowStore(Sequence[Rendered]):
         start, end = map(int, self._starts[index % len(self) :][:2])
         ids = np.fromfile(self._ids, np.uint32, end - start, offset=4 * start)
         mask = np.fromfile(self._mask, np.bool_, end - start, offset=start)
+        if len(ids) != end - start or len(mask) != end - start:
+            raise TrainingError(
+                f"the rows in {self.folder} are not as they were written",
+                hint="Another process writes there: give each run a folder of its own.",
+            )
         return Rendered(tuple(ids.tolist()), tuple(mask.tolist()))
 
     @property
@@ -192,19 +198,28 @@ class _Fitting:
 
     def __init__(self, most: int, policy: TooLong) -> None:
         self.most, self.policy = most, policy
-        self.examples = self.cut = self.dropped = self.longest = 0
+        self.longest = 0
+        # The last example of each fate and how many there are: a pair has two texts, and is one example.
+        self._last: dict[str, int] = {}
+        self._counts = Counter[str]()
         self.refused: list[int] = []
+
+    def _count(self, fate: str, number: int) -> None:
+        if self._last.get(fate) != number:
+            self._last[fate] = number
+            self._counts[fate] += 1
 
     def fit(self, number: int, row: Rendered) -> Iterator[Rendered]:
         """Yield the row as it is trained on, or nothing."""
-        self.examples += 1
+        self._count("seen", number)
         self.longest = max(self.longest, len(row.ids))
         if len(row.ids) <= self.most:
             yield row
         elif self.policy == "drop":
-            self.dropped += 1
+            self._count("dropped", number)
         elif self.policy == "refuse":
-            self.refused.append(number)
+            if self.refused[-1:] != [number]:
+                self.refused.append(number)
         else:
             short = Rendered(row.ids[: self.most], row.mask[: self.most])
             if not short.labelled:
@@ -214,7 +229,7 @@ class _Fitting:
                     rule="length",
                     hint='Raise max_length in [train], or set too_long = "drop".',
                 )
-            self.cut += 1
+            self._count("cut", number)
             yield short
 
     def told(self) -> Length:
@@ -222,9 +237,10 @@ class _Fitting:
         if self.refused:
             some = ", ".join(map(str, self.refused[:5])) + (" ..." if len(self.refused) > 5 else "")
             raise RowError(
-                f"{len(self.refused)} of {self.examples} examples are longer than {self.most} tokens "
+                f"{len(self.refused)} of {self._counts['seen']} examples are longer than {self.most} tokens "
                 f"(the longest {self.longest}): {some}",
                 rule="length",
                 hint=f"Set max_length = {self.longest} in [train] (more memory), or too_long to cut or drop them.",
             )
-        return Length(self.examples, self.cut, self.dropped, self.longest)
+        counts = self._counts
+        return Length(counts["seen"], counts["cut"], counts["dropped"], self.longest)

@@ -66,6 +66,8 @@ class TrainSettings(BaseModel):
             self._refuse(_OF_ADAPTERS, 'method = "full", which trains the model itself, without an adapter')
         if self.objective != "preferences":
             self._refuse(("beta",), f"objective = {self.objective!r}, which has no preferences to weigh")
+        if self.objective == "text":
+            self._refuse(("too_long",), "objective = 'text', whose texts are read in pieces of max_length")
         if self.objective != "answers":
             self._refuse(_OF_PROMPTS, f"objective = {self.objective!r}, whose prompts are left as they are")
         return self

@@ -6,7 +6,8 @@ import csv
 import math
 import sys
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from itertools import islice
 from pathlib import Path
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
 
 # A loss this many times the first, and as many nats above it, in steps on end is not noise: the run has come apart.
 EXPLODED, EXPLODED_STEPS = 3.0, 3
+# Rows among which the one with most labels is looked for.
+SAMPLED = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +94,39 @@ def train(
     a checkpoint of other examples or settings, and as soon as a loss is not finite or explodes; no checkpoint holds
     weights with such a loss.
     """
+    with _memory_named():
+        return _train(
+            model, tokenizer, examples, valid, settings, out=out, work=work, on_progress=on_progress
+        )
+
+
+@contextmanager
+def _memory_named() -> Iterator[None]:
+    """Name what helps where memory runs out for what cannot be made smaller: weights, moments, a single row."""
+    from tunesmith.training.engine import out_of_memory
+
+    try:
+        yield
+    except (RuntimeError, MemoryError) as error:
+        if not out_of_memory(error):
+            raise
+        raise TrainingError(
+            "there is not enough memory for this model and this way of training it",
+            hint='Take method = "lora" or "qlora", a smaller base model, or more processes (docs/several-machines.md).',
+        ) from error
+
+
+def _train(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    examples: Iterable[Teaching],
+    valid: Iterable[Teaching],
+    settings: TrainSettings,
+    *,
+    out: Path,
+    work: Path,
+    on_progress: Progress,
+) -> Trained:
     from tunesmith.training import preflight
     from tunesmith.training.ranks import join
     from tunesmith.training.rows import rendered
@@ -126,9 +162,11 @@ def train(
     tuning = prepare(model, settings)
     ranks.shard(model, tuning)
     engine = new_engine(model, tokenizer, tuning, settings, say=notes.add, ranks=ranks)
+    # Before the margins, which hang on the machine in their last bits.
+    made_for = fingerprint(settings.model_dump(), _digest(rows), _digest(valid_rows), _base_digest(model))
     rows, valid_rows = with_reference(engine, rows, settings), with_reference(engine, valid_rows, settings)
     preflight.check_model(engine, rows)
-    run = _Run(engine, tuning, rows, valid_rows, settings=settings, work=work, notes=notes)
+    run = _Run(engine, tuning, rows, valid_rows, settings=settings, work=work, notes=notes, made_for=made_for)
     # Some settings are read only where the examples are.
     ranks.from_first(lambda: preflight.check_settings(settings))
     run.fit()
@@ -151,16 +189,12 @@ def new_engine(
     from tunesmith.models.memory import keep_freed_memory
     from tunesmith.models.packed import use_packed_attention
     from tunesmith.training.engine import Engine
-    from tunesmith.training.fused import fuse
     from tunesmith.training.loop import Layout
 
     use_short_attention(model)
     packed = use_packed_attention(model)
-    # On a GPU compiling a whole layer gives more (docs/log.md); of sharded weights none is whole.
     if model.device.type == "cpu":
         keep_freed_memory()
-        if not (ranks is not None and ranks.sharded):
-            fuse(model)
     pad = next((i for i in (tokenizer.pad_token_id, tokenizer.eos_token_id) if i is not None), 0)
     return Engine(
         model,
@@ -288,6 +322,7 @@ class _Run:
         settings: TrainSettings,
         work: Path,
         notes: _Notes,
+        made_for: str,
     ) -> None:
         from tunesmith.training import checkpoint
 
@@ -296,7 +331,7 @@ class _Run:
         # All settings are read here, before the first step, so that the pre-flight can tell which are not.
         self.every, self.patience = settings.evaluate_every, settings.patience
         self.schedule = new_schedule(engine, rows, settings)
-        self.made_for = fingerprint(settings.model_dump(), _digest(rows), _digest(valid_rows))
+        self.made_for = made_for
         self.state = _State()
         resumed = checkpoint.load(self.folder, tuning.parameters, engine.optimiser, made_for=self.made_for)
         if resumed is not None:
@@ -308,7 +343,8 @@ class _Run:
         from tunesmith.training.fit import compile_where_it_pays, fit_memory
 
         lengths = self.schedule.lengths
-        fit_memory(self.engine, self.rows[max(range(len(lengths)), key=lengths.__getitem__)])
+        longest = max(range(len(lengths)), key=lengths.__getitem__)
+        fit_memory(self.engine, [self.rows[longest], *self.rows[:SAMPLED]])
         first = [self.rows[number] for number in self.schedule.batch(self.state.done % self.schedule.steps)]
         compile_where_it_pays(self.engine, first, self.schedule.steps - self.state.done)
 
@@ -457,6 +493,14 @@ class _Run:
         note = f"loss {recent[-1].train_loss:.3f}, {speed:,.0f} tokens/s"
         best = "" if self.state.best_step == 0 else f", best valid {self.state.best_loss:.3f}"
         return note + best + "".join(f"; {text}" for text in self.notes.texts)
+
+
+def _base_digest(model: PreTrainedModel) -> str | None:
+    """Return the digest of the weights that a model was loaded from; None for one that was made in code."""
+    from tunesmith.models.digest import weights_digest
+
+    folder = Path(model.name_or_path)
+    return weights_digest(folder) if (folder / "config.json").is_file() else None
 
 
 def _digest(rows: Sequence[Any]) -> str:
