@@ -298,3 +298,31 @@ def test_a_tuned_model_is_asked_without_a_project(
     assert f"Answered by path:{chat_folder}" in done.stdout
     assert "There is no tunesmith.toml" in cli("ask", "where is it?", "--model", "tuned").stderr
     assert "the question is empty" in cli("ask", " ", "--model", f"path:{chat_folder}").stderr
+
+
+def test_two_processes_do_not_train_in_one_folder(tmp_path: Path, chat_folder: Path) -> None:
+    """While one is at work the other is told so, and nothing is changed."""
+    from tunesmith.artifacts import Store
+    from tunesmith.errors import ProjectBusy
+
+    path, out = written(tmp_path, ROWS["answers"]), tmp_path / "out"
+    with Store(out / WORK).lock("tunesmith train"), pytest.raises(ProjectBusy):
+        train_file(path, out, small(chat_folder))
+    assert not (out / RUN).exists()
+
+
+def test_another_base_under_the_same_name_is_not_the_same_run(tmp_path: Path, chat_folder: Path) -> None:
+    """Neither a checkpoint nor a finished run is taken for one of weights that have changed since."""
+    import torch
+    from safetensors.torch import load_file, save_file
+
+    base = tmp_path / "base"
+    shutil.copytree(chat_folder, base)
+    path = written(tmp_path, ROWS["answers"])
+    train_file(path, tmp_path / "out", small(base))
+    weights = load_file(base / "model.safetensors")
+    save_file(
+        {name: value + torch.tensor(0.01) for name, value in weights.items()}, base / "model.safetensors"
+    )
+    with pytest.raises(UsageError, match="another base made"):
+        train_file(path, tmp_path / "out", small(base))

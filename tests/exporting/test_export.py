@@ -120,3 +120,31 @@ def test_ollama_gets_its_modelfile(place: Place, tmp_path: Path) -> None:
     made = export(order(place.folder, "ollama", "q8_0"), tmp_path / "out")
     assert sorted(made.files) == ["Modelfile", "README.md", "model.gguf"]
     assert tmp_path.joinpath("out", "Modelfile").read_text(encoding="utf-8").startswith("FROM ./model.gguf\n")
+
+
+def test_an_adapter_that_learned_beside_four_bits_stays_beside_them(
+    new_folder: NewFolder, tmp_path: Path
+) -> None:
+    """Its note goes out with it, the proof sets it on the rounded base, and loaded again it says the same."""
+    import torch
+
+    from tunesmith.models.digest import NOTE, note_base
+    from tunesmith.models.local import load_model
+
+    folder = new_folder()
+    adapter = write_adapter(folder, tmp_path / "tuned")
+    note_base(adapter, folder, str(folder), quantised="nf4")
+    made = export(order(folder, "adapter", place=Place(folder, adapter)), tmp_path / "out")
+    assert made.parity is not None
+    assert made.parity.found.largest < 1e-3
+    assert NOTE in made.files
+    ids = torch.tensor([[5, 6, 7, 8]])
+    with torch.no_grad():
+        logits = [
+            load_model(folder, dtype=torch.float32, adapter=each)(input_ids=ids).logits
+            for each in (adapter, tmp_path / "out")
+        ]
+        (adapter / NOTE).unlink()
+        whole = load_model(folder, dtype=torch.float32, adapter=adapter)(input_ids=ids).logits
+    assert torch.equal(*logits)
+    assert not torch.allclose(logits[0], whole, rtol=1e-2)

@@ -288,3 +288,11 @@ def test_bundled_models_do_what_they_are_for() -> None:
         AddressError, match=r"smollm2 is a language model: it cannot embed texts\.\n  Use minilm\."
     ):
         load_encoder("smollm2")
+
+
+def test_an_adapter_does_not_let_code_run(folder: Path) -> None:
+    """Its base's code was named by whoever wrote the adapter, not by the user."""
+    adapter = folder.parent / "adapter"
+    write_adapter(adapter, f"hf:somebody/model@{'0' * 40}+code")
+    with pytest.raises(ModelError, match=r"whose own code would run, and nobody has allowed that here"):
+        load_chat(f"path:{adapter}")

@@ -358,3 +358,20 @@ def test_a_hub_that_is_not_there_is_named(hub: Hub, monkeypatch: pytest.MonkeyPa
         FetchError, match=r"could not be fetched from the hub: .*\n.*http://127\.0\.0\.1:9 can be"
     ):
         model_folder("hf:org/tiny")
+
+
+def test_a_name_that_leads_elsewhere_is_not_touched(tmp_path: Path) -> None:
+    """A hub that lists a file outside the folder, with wrong bytes, does not get it deleted."""
+    from types import SimpleNamespace
+
+    from tunesmith.models import hub
+
+    folder, mine = tmp_path / "snapshot", tmp_path / "notes.db"
+    folder.mkdir()
+    mine.write_text("mine", encoding="utf-8")
+    lfs = SimpleNamespace(sha256="0" * 64)
+    info = SimpleNamespace(
+        siblings=[SimpleNamespace(rfilename=n, lfs=lfs) for n in (str(mine), "../notes.db")]
+    )
+    hub._check_bytes(hub.HubModel("org/tiny", "main", code=False), folder, info)  # type: ignore[arg-type]
+    assert mine.read_text(encoding="utf-8") == "mine"

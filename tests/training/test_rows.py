@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 from transformers import PreTrainedTokenizerFast
 
-from tunesmith.records import Conversation
+from tunesmith.errors import RowError
+from tunesmith.records import Conversation, Message, Preference
 from tunesmith.training.loop import Schedule
 from tunesmith.training.objectives import Likelihood
 from tunesmith.training.render import Rendered, render
@@ -65,3 +66,27 @@ def test_rows_on_disk_and_their_schedule_take_a_few_bytes_each(tmp_path: Path) -
     tracemalloc.stop()
     assert held < 20 * rows
     assert peak < 40 * rows + 200_000
+
+
+def test_a_pair_is_one_example_however_many_of_its_texts_are_too_long(
+    chat_tokenizer: PreTrainedTokenizerFast,
+) -> None:
+    """Cut, left out or refused, with its number once."""
+    long, short = (Message("assistant", word * count) for word, count in (("there ", 40), ("here", 1)))
+    question = (Message("user", "where?"),)
+    pairs = [
+        Preference(question, short, Message("assistant", "x")),
+        Preference(question, long, Message("assistant", "here " * 40)),
+        Preference(question, short, long),
+    ]
+    counted = {}
+    for policy in ("cut", "drop"):
+        settings = TrainSettings(objective="preferences", max_length=40, too_long=policy)
+        rows, length = rendered(chat_tokenizer, pairs, settings)
+        counted[policy] = (len(rows), length.examples, length.cut, length.dropped)
+    assert counted == {"cut": (3, 3, 2, 0), "drop": (1, 3, 0, 2)}
+    settings = TrainSettings(objective="preferences", max_length=40)
+    with pytest.raises(
+        RowError, match=r"^2 of 3 examples are longer than 40 tokens \(the longest \d+\): 2, 3\n"
+    ):
+        rendered(chat_tokenizer, pairs, settings)

@@ -11,8 +11,8 @@ from tunesmith.training.settings import TrainSettings, settings_from
 def test_words_become_settings() -> None:
     """Each value gets the type of its setting; the objective of the file holds unless a word gives another."""
     words = ["rank=8", "learning_rate=1e-4", "too_long=cut", "top_layers=2"]
-    assert settings_from(words, base="smollm2", objective="text") == TrainSettings(
-        objective="text", rank=8, learning_rate=1e-4, too_long="cut", top_layers=2
+    assert settings_from(words, base="smollm2", objective="preferences") == TrainSettings(
+        objective="preferences", rank=8, learning_rate=1e-4, too_long="cut", top_layers=2
     )
     assert settings_from(["objective=text"], base="smollm2", objective="answers").objective == "text"
 
@@ -45,3 +45,24 @@ def test_all_wrong_words_are_told_at_once() -> None:
     """Nobody mends one only to meet the next."""
     with pytest.raises(UsageError, match=r"'rnak'.*; alpha = 'x': .*; patience = '0': "):
         settings_from(["rnak=8", "alpha=x", "patience=0"], base="smollm2", objective="answers")
+
+
+@pytest.mark.parametrize(
+    ("given", "why"),
+    [
+        ({"method": "full", "rank": 8}, "rank means nothing with method = "),
+        ({"beta": 0.2}, "beta means nothing with objective = 'answers'"),
+        ({"objective": "text", "too_long": "drop"}, "too_long means nothing with objective = 'text'"),
+        (
+            {"objective": "preferences", "passages": 2},
+            "passages means nothing with objective = 'preferences'",
+        ),
+    ],
+)
+def test_settings_that_cannot_work_together_are_refused(given: dict[str, object], why: str) -> None:
+    """Before anything is loaded, with the one that would be ignored; its default, written out, harms nobody."""
+    with pytest.raises(ValueError, match=why):
+        TrainSettings.model_validate(given)
+    name = list(given)[-1]
+    default = TrainSettings.model_fields[name].default
+    assert getattr(TrainSettings.model_validate(given | {name: default}), name) == default

@@ -346,3 +346,29 @@ def test_the_seed_is_read(bench: Bench) -> None:
         bench.run(str(seed), SETTINGS.model_copy(update={"seed": seed, "epochs": 1}))
     first, second = bench.adapter("3"), bench.adapter("4")
     assert not any(torch.equal(first[key], second[key]) for key in first)
+
+
+def test_a_whole_model_in_bfloat16_is_trained(bench: Bench) -> None:
+    """Kept in float32 and computed in bfloat16: the pre-flight allows what that rounds, and no more."""
+    honest = bench.new_model
+    bench.new_model = lambda **given: honest(**given).to(torch.bfloat16)
+    settings = TrainSettings(
+        base="tiny", method="full", epochs=2, batch_size=8, learning_rate=1e-3, evaluate_every=1
+    )
+    run = bench.run("r", settings)
+    assert (run.dtype, run.method) == ("bfloat16", "full")
+    assert run.best_valid_loss < run.first_valid_loss
+    assert (
+        load_file(bench.tmp / "r" / "out" / "model.safetensors")["model.norm.weight"].dtype == torch.bfloat16
+    )
+
+
+def test_memory_that_does_not_hold_the_model_is_named(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where it is not a part of a step that is too large, the way out is another method or model."""
+
+    def moments(engine: Engine, loss: float, rate: float) -> float:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(Engine, "apply", moments)
+    with pytest.raises(TrainingError, match="not enough memory for this model and this way of training it"):
+        bench.run("r")
