@@ -164,7 +164,9 @@ def test_what_stands_in_a_folder_is_not_overwritten(tmp_path: Path, chat_folder:
     before = {each.name: each.read_bytes() for each in out.iterdir()}
     for other in (small(chat_folder, "answers", "seed=1"), small(chat_folder)):
         rows = ROWS["answers"] if other.seed else ROWS["answers"][1:]
-        with pytest.raises(UsageError, match="holds what other settings or other examples made"):
+        with pytest.raises(
+            UsageError, match="holds what other settings, other examples or another base made"
+        ):
             train_file(written(tmp_path, rows), out, other)
     with pytest.raises(UsageError, match="holds something else"):
         train_file(path, tmp_path, small(chat_folder))

@@ -121,6 +121,7 @@ def train_file(
     finished = _finished(out, settings, sides, telling)
     if finished is not None:
         return finished
+    scratch.mkdir(parents=True, exist_ok=True)
     with Store(scratch).lock("tunesmith train") if leads() else nullcontext():
         run = _tuned(sides, out, scratch, settings, telling)
     done = FileRun(

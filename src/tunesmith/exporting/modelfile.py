@@ -67,7 +67,6 @@ class Glue:
 
 def glue_of(tokenizer: PreTrainedTokenizerBase) -> Glue:
     """Return what a chat template writes around the words; raises ModelError if it does more than that."""
-    from jinja2 import TemplateError
 
     system, asked, said, again = (
         Message("system", "Ⓐ first"),
@@ -85,9 +84,10 @@ def glue_of(tokenizer: PreTrainedTokenizerBase) -> Glue:
         for conversation in ((asked,), (system, asked), turns, (system, *turns)):
             if glue.render(conversation) != _text(tokenizer, conversation):
                 raise ValueError("it writes other words around a turn in a longer conversation")
-    except (ValueError, TemplateError) as error:
+    except (ValueError, ModelError) as error:
+        # What a template itself refuses with is the cause of what rendering raises.
         raise ModelError(
-            f"the model's chat template cannot be written as Ollama's: {error}", hint=_HINT
+            f"the model's chat template cannot be written as Ollama's: {error.__cause__ or error}", hint=_HINT
         ) from error
     return glue
 
