@@ -328,3 +328,30 @@ def test_another_base_under_the_same_name_is_not_the_same_run(tmp_path: Path, ch
     )
     with pytest.raises(UsageError, match="another base made"):
         train_file(path, tmp_path / "out", small(base))
+
+
+def test_a_full_disk_is_named_and_the_run_goes_on_after_it(
+    tmp_path: Path, chat_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No room for a checkpoint: a calm error, the checkpoint before stays whole, and with room it ends."""
+    import safetensors.torch
+    from safetensors import SafetensorError
+
+    from tunesmith.errors import DiskFull
+
+    path, out = written(tmp_path, ROWS["answers"]), tmp_path / "out"
+    honest, saved = safetensors.torch.save_file, []
+
+    def save(tensors: Any, place: Any, *rest: Any) -> None:
+        saved.append(place)
+        if len(saved) == 5:
+            raise SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)")
+        honest(tensors, place, *rest)
+
+    monkeypatch.setattr(safetensors.torch, "save_file", save)
+    with pytest.raises(DiskFull, match="give the same command again"):
+        train_file(path, out, small(chat_folder))
+    assert (out / WORK / "checkpoint" / "state.json").is_file()
+    done = train_file(path, out, small(chat_folder))
+    assert (out / RUN).is_file()
+    assert done.run.steps[-1].step == len(done.run.steps)

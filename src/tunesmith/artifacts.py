@@ -147,8 +147,14 @@ def write_text_atomic(path: Path, text: str) -> None:
         part.unlink(missing_ok=True)
 
 
+FREE_AND_RUN = (
+    "Free some space and run `tunesmith run` again. Finished stages are kept; so is the begun "
+    "one, as a draft that goes on where it can and is never taken for whole."
+)
+
+
 @contextmanager
-def disk_full_named(folder: Path) -> Iterator[None]:
+def disk_full_named(folder: Path, *, hint: str = FREE_AND_RUN) -> Iterator[None]:
     """Raise DiskFull, naming the folder and what is free there, where the block runs out of room.
 
     Libraries that write in native code wrap the system's error in their own, so its words are looked for too.
@@ -160,8 +166,7 @@ def disk_full_named(folder: Path) -> Iterator[None]:
             raise
         raise DiskFull(
             f"No room to write in {folder}: {_free(folder)} free on that disk.",
-            hint="Free some space and run `tunesmith run` again. Finished stages are kept; so is the begun "
-            "one, as a draft that goes on where it can and is never taken for whole.",
+            hint=hint,
         ) from error
 
 

@@ -110,7 +110,7 @@ def train_file(
     Raises UsageError for a remote base and for a folder that holds something else, DatasetError for rows that cannot
     be trained on, with their lines, and what `tunesmith.train` raises.
     """
-    from tunesmith.artifacts import Store, write_text_atomic
+    from tunesmith.artifacts import Store, disk_full_named, write_text_atomic
     from tunesmith.models.digest import weights_digest
 
     telling = show or Silent()
@@ -122,7 +122,11 @@ def train_file(
     if finished is not None:
         return finished
     scratch.mkdir(parents=True, exist_ok=True)
-    with Store(scratch).lock("tunesmith train") if leads() else nullcontext():
+    again = "Free some space and give the same command again: it goes on from its last whole checkpoint."
+    with (
+        disk_full_named(scratch, hint=again),
+        Store(scratch).lock("tunesmith train") if leads() else nullcontext(),
+    ):
         run = _tuned(sides, out, scratch, settings, telling)
     done = FileRun(
         out,

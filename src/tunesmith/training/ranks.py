@@ -281,6 +281,7 @@ class Group:
         try:
             computed = compute()
         except Exception as error:
+            # Whatever it is: the others wait at their meeting, and must hear of it before it goes on its way.
             if tell:
                 self._meet_failed(error)
             raise
