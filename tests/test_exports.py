@@ -173,3 +173,23 @@ def test_a_fault_in_the_embedded_models_file_is_caught(tmp_path: Path) -> None:
     assert prove(LlamaCpp(tmp_path / "whole" / "model.gguf", context=256), trial).prompts == 8
     with pytest.raises(ParityError, match="drifts beyond what f16 explains"):
         prove(LlamaCpp(faulty, context=256), trial)
+
+
+def test_a_disk_without_room_is_named_and_nothing_is_kept(
+    chat_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Weights that do not fit: a calm error with a way out, and no half of an export."""
+    from safetensors import SafetensorError
+
+    from tunesmith.errors import DiskFull
+    from tunesmith.exporting import export as module
+    from tunesmith.exports import write
+
+    def full(*given: object) -> None:
+        raise SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)")
+
+    monkeypatch.setattr(module, "write_merged", full)
+    order = address_order(f"path:{chat_folder}", "merged", None, proved=False, say=print)
+    with pytest.raises(DiskFull, match="nothing of it was kept"):
+        write(order, tmp_path / "exports" / "merged")
+    assert list((tmp_path / "exports").iterdir()) == []

@@ -9,13 +9,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from tunesmith import steps
-from tunesmith.artifacts import Artifact
+from tunesmith.artifacts import Artifact, disk_full_named
 from tunesmith.config import Config
 from tunesmith.exporting.card import Facts, Rate
-from tunesmith.exporting.export import Form, Order
+from tunesmith.exporting.export import Exported, Form, Order, export
 from tunesmith.models.adapter import CONFIG
 from tunesmith.models.address import Place, locate, parse
 from tunesmith.models.fetch import BUNDLED, provenance
+from tunesmith.progress import Progress, silent
 from tunesmith.records import Conversation, Message
 
 if TYPE_CHECKING:
@@ -23,6 +24,12 @@ if TYPE_CHECKING:
 
 _SHOWN: Final = ("base", "tuned")
 _LICENCE: Final = re.compile(r"^license:\s*[\"']?([\w.+-]+)", re.MULTILINE)
+
+
+def write(order: Order, folder: Path, *, on_progress: Progress = silent) -> Exported:
+    """Write an order's export as `exporting.export` does; a disk without room for it is named, and nothing is kept."""
+    with disk_full_named(folder.parent, hint="Free some space and export again; nothing of it was kept."):
+        return export(order, folder, on_progress=on_progress)
 
 
 def tuned_order(

@@ -169,12 +169,11 @@ class Project:
         Raises UsageError before training, and ParityError, keeping nothing, for an export that says something else
         than the model; without `proved` that is not looked at, and the card says so.
         """
-        from tunesmith.exporting.export import export
-        from tunesmith.exports import tuned_order
+        from tunesmith.exports import tuned_order, write
 
         inputs = self._finished("train", "tunesmith run train")
         order = tuned_order(inputs, self.config, form, precision, proved=proved)
-        return export(order, folder, on_progress=(show or Silent()).progress)
+        return write(order, folder, on_progress=(show or Silent()).progress)
 
     def contender(self, name: str) -> ChatModel:
         """Return a contender by its name ("tuned+tuned_retrieval"), or a model by its address."""

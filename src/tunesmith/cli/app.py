@@ -469,8 +469,7 @@ def _settings_as_options() -> Iterator[None]:
 def _exported(
     address: str, form: Form, folder: Path, *, precision: Precision | None, proved: bool, show: Show
 ) -> Exported:
-    from tunesmith.exporting.export import export as write
-    from tunesmith.exports import address_order
+    from tunesmith.exports import address_order, write
 
     order = address_order(address, form, precision, proved=proved, say=show.say)
     return write(order, folder, on_progress=show.progress)
