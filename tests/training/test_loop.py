@@ -97,17 +97,6 @@ def test_a_rows_losses_do_not_depend_on_its_company() -> None:
     torch.testing.assert_close(together, alone)
 
 
-@given(st.lists(st.integers(1, 3000), min_size=1, max_size=12))
-def test_a_step_is_cut_into_parts_of_bounded_size(lengths: list[int]) -> None:
-    """Every row is in one part; a part is small enough with its padding, or a single row."""
-    parts = loop.in_parts([row(length, 1) for length in lengths], PAD)
-    assert sorted(int(n) for part in parts for n in part.real_B_T.sum(1)) == sorted(lengths)
-    assert all(part.ids_B_T.numel() <= loop.PART_TOKENS or len(part.ids_B_T) == 1 for part in parts)
-    assert all(part.ids_B_T.shape[1] % loop.WIDTHS == 0 for part in parts)
-    if (max(lengths) + loop.WIDTHS - 1) * len(lengths) <= loop.PART_TOKENS:
-        assert len(parts) == 1
-
-
 def test_packed_texts_keep_their_bounds() -> None:
     """Behind one another: positions begin anew, no first token is labelled, and what fills up is nobody's."""
     rows = [Rendered((5, 6), (True, True)), Rendered((7, 8, 9), (False, False, True))]

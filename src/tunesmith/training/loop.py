@@ -177,12 +177,6 @@ class Layout:
         return len(lengths) * _rounded(max(lengths), self.multiple)
 
 
-def in_parts(rows: Sequence[Rendered], pad: int, device: torch.device | str = "cpu") -> list[Batch]:
-    """Return one step's rows as padded batches of at most PART_TOKENS each."""
-    layout = Layout(pad, device)
-    return [layout.batch([rows[i] for i in group]) for group in layout.groups([(row,) for row in rows])]
-
-
 def _rounded(tokens: int, multiple: int) -> int:
     return -(-tokens // multiple) * multiple
 

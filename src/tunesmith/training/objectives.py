@@ -47,8 +47,6 @@ class Part:
 class Objective(Protocol[Row_contra]):
     """A loss that is a sum over rows, to be divided by what the step counts."""
 
-    unit: str
-
     def texts(self, row: Row_contra) -> tuple[Rendered, ...]:
         """Return the texts of a row."""
         ...
@@ -64,8 +62,6 @@ class Objective(Protocol[Row_contra]):
 
 class Likelihood:
     """The cross-entropy of the labelled tokens: of answers, or of all words of a text."""
-
-    unit = "labelled token"
 
     def texts(self, row: Rendered) -> tuple[Rendered, ...]:
         """Return the row itself."""
@@ -86,8 +82,6 @@ class Dpo:
 
     Rafailov et al. 2023, "Direct Preference Optimization" (arXiv:2305.18290), equation 7.
     """
-
-    unit = "pair"
 
     def __init__(self, beta: float) -> None:
         self.beta = beta

@@ -20,7 +20,7 @@ OPENAI: Final = "https://api.openai.com/v1"
 FEWEST: Final = 10
 LARGEST: Final = 512 * 10**6  # bytes of a file
 
-# US dollars for a million trained tokens, from OpenAI's price list of 2025.
+# US dollars for a million trained tokens, as OpenAI's list had them in 2025; noted from memory, not read off again.
 PRICES: Final = {
     "gpt-4.1": 25.0,
     "gpt-4.1-mini": 5.0,
