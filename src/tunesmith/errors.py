@@ -15,6 +15,10 @@ TunesmithError
 │   └── RowError            a row that would teach nothing, or something else
 ├── ArtifactError         finished work that is not as it was left
 │   └── DamagedArtifact     a file whose bytes changed
+├── ServerError           a server that cannot start, or cannot do what it is asked
+│   ├── ServerBusy          another server works in this folder
+│   └── StoreError          its database cannot be opened, is locked or is of a newer version
+│       └── StoreDamaged      its database is not sound
 ├── ProjectBusy           another process works on this project
 └── DiskFull              no room to write
 """
@@ -106,6 +110,22 @@ class DamagedArtifact(ArtifactError):
 
 class ProjectBusy(TunesmithError):
     """Another process works on this project."""
+
+
+class ServerError(TunesmithError):
+    """A server cannot start, or cannot do what it is asked."""
+
+
+class ServerBusy(ServerError):
+    """Another server works in this folder."""
+
+
+class StoreError(ServerError):
+    """The server's database cannot be opened, is held by another process, or is of a newer version."""
+
+
+class StoreDamaged(StoreError):
+    """The server's database is not sound; it is left as it is."""
 
 
 class DiskFull(TunesmithError):

@@ -1,0 +1,153 @@
+"""The server as an ASGI app: its parts put together, the routes, and what happens around each request."""
+
+from __future__ import annotations
+
+import errno
+import json
+import logging
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+from starlette.datastructures import MutableHeaders
+from starlette.exceptions import HTTPException
+from starlette.responses import JSONResponse
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from tunesmith.errors import DiskFull, StoreError, TunesmithError
+from tunesmith.serving import health
+from tunesmith.serving.errors import ApiError, invalid, no_room
+from tunesmith.serving.ids import new_id
+from tunesmith.serving.inside import CALLER
+from tunesmith.serving.state import Services
+
+_LOG = logging.getLogger("tunesmith.serving")
+# What is answered to everybody: a load balancer has no key.
+_OPEN = frozenset({"/healthz"})
+
+
+def make_app(services: Services) -> FastAPI:
+    """Return the app over the parts of a server."""
+    app = FastAPI(title="Tunesmith", lifespan=_lifespan, docs_url=None, redoc_url=None)
+    app.state.services = services
+    app.include_router(health.router)
+    app.add_exception_handler(ApiError, _say)
+    app.add_exception_handler(RequestValidationError, _say_invalid)
+    app.add_exception_handler(HTTPException, _say_http)
+    app.add_exception_handler(TunesmithError, _say_own)
+    app.add_exception_handler(OSError, _say_system)
+    app.add_exception_handler(Exception, _say_unknown)
+    app.add_middleware(Around, services=services)
+    return app
+
+
+@asynccontextmanager
+async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
+    services: Services = app.state.services
+    try:
+        yield
+    finally:
+        services.store.close()
+
+
+class Around:
+    """What happens around each request: the caller is known first, the answer gets an id, and how it went is logged.
+
+    Plain ASGI, so that what is streamed goes through as it comes, and a client that goes away is noticed.
+    """
+
+    def __init__(self, app: ASGIApp, services: Services) -> None:
+        self._app, self._services = app, services
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        request, start, status = Request(scope), time.perf_counter(), 0
+        request.state.id = new_id("req_")
+
+        async def sending(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                headers = MutableHeaders(scope=message)
+                headers["x-request-id"] = request.state.id
+                headers["openai-processing-ms"] = str(round(1000 * (time.perf_counter() - start)))
+            await send(message)
+
+        try:
+            if CALLER in scope:
+                request.state.caller = scope[CALLER]
+            elif scope["path"] not in _OPEN:
+                request.state.caller = self._services.access.caller(request)
+            await self._app(scope, receive, sending)
+        except ApiError as error:
+            await (await _say(request, error))(scope, receive, sending)
+        finally:
+            # Never what was said.
+            _LOG.info(
+                "request",
+                extra={
+                    "request": request.state.id,
+                    "method": scope["method"],
+                    "path": scope["path"],
+                    "status": status,
+                    "seconds": round(time.perf_counter() - start, 4),
+                },
+            )
+
+
+async def _say(_: Request, error: Exception) -> Response:
+    assert isinstance(error, ApiError)
+    return JSONResponse(error.body(), error.status, error.headers)
+
+
+async def _say_invalid(request: Request, error: Exception) -> Response:
+    assert isinstance(error, RequestValidationError)
+    first: dict[str, Any] = error.errors()[0]
+    place = [str(part) for part in first["loc"] if part not in ("body", "query", "path")]
+    param = ".".join(place) or None
+    where = f" for '{param}'" if param else ""
+    return await _say(request, invalid(f"Invalid value{where}: {first['msg']}.", param=param))
+
+
+async def _say_http(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    known = {404: f"Unknown request URL: {request.method} {request.url.path}.", 405: "Not allowed here."}
+    message = known.get(error.status_code, str(error.detail))
+    kind = "invalid_request_error" if error.status_code < 500 else None
+    return await _say(
+        request, ApiError(error.status_code, message, kind=kind, headers=dict(error.headers or {}))
+    )
+
+
+async def _say_own(request: Request, error: Exception) -> Response:
+    assert isinstance(error, TunesmithError)
+    if isinstance(error, DiskFull):
+        return await _say(request, no_room("this"))
+    status = 503 if isinstance(error, StoreError) else 400
+    return await _say(request, ApiError(status, str(error)))
+
+
+async def _say_system(request: Request, error: Exception) -> Response:
+    if getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT):
+        return await _say(request, no_room("this"))
+    raise error
+
+
+async def _say_unknown(request: Request, error: Exception) -> Response:
+    """Answer where this server is at fault; what went wrong is in its log alone."""
+    _LOG.error("error", exc_info=error, extra={"request": request.state.id})
+    return await _say(
+        request, ApiError(500, "The server had an error. Its log has it under the request's id.")
+    )
+
+
+def as_json(body: Any) -> Response:
+    """Return a body as JSON without looking at it again: what routes give is plain already."""
+    text = json.dumps(body, ensure_ascii=False, separators=(",", ":"))
+    return Response(text.encode(), media_type="application/json")

@@ -1,0 +1,1 @@
+"""The database's steps from one version to the next."""

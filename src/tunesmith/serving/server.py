@@ -1,0 +1,73 @@
+"""Start the server: its folder locked, its database opened, its address refused where it has no keys."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tunesmith.errors import UsageError
+from tunesmith.serving.access import Access, is_loopback
+from tunesmith.serving.app import make_app
+from tunesmith.serving.home import Home
+from tunesmith.serving.keys import has_keys
+from tunesmith.serving.state import Options, Services
+from tunesmith.serving.store import Store
+
+if TYPE_CHECKING:
+    import socket
+
+    import uvicorn
+
+
+def open_store(home: Home, database: str | None = None) -> Store:
+    """Return the database of a server's folder, or the one at a URL."""
+    return Store(database or f"sqlite:///{home.database}")
+
+
+def serve(
+    root: Path,
+    options: Options,
+    *,
+    host: str = "127.0.0.1",
+    port: int = 8000,
+    database: str | None = None,
+    ready: Callable[[str], None] = lambda url: None,
+) -> None:
+    """Serve until told to stop (SIGINT, SIGTERM); `ready` hears the base URL once requests are answered.
+
+    Raises ServerBusy if another server works in the folder, StoreError if its database cannot be used, and UsageError
+    for an address that others reach while there are no keys.
+    """
+    import uvicorn
+
+    home = Home.open(root)
+    with home.lock():
+        store = open_store(home, database)
+        if not is_loopback(host) and not has_keys(store):
+            store.close()
+            raise UsageError(
+                f"{host} can be reached by others, and this server has no API keys.",
+                hint="Make one with `tunesmith keys new`, or serve on 127.0.0.1.",
+            )
+        app = make_app(Services(home, store, Access(store), options))
+        config = uvicorn.Config(
+            app, host=host, port=port, log_config=None, access_log=False, timeout_graceful_shutdown=30
+        )
+        _ready_server(config, ready).run()
+
+
+def _ready_server(config: uvicorn.Config, ready: Callable[[str], None]) -> uvicorn.Server:
+    import uvicorn
+
+    class Server(uvicorn.Server):
+        """A server that says when it listens, and where: a port of 0 is chosen by the system."""
+
+        async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+            await super().startup(sockets)
+            if self.started:
+                host, port = self.servers[0].sockets[0].getsockname()[:2]
+                shown = f"[{host}]" if ":" in host else host
+                ready(f"http://{shown}:{port}/v1")
+
+    return Server(config)

@@ -1,0 +1,47 @@
+"""What all routes share, and how a route gets at it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Annotated
+
+from fastapi import Depends, Request
+
+from tunesmith.serving.access import Access, needs
+from tunesmith.serving.home import Home
+from tunesmith.serving.keys import Caller
+from tunesmith.serving.store import Store
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """How the server was started: `models` by the names that requests use, each an address or another name."""
+
+    models: Mapping[str, str] = field(default_factory=lambda: {"smollm2": "smollm2", "minilm": "minilm"})
+    max_body_bytes: int = 32 * 2**20
+    max_upload_bytes: int = 8 * 2**30
+
+
+@dataclass(slots=True)
+class Services:
+    """The parts of a running server."""
+
+    home: Home
+    store: Store
+    access: Access
+    options: Options
+
+
+def services_of(request: Request) -> Services:
+    """Return the parts of the server that a request reached."""
+    services: Services = request.app.state.services
+    return services
+
+
+Server = Annotated[Services, Depends(services_of)]
+# A file serves training, batches and evals alike.
+Either = Annotated[Caller, Depends(needs("inference", "fine-tuning"))]
+Tuner = Annotated[Caller, Depends(needs("fine-tuning"))]
+Asker = Annotated[Caller, Depends(needs("inference"))]
+Admin = Annotated[Caller, Depends(needs("admin"))]
