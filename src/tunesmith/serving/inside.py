@@ -1,4 +1,4 @@
-"""Requests that the server makes of itself, for batches and evals: the same routes, with the caller they are made for."""
+"""Requests that the server makes of itself, for batches and evals: the same routes, as the caller they are made for."""
 
 from __future__ import annotations
 
