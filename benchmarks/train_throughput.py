@@ -12,7 +12,7 @@ by one function on rows that none has seen, from the adapter that each has saved
 N: weights of the frozen blocks (2 N forward, 2 N for the gradient of their inputs); A: the adapter's weights
 (2 A forward, 4 A backward); V D: the output projection, counted for the share of tokens that carry a label.
 Attention scores, norms and the optimiser are left out: a loop should spend little on them. The ceiling is the
-product of (1500, 576) and (576, 1536) in bf16, measured between the runs.
+product of (1500, 576) and (576, 1536) in bf16 (in float32 on a machine without bf16), measured between the runs.
 """
 
 from __future__ import annotations
@@ -159,10 +159,15 @@ def held_out_loss(model_folder: Path, adapter: Path, rows: Sequence[Rendered]) -
 
 
 def measure_ceiling() -> float:
-    """Return the machine's FLOP/s in bf16 on a product as large as the model's own, the best of 40."""
+    """Return the machine's FLOP/s on a product as large as the model's own, the best of 40.
+
+    In bf16, or in float32 where bf16 is slower and so is not what trains.
+    """
     import torch
 
-    left, right = torch.ones(1500, 576, dtype=torch.bfloat16), torch.ones(576, 1536, dtype=torch.bfloat16)
+    from tunesmith.models.local import fast_dtype
+
+    left, right = torch.ones(1500, 576, dtype=fast_dtype()), torch.ones(576, 1536, dtype=fast_dtype())
     best = float("inf")
     for _ in range(40):
         start = time.perf_counter()
