@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import errno
-import json
 import logging
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
+import anyio
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from starlette.datastructures import MutableHeaders
@@ -18,7 +18,7 @@ from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from tunesmith.errors import DiskFull, StoreError, TunesmithError
-from tunesmith.serving import health
+from tunesmith.serving import files, health
 from tunesmith.serving.errors import ApiError, invalid, no_room
 from tunesmith.serving.ids import new_id
 from tunesmith.serving.inside import CALLER
@@ -26,6 +26,7 @@ from tunesmith.serving.state import Services
 
 _LOG = logging.getLogger("tunesmith.serving")
 # What is answered to everybody: a load balancer has no key.
+_SWEEP_SECONDS = 60
 _OPEN = frozenset({"/healthz"})
 
 
@@ -33,7 +34,8 @@ def make_app(services: Services) -> FastAPI:
     """Return the app over the parts of a server."""
     app = FastAPI(title="Tunesmith", lifespan=_lifespan, docs_url=None, redoc_url=None)
     app.state.services = services
-    app.include_router(health.router)
+    for module in (health, files):
+        app.include_router(module.router)
     app.add_exception_handler(ApiError, _say)
     app.add_exception_handler(RequestValidationError, _say_invalid)
     app.add_exception_handler(HTTPException, _say_http)
@@ -45,12 +47,26 @@ def make_app(services: Services) -> FastAPI:
 
 
 @asynccontextmanager
-async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
+async def running(app: FastAPI) -> AsyncIterator[None]:
+    """Let what goes on beside the requests run until the block ends."""
     services: Services = app.state.services
-    try:
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(_sweep, services)
         yield
-    finally:
-        services.store.close()
+        tasks.cancel_scope.cancel()
+
+
+async def _sweep(services: Services) -> None:
+    """Delete what has expired, now and every minute."""
+    while True:
+        await anyio.to_thread.run_sync(files.sweep_files, services.store, services.blobs)
+        await anyio.sleep(_SWEEP_SECONDS)
+
+
+@asynccontextmanager
+async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
+    async with running(app):
+        yield
 
 
 class Around:
@@ -145,9 +161,3 @@ async def _say_unknown(request: Request, error: Exception) -> Response:
     return await _say(
         request, ApiError(500, "The server had an error. Its log has it under the request's id.")
     )
-
-
-def as_json(body: Any) -> Response:
-    """Return a body as JSON without looking at it again: what routes give is plain already."""
-    text = json.dumps(body, ensure_ascii=False, separators=(",", ":"))
-    return Response(text.encode(), media_type="application/json")

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tunesmith.errors import UsageError
 from tunesmith.serving.access import Access, is_loopback
 from tunesmith.serving.app import make_app
+from tunesmith.serving.blobs import Blobs
 from tunesmith.serving.home import Home
 from tunesmith.serving.keys import has_keys
 from tunesmith.serving.state import Options, Services
@@ -41,20 +43,29 @@ def serve(
     """
     import uvicorn
 
-    home = Home.open(root)
-    with home.lock():
-        store = open_store(home, database)
-        if not is_loopback(host) and not has_keys(store):
-            store.close()
+    with open_services(root, options, database=database) as services:
+        if not is_loopback(host) and not has_keys(services.store):
             raise UsageError(
                 f"{host} can be reached by others, and this server has no API keys.",
                 hint="Make one with `tunesmith keys new`, or serve on 127.0.0.1.",
             )
-        app = make_app(Services(home, store, Access(store), options))
         config = uvicorn.Config(
-            app, host=host, port=port, log_config=None, access_log=False, timeout_graceful_shutdown=30
+            make_app(services),
+            host=host,
+            port=port,
+            log_config=None,
+            access_log=False,
+            timeout_graceful_shutdown=30,
         )
         _ready_server(config, ready).run()
+
+
+@contextmanager
+def open_services(root: Path, options: Options, *, database: str | None = None) -> Iterator[Services]:
+    """Lock a server's folder and yield its parts."""
+    home = Home.open(root)
+    with home.lock(), closing(open_store(home, database)) as store:
+        yield Services(home, store, Access(store), Blobs(home, store), options)
 
 
 def _ready_server(config: uvicorn.Config, ready: Callable[[str], None]) -> uvicorn.Server:

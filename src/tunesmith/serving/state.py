@@ -9,6 +9,7 @@ from typing import Annotated
 from fastapi import Depends, Request
 
 from tunesmith.serving.access import Access, needs
+from tunesmith.serving.blobs import Blobs
 from tunesmith.serving.home import Home
 from tunesmith.serving.keys import Caller
 from tunesmith.serving.store import Store
@@ -30,6 +31,7 @@ class Services:
     home: Home
     store: Store
     access: Access
+    blobs: Blobs
     options: Options
 
 

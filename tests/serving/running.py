@@ -1,0 +1,52 @@
+"""A server on a real socket, in a thread of the test's process, with the real SDK to ask it."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import uvicorn
+from openai import OpenAI
+
+from tunesmith.serving.app import make_app
+from tunesmith.serving.server import open_services
+from tunesmith.serving.state import Options, Services
+
+
+@dataclass(frozen=True)
+class Running:
+    """A running server: its base URL, its parts, and a client."""
+
+    url: str
+    services: Services
+    client: OpenAI
+
+    def as_key(self, key: str) -> OpenAI:
+        """Return a client with another key."""
+        return self.client.with_options(api_key=key)
+
+
+@contextmanager
+def serving(root: Path, options: Options | None = None, database: str | None = None) -> Iterator[Running]:
+    """Run a server in a folder until the block ends."""
+    with open_services(root, options or Options(), database=database) as services:
+        config = uvicorn.Config(
+            make_app(services), port=0, log_config=None, access_log=False, timeout_graceful_shutdown=5
+        )
+        server = uvicorn.Server(config)
+        thread = threading.Thread(target=server.run)
+        thread.start()
+        try:
+            while not server.started:
+                assert thread.is_alive(), "the server did not start"
+                thread.join(0.01)
+            port = server.servers[0].sockets[0].getsockname()[1]
+            url = f"http://127.0.0.1:{port}/v1"
+            with OpenAI(base_url=url, api_key="any", max_retries=0, timeout=60) as client:
+                yield Running(url, services, client)
+        finally:
+            server.should_exit = True
+            thread.join()
