@@ -12,7 +12,8 @@ TunesmithError
 │   ├── FetchError          a download that failed or whose bytes are wrong
 │   └── ParityError         an export that does not say what the model says
 ├── TrainingError         a training run that would make, or made, nonsense
-│   └── RowError            a row that would teach nothing, or something else
+│   ├── RowError            a row that would teach nothing, or something else
+│   └── TrainingStopped     a run that was told to stop, and can go on
 ├── ArtifactError         finished work that is not as it was left
 │   └── DamagedArtifact     a file whose bytes changed
 ├── ServerError           a server that cannot start, or cannot do what it is asked
@@ -98,6 +99,10 @@ class RowError(TrainingError):
     def __init__(self, message: str, *, rule: str, hint: str | None = None) -> None:
         super().__init__(message, hint=hint)
         self.rule = rule
+
+
+class TrainingStopped(TrainingError):
+    """A run was told to stop; its checkpoint is whole."""
 
 
 class ArtifactError(TunesmithError):

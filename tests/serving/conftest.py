@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+
+from tunesmith.serving.state import Options
 
 from .running import Running, serving
 
@@ -15,3 +17,15 @@ def running(tmp_path: Path) -> Iterator[Running]:
     """A server with nothing in it."""
     with serving(tmp_path / "home") as server:
         yield server
+
+
+@pytest.fixture(scope="session")
+def tiny(family_folder: Callable[[str], Path]) -> str:
+    """The address of a tiny random model."""
+    return f"path:{family_folder('smollm2')}"
+
+
+@pytest.fixture(scope="session")
+def options(tiny: str) -> Options:
+    """A server's options that offer the tiny model, and an alias of it."""
+    return Options(models={"tiny": tiny, "gpt-3.5-turbo": "tiny"})

@@ -155,6 +155,8 @@ def test_what_a_run_says_of_itself(bench: Bench) -> None:
     assert (run.best_valid_loss, run.best_step) == (min(losses), losses[min(losses)])
     assert run.first_valid_loss == pytest.approx(bench.loss(bench.new_model(), bench.valid), rel=1e-5)
     assert run.best_valid_loss < run.first_valid_loss
+    assert all(0 <= (step.train_accuracy or 0) <= 1 for step in run.steps)
+    assert [step.valid_accuracy is None for step in run.steps] == [True, False] * 3
     assert run.peak_bytes > 2**20
     assert run.seconds == pytest.approx(sum(step.seconds for step in run.steps))
     assert run.valid_seconds > 0
@@ -166,7 +168,10 @@ def test_what_a_run_says_of_itself(bench: Bench) -> None:
                 float(line["learning_rate"]),
                 int(line["tokens"]),
                 float(line["seconds"]),
-                float(line["valid_loss"]) if line["valid_loss"] else None,
+                *(
+                    float(line[name]) if line[name] else None
+                    for name in ("valid_loss", "train_accuracy", "valid_accuracy")
+                ),
             )
             for line in csv.DictReader(file)
         ]

@@ -18,7 +18,7 @@ from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from tunesmith.errors import DiskFull, StoreError, TunesmithError
-from tunesmith.serving import files, health
+from tunesmith.serving import files, fine_tuning, health
 from tunesmith.serving.errors import ApiError, invalid, no_room
 from tunesmith.serving.ids import new_id
 from tunesmith.serving.inside import CALLER
@@ -26,7 +26,7 @@ from tunesmith.serving.state import Services
 
 _LOG = logging.getLogger("tunesmith.serving")
 # What is answered to everybody: a load balancer has no key.
-_SWEEP_SECONDS = 60
+_SWEEP_SECONDS, _TICK_SECONDS, _AFTER_ERROR_SECONDS = 60, 0.2, 5
 _OPEN = frozenset({"/healthz"})
 
 
@@ -34,7 +34,7 @@ def make_app(services: Services) -> FastAPI:
     """Return the app over the parts of a server."""
     app = FastAPI(title="Tunesmith", lifespan=_lifespan, docs_url=None, redoc_url=None)
     app.state.services = services
-    for module in (health, files):
+    for module in (health, files, fine_tuning):
         app.include_router(module.router)
     app.add_exception_handler(ApiError, _say)
     app.add_exception_handler(RequestValidationError, _say_invalid)
@@ -52,8 +52,10 @@ async def running(app: FastAPI) -> AsyncIterator[None]:
     services: Services = app.state.services
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(_sweep, services)
+        tasks.start_soon(_supervise, services)
         yield
         tasks.cancel_scope.cancel()
+    await anyio.to_thread.run_sync(services.jobs.stop)
 
 
 async def _sweep(services: Services) -> None:
@@ -61,6 +63,17 @@ async def _sweep(services: Services) -> None:
     while True:
         await anyio.to_thread.run_sync(files.sweep_files, services.store, services.blobs)
         await anyio.sleep(_SWEEP_SECONDS)
+
+
+async def _supervise(services: Services) -> None:
+    """Look after the jobs; an error costs one look, and is logged."""
+    while True:
+        try:
+            await anyio.to_thread.run_sync(services.jobs.tick)
+        except (StoreError, OSError) as error:
+            _LOG.error("jobs", exc_info=error)
+            await anyio.sleep(_AFTER_ERROR_SECONDS)
+        await anyio.sleep(_TICK_SECONDS)
 
 
 @asynccontextmanager
@@ -127,8 +140,11 @@ async def _say_invalid(request: Request, error: Exception) -> Response:
     first: dict[str, Any] = error.errors()[0]
     place = [str(part) for part in first["loc"] if part not in ("body", "query", "path")]
     param = ".".join(place) or None
+    if first["type"] == "extra_forbidden":
+        return await _say(request, invalid(f"Unrecognized request argument supplied: {param}", param=param))
     where = f" for '{param}'" if param else ""
-    return await _say(request, invalid(f"Invalid value{where}: {first['msg']}.", param=param))
+    said = first["msg"].removeprefix("Value error, ")
+    return await _say(request, invalid(f"Invalid value{where}: {said}.", param=param))
 
 
 async def _say_http(request: Request, error: Exception) -> Response:

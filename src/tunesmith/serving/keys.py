@@ -73,7 +73,7 @@ def new_key(
             f"{organisation!r} cannot name an organisation: it becomes part of the names of its models.",
             hint="Use letters, digits, - and _, at most 64.",
         )
-    id, secret, salt = new_id("", 12), secrets.token_urlsafe(32), secrets.token_hex(16)  # noqa: A001
+    id, secret, salt = new_id("", 12), secrets.token_urlsafe(32), secrets.token_hex(16)
     with store.write() as session:
         owner = session.scalars(select(Organisation).where(Organisation.name == organisation)).one_or_none()
         if owner is None:
@@ -103,7 +103,7 @@ def list_keys(store: Store) -> list[tuple[Key, str]]:
         return [(key, name) for key, name in session.execute(query.order_by(Key.created_at, Key.id))]
 
 
-def revoke_key(store: Store, id: str) -> None:  # noqa: A002 - the word that the user sees
+def revoke_key(store: Store, id: str) -> None:
     """Make a key worthless from now on; raises UsageError if there is none with this id."""
     with store.write() as session:
         key = session.get(Key, id)

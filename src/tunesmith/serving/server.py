@@ -12,6 +12,7 @@ from tunesmith.serving.access import Access, is_loopback
 from tunesmith.serving.app import make_app
 from tunesmith.serving.blobs import Blobs
 from tunesmith.serving.home import Home
+from tunesmith.serving.jobs import Jobs
 from tunesmith.serving.keys import has_keys
 from tunesmith.serving.state import Options, Services
 from tunesmith.serving.store import Store
@@ -65,7 +66,8 @@ def open_services(root: Path, options: Options, *, database: str | None = None) 
     """Lock a server's folder and yield its parts."""
     home = Home.open(root)
     with home.lock(), closing(open_store(home, database)) as store:
-        yield Services(home, store, Access(store), Blobs(home, store), options)
+        blobs = Blobs(home, store)
+        yield Services(home, store, Access(store), blobs, Jobs(home, store, blobs), options)
 
 
 def _ready_server(config: uvicorn.Config, ready: Callable[[str], None]) -> uvicorn.Server:

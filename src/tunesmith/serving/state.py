@@ -11,6 +11,7 @@ from fastapi import Depends, Request
 from tunesmith.serving.access import Access, needs
 from tunesmith.serving.blobs import Blobs
 from tunesmith.serving.home import Home
+from tunesmith.serving.jobs import Jobs
 from tunesmith.serving.keys import Caller
 from tunesmith.serving.store import Store
 
@@ -32,6 +33,7 @@ class Services:
     store: Store
     access: Access
     blobs: Blobs
+    jobs: Jobs
     options: Options
 
 

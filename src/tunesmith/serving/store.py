@@ -121,7 +121,7 @@ def migrate(engine: Engine) -> None:
             ) from error
 
 
-def owned(table: type[Any], organisation: str, id: str) -> Select[Any]:  # noqa: A002 - the API's word
+def owned(table: type[Any], organisation: str, id: str) -> Select[Any]:
     """Return the query for a thing by its id, as its organisation sees it."""
     return select(table).where(table.organisation == organisation, table.id == id)
 

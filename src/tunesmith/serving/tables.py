@@ -136,6 +136,7 @@ class Job(Table):
     trained_tokens: Mapped[int | None]
     fine_tuned_model: Mapped[str | None] = mapped_column(Text)
     result_files: Mapped[list[str]]
+    journal: Mapped[int]  # lines of its journal that have been read
 
 
 class JobEvent(Table):

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from tunesmith.training.entropy import CrossEntropy
+from tunesmith.training.hits import count_hits
 from tunesmith.training.render import Rendered
 
 if TYPE_CHECKING:
@@ -226,6 +227,7 @@ def token_losses(model: PreTrainedModel, batch: Batch) -> Tensor:
     with _projecting(model, batch.before_N):
         # No attention mask: padding stands to the right, where causal attention never looks from a real token.
         logits_N_V = model(input_ids=batch.ids_B_T, use_cache=False, **_layout(batch)).logits
+    count_hits(logits_N_V, batch.label_N)
     losses_N: Tensor = CrossEntropy.apply(logits_N_V, batch.label_N)  # type: ignore[no-untyped-call]
     return losses_N
 
@@ -289,14 +291,14 @@ class Schedule:
         warmup_share: float,
     ) -> None:
         self.lengths, self._batch_size, self._seed, self._peak = lengths, batch_size, seed, peak
-        self._of_epoch = -(-len(lengths) // batch_size)
-        self.steps = epochs * self._of_epoch
+        self.steps_of_epoch = -(-len(lengths) // batch_size)
+        self.steps = epochs * self.steps_of_epoch
         self._warmup = max(1, round(warmup_share * self.steps))
         self._epoch: tuple[int, Epoch] | None = None
 
     def batch(self, step: int) -> list[int]:
         """Return the numbers of the rows of a step, both from 0."""
-        epoch, place = divmod(step, self._of_epoch)
+        epoch, place = divmod(step, self.steps_of_epoch)
         if self._epoch is None or self._epoch[0] != epoch:
             self._epoch = (epoch, plan_epoch(self.lengths, self._batch_size, self._seed, epoch))
         return self._epoch[1].batch(place)

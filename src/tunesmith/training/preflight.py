@@ -107,10 +107,10 @@ def _letters(text: str) -> str:
     return "".join(text.split())
 
 
-def check_sets(train: Sequence[Any], valid: Sequence[Any]) -> None:
-    """Check that there is something to train on and something to validate with."""
+def check_sets(train: Sequence[Any], valid: Sequence[Any] | None) -> None:
+    """Check that there is something to train on, and to validate with unless nothing is to be (None)."""
     for rows, what in ((train, "training"), (valid, "validation")):
-        if not rows:
+        if rows is not None and not rows:
             raise TrainingError(
                 f"there is no {what} example",
                 hint="Curate more examples, or hold out a larger valid_share in [curate].",

@@ -13,9 +13,10 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tunesmith.errors import TrainingError
+from tunesmith.errors import TrainingError, TrainingStopped
 from tunesmith.progress import Progress, silent
 from tunesmith.records import fingerprint
+from tunesmith.training.hits import Hits, counted_hits
 from tunesmith.training.settings import TrainSettings
 
 if TYPE_CHECKING:
@@ -37,7 +38,11 @@ SAMPLED = 1000
 
 @dataclass(frozen=True, slots=True)
 class StepMetrics:
-    """One step: losses in nats per labelled token, rate, real tokens in it and the seconds it took."""
+    """One step: losses in nats per labelled token, rate, real tokens in it and the seconds it took.
+
+    Accuracies are the shares of labelled tokens that were the likeliest; of preferences, and in a run of several
+    processes, they are not counted.
+    """
 
     step: int
     train_loss: float
@@ -45,6 +50,20 @@ class StepMetrics:
     tokens: int
     seconds: float
     valid_loss: float | None = None
+    train_accuracy: float | None = None
+    valid_accuracy: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Watch:
+    """Somebody who follows a run step by step, and may end it.
+
+    `stepped` hears a step's metrics, how many steps there are and how to write the model as it is now to a folder, and
+    returns whether to go on; else the run leaves a checkpoint and raises TrainingStopped. A watched run takes all its
+    steps and keeps the last state, not the best one; it also looks at the validation loss when an epoch ends.
+    """
+
+    stepped: Callable[[StepMetrics, int, Callable[[Path], None]], bool]
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,12 +94,13 @@ def train(
     model: PreTrainedModel,
     tokenizer: PreTrainedTokenizerBase,
     examples: Iterable[Teaching],
-    valid: Iterable[Teaching],
+    valid: Iterable[Teaching] | None,
     settings: TrainSettings,
     *,
     out: Path,
     work: Path,
     on_progress: Progress = silent,
+    watch: Watch | None = None,
 ) -> Trained:
     """Tune a model and write what was learned to `out`, with step_metrics.csv beside it.
 
@@ -90,13 +110,22 @@ def train(
     goes on from there and ends with the same weights.
     Started in several processes (see ranks), all call this with the same folders, which all can read; a step's
     `batch_size` rows are dealt out to them. The first reads the examples, writes, and tells progress.
+    Without `valid` nothing is validated, all steps are taken, and what the last one left is kept.
     Raises TrainingError, before the first step, for what would teach nothing or something else (see preflight) and for
     a checkpoint of other examples or settings, and as soon as a loss is not finite or explodes; no checkpoint holds
     weights with such a loss.
     """
     with _memory_named():
         return _train(
-            model, tokenizer, examples, valid, settings, out=out, work=work, on_progress=on_progress
+            model,
+            tokenizer,
+            examples,
+            valid,
+            settings,
+            out=out,
+            work=work,
+            on_progress=on_progress,
+            watch=watch,
         )
 
 
@@ -120,12 +149,13 @@ def _train(
     model: PreTrainedModel,
     tokenizer: PreTrainedTokenizerBase,
     examples: Iterable[Teaching],
-    valid: Iterable[Teaching],
+    valid: Iterable[Teaching] | None,
     settings: TrainSettings,
     *,
     out: Path,
     work: Path,
     on_progress: Progress,
+    watch: Watch | None,
 ) -> Trained:
     from tunesmith.training import preflight
     from tunesmith.training.ranks import join
@@ -146,16 +176,18 @@ def _train(
             store=work / "rows",
         )
     )
-    valid_rows, _ = ranks.from_first(
-        lambda: rendered(
-            tokenizer,
-            valid,
-            settings,
-            check=preflight.RowChecks(tokenizer, "validation"),
-            store=work / "valid",
+    valid_rows: Sequence[Any] = ()
+    if valid is not None:
+        valid_rows, _ = ranks.from_first(
+            lambda: rendered(
+                tokenizer,
+                valid,
+                settings,
+                check=preflight.RowChecks(tokenizer, "validation"),
+                store=work / "valid",
+            )
         )
-    )
-    preflight.check_sets(rows, valid_rows)
+    preflight.check_sets(rows, valid_rows if valid is not None else None)
     notes = _Notes()
     notes.of_lengths(length, settings)
     ranks.place(model)
@@ -163,14 +195,30 @@ def _train(
     ranks.shard(model, tuning)
     engine = new_engine(model, tokenizer, tuning, settings, say=notes.add, ranks=ranks)
     # Before the margins, which hang on the machine in their last bits.
-    made_for = fingerprint(settings.model_dump(), _digest(rows), _digest(valid_rows), _base_digest(model))
+    made_for = fingerprint(
+        settings.model_dump(),
+        _digest(rows),
+        _digest(valid_rows),
+        _base_digest(model),
+        *(["last"] if watch is not None else []),
+    )
     rows, valid_rows = with_reference(engine, rows, settings), with_reference(engine, valid_rows, settings)
     preflight.check_model(engine, rows)
-    run = _Run(engine, tuning, rows, valid_rows, settings=settings, work=work, notes=notes, made_for=made_for)
+    run = _Run(
+        engine,
+        tuning,
+        rows,
+        valid_rows,
+        settings=settings,
+        work=work,
+        notes=notes,
+        made_for=made_for,
+        watch=watch,
+    )
     # Some settings are read only where the examples are.
     ranks.from_first(lambda: preflight.check_settings(settings))
     run.fit()
-    run.go(on_progress if ranks.rank == 0 else silent)
+    run.go(on_progress if ranks.rank == 0 else silent, tokenizer)
     ranks.from_first(lambda: run.save(out, tokenizer))
     return run.told(length)
 
@@ -323,6 +371,7 @@ class _Run:
         work: Path,
         notes: _Notes,
         made_for: str,
+        watch: Watch | None,
     ) -> None:
         from tunesmith.training import checkpoint
 
@@ -337,6 +386,9 @@ class _Run:
         if resumed is not None:
             self.state = _State.restored(resumed.state)
         self.method = settings.method
+        self.watch = watch
+        # With nothing to judge by, what was learned last is kept.
+        self.keeps_last = watch is not None or not valid_rows
 
     def fit(self) -> None:
         """Use a GPU's memory, and compile where that pays; on a processor all stays as it is."""
@@ -348,21 +400,42 @@ class _Run:
         first = [self.rows[number] for number in self.schedule.batch(self.state.done % self.schedule.steps)]
         compile_where_it_pays(self.engine, first, self.schedule.steps - self.state.done)
 
-    def go(self, on_progress: Progress) -> None:
+    def go(self, on_progress: Progress, tokenizer: PreTrainedTokenizerBase) -> None:
         """Train to the end, or until it gets no better."""
         if not self.state.steps:
-            self.state.first_loss = self.state.best_loss = self._validate()
+            if self.valid_rows:
+                self.state.first_loss = self.state.best_loss = self._validate()[0]
             self._keep_best()
         while self.state.done < self.schedule.steps and self.state.worse < self.patience:
             metrics = self._step()
-            if self.state.done % self.every == 0 or self.state.done == self.schedule.steps:
-                metrics = replace(metrics, valid_loss=self._validate())
-                self.state.steps.append(metrics)
+            looks = self._looks()
+            if looks and self.valid_rows:
+                loss, accuracy = self._validate()
+                metrics = replace(metrics, valid_loss=loss, valid_accuracy=accuracy)
+            self.state.steps.append(metrics)
+            if looks:
                 self._judge(metrics)
                 self._save()
-            else:
-                self.state.steps.append(metrics)
             on_progress(self.state.done, self.schedule.steps, self._note())
+            self._tell(metrics, tokenizer, saved=looks)
+
+    def _looks(self) -> bool:
+        """Tell whether the validation loss is looked at after this step, and a checkpoint made."""
+        done = self.state.done
+        at_epoch = self.watch is not None and done % self.schedule.steps_of_epoch == 0
+        return done % self.every == 0 or done == self.schedule.steps or at_epoch
+
+    def _tell(self, metrics: StepMetrics, tokenizer: PreTrainedTokenizerBase, *, saved: bool) -> None:
+        if self.watch is None:
+            return
+
+        def write(folder: Path) -> None:
+            self.tuning.save(folder, self.tuning.state(), tokenizer)
+
+        if not self.watch.stepped(metrics, self.schedule.steps, write) and metrics.step < self.schedule.steps:
+            if not saved:
+                self._save()
+            raise TrainingStopped(f"the run was stopped after step {metrics.step} of {self.schedule.steps}")
 
     def save(self, out: Path, tokenizer: PreTrainedTokenizerBase) -> None:
         """Write what had the best validation loss, and the metrics of all steps beside it."""
@@ -397,13 +470,25 @@ class _Run:
         numbers = self.schedule.batch(self.state.done)
         rate = self.schedule.rate(self.state.done)
         rows = [self.rows[number] for number in numbers]
-        loss = self.engine.step(rows, rate)
+        with counted_hits() as hits:
+            loss = self.engine.step(rows, rate)
         self._check(loss, numbers)
         self.state.done += 1
         texts = [text for row in rows for text in self.engine.objective.texts(row)]
         self.state.labelled += sum(text.labelled for text in texts)
         tokens = sum(len(text.ids) for text in texts)
-        return StepMetrics(self.state.done, loss, rate, tokens, time.perf_counter() - start)
+        return StepMetrics(
+            self.state.done,
+            loss,
+            rate,
+            tokens,
+            time.perf_counter() - start,
+            train_accuracy=self._accuracy(hits),
+        )
+
+    def _accuracy(self, hits: Hits) -> float | None:
+        of_answers = self.engine.objective.texts(self.rows[0])[1:] == ()
+        return hits.share() if of_answers and self.engine.ranks.world == 1 else None
 
     def _check(self, loss: float, numbers: Sequence[int]) -> None:
         """Refuse a loss that is not finite, or that has been far above the first for some steps."""
@@ -431,9 +516,10 @@ class _Run:
         kept = [step.step for step in self.state.steps if step.valid_loss is not None]
         return f"the checkpoint of step {kept[-1]} is kept" if kept else "nothing of that step was kept"
 
-    def _validate(self) -> float:
+    def _validate(self) -> tuple[float, float | None]:
         start = time.perf_counter()
-        loss = self.engine.mean_loss(self.valid_rows)
+        with counted_hits() as hits:
+            loss = self.engine.mean_loss(self.valid_rows)
         self.state.valid_seconds += time.perf_counter() - start
         if not math.isfinite(loss):
             raise TrainingError(
@@ -442,13 +528,14 @@ class _Run:
                 if self.state.done
                 else "The base model itself is broken.",
             )
-        return loss
+        return loss, self._accuracy(hits)
 
     def _judge(self, metrics: StepMetrics) -> None:
         """Keep what was learned if it is the best so far, else count it against the patience."""
         state, loss = self.state, metrics.valid_loss
-        if loss is not None and loss < state.best_loss:
-            state.best_loss, state.best_step, state.worse = loss, state.done, 0
+        if self.keeps_last or (loss is not None and loss < state.best_loss):
+            state.best_loss = state.best_loss if loss is None else loss
+            state.best_step, state.worse = state.done, 0
             self._keep_best()
         else:
             state.worse += 1

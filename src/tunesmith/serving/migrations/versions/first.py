@@ -119,6 +119,7 @@ def upgrade() -> None:
         sa.Column("trained_tokens", sa.BigInteger(), nullable=True),
         sa.Column("fine_tuned_model", sa.Text(), nullable=True),
         sa.Column("result_files", sa.JSON(), nullable=False),
+        sa.Column("journal", sa.BigInteger(), nullable=False),
         sa.ForeignKeyConstraint(
             ["organisation"], ["organisations.id"], name=op.f("fk_jobs_organisation_organisations")
         ),
