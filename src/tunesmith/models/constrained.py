@@ -74,7 +74,7 @@ class CatalogueGrammar:
     ) -> None:
         self._catalogue = catalogue
         self._restrict_to = restrict_to
-        self._tokenizer = _readable(tokenizer)
+        self._tokenizer = readable(tokenizer)
         self._matcher = lru_cache(maxsize=_KEPT_GRAMMARS)(self._compile)
 
     def constraint(self, conversation: Conversation) -> Constraint:
@@ -113,7 +113,8 @@ class CatalogueGrammar:
         return entry
 
 
-def _readable(tokenizer: PreTrainedTokenizerBase) -> Any:
+def readable(tokenizer: PreTrainedTokenizerBase) -> Any:
+    """Return the tokenizer as llguidance reads it; raises ModelError for one without a tokenizer.json."""
     import llguidance.hf
 
     try:

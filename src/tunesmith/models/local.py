@@ -235,8 +235,8 @@ class LocalModel:
         self._name = name
         self._batch_size = batch_size
         self._constraints = constraints
-        self._ends = _end_ids(tokenizer, model)
-        self._around = _around_words(tokenizer)
+        self._ends = end_ids(tokenizer, model)
+        self._around = around_words(tokenizer)
 
     @property
     def name(self) -> str:
@@ -278,7 +278,7 @@ class LocalModel:
         import torch
 
         prompt = prompt_ids(self.tokenizer, conversation)
-        limit = _longest(self.model)
+        limit = context_length(self.model)
         if limit is not None and len(prompt) + sampling.max_tokens > limit:
             raise ModelError(
                 f"the conversation has {len(prompt)} tokens and {sampling.max_tokens} are asked for, "
@@ -429,14 +429,14 @@ def _common_beginning(rows: Sequence[_Row]) -> int:
     return shared if len(rows) > 1 and shared >= _SHORTEST_PREFIX else 0
 
 
-def _end_ids(tokenizer: PreTrainedTokenizerBase, model: PreTrainedModel) -> frozenset[int]:
+def end_ids(tokenizer: PreTrainedTokenizerBase, model: PreTrainedModel) -> frozenset[int]:
     """Return the ids that end a turn, from the generation config, the tokenizer and the chat template."""
     configured = getattr(getattr(model, "generation_config", None), "eos_token_id", None)
     ids = set(configured if isinstance(configured, list) else [configured])
     return frozenset(int(i) for i in ids if i is not None) | end_of_turn_ids(tokenizer)
 
 
-def _longest(model: PreTrainedModel) -> int | None:
+def context_length(model: PreTrainedModel) -> int | None:
     """Return how many tokens a model reads; MPT has a name of its own for it."""
     names = ("max_position_embeddings", "max_seq_len")
     return next((limit for name in names if (limit := getattr(model.config, name, None)) is not None), None)
@@ -451,7 +451,7 @@ def end_of_turn_ids(tokenizer: PreTrainedTokenizerBase) -> frozenset[int]:
     return frozenset(token for token in (marker, tokenizer.eos_token_id) if token is not None)
 
 
-def _around_words(tokenizer: PreTrainedTokenizerBase) -> tuple[str, str]:
+def around_words(tokenizer: PreTrainedTokenizerBase) -> tuple[str, str]:
     """Return what the template writes between prompt and answer, and between answer and end of turn.
 
     A model learns it with the answer (Llama 2's has a space on both sides), and it is no part of what is said.
