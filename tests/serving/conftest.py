@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tunesmith.serving.state import Options
+from tunesmith.serving.options import Options
 
 from .running import Running, serving
 

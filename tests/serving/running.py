@@ -12,8 +12,9 @@ import uvicorn
 from openai import OpenAI
 
 from tunesmith.serving.app import make_app
+from tunesmith.serving.options import Options
 from tunesmith.serving.server import open_services
-from tunesmith.serving.state import Options, Services
+from tunesmith.serving.state import Services
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ import openai
 import pytest
 from openai import OpenAI
 
-from tunesmith.serving.state import Options
+from tunesmith.serving.options import Options
 
 from .running import Running, serving
 

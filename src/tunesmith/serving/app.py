@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import errno
 import logging
+import re
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -18,7 +19,7 @@ from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from tunesmith.errors import DiskFull, StoreError, TunesmithError
-from tunesmith.serving import files, fine_tuning, health
+from tunesmith.serving import chat, completions, embeddings, files, fine_tuning, health, models
 from tunesmith.serving.errors import ApiError, invalid, no_room
 from tunesmith.serving.ids import new_id
 from tunesmith.serving.inside import CALLER
@@ -26,6 +27,8 @@ from tunesmith.serving.state import Services
 
 _LOG = logging.getLogger("tunesmith.serving")
 # What is answered to everybody: a load balancer has no key.
+_FIELD = re.compile(r"[a-z_0-9]+")
+_TYPES = frozenset({"int", "str", "float", "bool"})
 _SWEEP_SECONDS, _TICK_SECONDS, _AFTER_ERROR_SECONDS = 60, 0.2, 5
 _OPEN = frozenset({"/healthz"})
 
@@ -34,7 +37,7 @@ def make_app(services: Services) -> FastAPI:
     """Return the app over the parts of a server."""
     app = FastAPI(title="Tunesmith", lifespan=_lifespan, docs_url=None, redoc_url=None)
     app.state.services = services
-    for module in (health, files, fine_tuning):
+    for module in (health, files, fine_tuning, models, chat, completions, embeddings):
         app.include_router(module.router)
     app.add_exception_handler(ApiError, _say)
     app.add_exception_handler(RequestValidationError, _say_invalid)
@@ -56,6 +59,7 @@ async def running(app: FastAPI) -> AsyncIterator[None]:
         yield
         tasks.cancel_scope.cancel()
     await anyio.to_thread.run_sync(services.jobs.stop)
+    await anyio.to_thread.run_sync(services.roster.close)
 
 
 async def _sweep(services: Services) -> None:
@@ -98,6 +102,7 @@ class Around:
             return
         request, start, status = Request(scope), time.perf_counter(), 0
         request.state.id = new_id("req_")
+        limits: dict[str, str] = {}
 
         async def sending(message: Message) -> None:
             nonlocal status
@@ -105,6 +110,7 @@ class Around:
                 status = message["status"]
                 headers = MutableHeaders(scope=message)
                 headers["x-request-id"] = request.state.id
+                headers.update(limits)
                 headers["openai-processing-ms"] = str(round(1000 * (time.perf_counter() - start)))
             await send(message)
 
@@ -113,6 +119,7 @@ class Around:
                 request.state.caller = scope[CALLER]
             elif scope["path"] not in _OPEN:
                 request.state.caller = self._services.access.caller(request)
+                limits |= self._services.limiter.request(request.state.caller)
             await self._app(scope, receive, sending)
         except ApiError as error:
             await (await _say(request, error))(scope, receive, sending)
@@ -137,14 +144,24 @@ async def _say(_: Request, error: Exception) -> Response:
 
 async def _say_invalid(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
-    first: dict[str, Any] = error.errors()[0]
-    place = [str(part) for part in first["loc"] if part not in ("body", "query", "path")]
-    param = ".".join(place) or None
+    # Where several shapes are allowed, the one that came furthest is what was meant.
+    first: dict[str, Any] = max(error.errors(), key=lambda each: len(_place(each["loc"])))
+    param = ".".join(_place(first["loc"])) or None
     if first["type"] == "extra_forbidden":
         return await _say(request, invalid(f"Unrecognized request argument supplied: {param}", param=param))
     where = f" for '{param}'" if param else ""
     said = first["msg"].removeprefix("Value error, ")
     return await _say(request, invalid(f"Invalid value{where}: {said}.", param=param))
+
+
+def _place(location: Sequence[int | str]) -> list[str]:
+    """Return the fields that lead to an error, without pydantic's words for the shapes that it has tried."""
+    inner = location[1:] if location and location[0] in ("body", "query", "path") else location
+    return [
+        str(part)
+        for part in inner
+        if isinstance(part, int) or (_FIELD.fullmatch(part) and part not in _TYPES)
+    ]
 
 
 async def _say_http(request: Request, error: Exception) -> Response:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any, Final
 
+import anyio
 from starlette.types import ASGIApp, Message, Scope
 
 from tunesmith.serving.keys import Caller
@@ -21,7 +22,10 @@ async def ask(
     status, headers, parts = 500, dict[str, str](), list[bytes]()
 
     async def receive() -> Message:
-        return waiting.pop() if waiting else {"type": "http.disconnect"}
+        if not waiting:
+            # Who asks stays on the line until it has been answered.
+            await anyio.sleep_forever()
+        return waiting.pop()
 
     async def send(message: Message) -> None:
         nonlocal status

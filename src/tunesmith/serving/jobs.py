@@ -174,11 +174,6 @@ class Jobs:
             self._tell(session, job, "The job is resumed and queued")
         return job
 
-    def forget(self, id: str) -> None:
-        """Delete what a job's models have left, once none of them is known any more."""
-        if self._store.one(select(Model.number).where(Model.job == id).limit(1)) is None:
-            shutil.rmtree(self.models(id), ignore_errors=True)
-
     def begin(self, session: Session, job: Job) -> None:
         """Say what is said when a job is created."""
         self._tell(session, job, f"Created fine-tuning job: {job.id}")
@@ -287,9 +282,9 @@ class Jobs:
         for name in ("train.jsonl", "valid.jsonl"):
             (self.folder(job.id) / name).unlink(missing_ok=True)
         if job.status != "succeeded":
-            self._drop_models(job.id)
+            self.drop_models(job.id)
 
-    def _drop_models(self, id: str) -> None:
+    def drop_models(self, id: str) -> None:
         """Delete the models of a job that nobody can use: those without a row."""
         kept = {Path(address.removeprefix("path:")) for address in self._addresses(id)}
         if not self.models(id).is_dir():

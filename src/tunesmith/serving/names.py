@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tunesmith.serving.errors import not_found
-from tunesmith.serving.state import Options
+from tunesmith.serving.options import Options
 from tunesmith.serving.store import Store
 from tunesmith.serving.tables import Model
 

@@ -14,7 +14,10 @@ from tunesmith.serving.blobs import Blobs
 from tunesmith.serving.home import Home
 from tunesmith.serving.jobs import Jobs
 from tunesmith.serving.keys import has_keys
-from tunesmith.serving.state import Options, Services
+from tunesmith.serving.limits import Limiter
+from tunesmith.serving.options import Options
+from tunesmith.serving.roster import Roster
+from tunesmith.serving.state import Services
 from tunesmith.serving.store import Store
 
 if TYPE_CHECKING:
@@ -67,7 +70,17 @@ def open_services(root: Path, options: Options, *, database: str | None = None) 
     home = Home.open(root)
     with home.lock(), closing(open_store(home, database)) as store:
         blobs = Blobs(home, store)
-        yield Services(home, store, Access(store), blobs, Jobs(home, store, blobs), options)
+        yield Services(
+            home=home,
+            store=store,
+            access=Access(store),
+            blobs=blobs,
+            jobs=Jobs(home, store, blobs),
+            roster=Roster(store, options),
+            limiter=Limiter(),
+            options=options,
+            started=store.clock(),
+        )
 
 
 def _ready_server(config: uvicorn.Config, ready: Callable[[str], None]) -> uvicorn.Server:

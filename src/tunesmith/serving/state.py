@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Annotated
 
 from fastapi import Depends, Request
@@ -13,16 +12,10 @@ from tunesmith.serving.blobs import Blobs
 from tunesmith.serving.home import Home
 from tunesmith.serving.jobs import Jobs
 from tunesmith.serving.keys import Caller
+from tunesmith.serving.limits import Limiter
+from tunesmith.serving.options import Options
+from tunesmith.serving.roster import Roster
 from tunesmith.serving.store import Store
-
-
-@dataclass(frozen=True, slots=True)
-class Options:
-    """How the server was started: `models` by the names that requests use, each an address or another name."""
-
-    models: Mapping[str, str] = field(default_factory=lambda: {"smollm2": "smollm2", "minilm": "minilm"})
-    max_body_bytes: int = 32 * 2**20
-    max_upload_bytes: int = 8 * 2**30
 
 
 @dataclass(slots=True)
@@ -34,7 +27,10 @@ class Services:
     access: Access
     blobs: Blobs
     jobs: Jobs
+    roster: Roster
+    limiter: Limiter
     options: Options
+    started: int
 
 
 def services_of(request: Request) -> Services:

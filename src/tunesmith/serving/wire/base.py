@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
 
 class Body(BaseModel):
@@ -39,4 +39,5 @@ def refused(why: str) -> Any:
             raise ValueError(why)
         return value
 
-    return AfterValidator(check)
+    # Before the shape is looked at: what is not read need not be right.
+    return BeforeValidator(check)

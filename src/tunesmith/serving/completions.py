@@ -1,0 +1,174 @@
+"""The old completions: texts that are gone on from, without a chat template."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from typing import Any, cast
+
+import anyio.to_thread
+from fastapi import APIRouter, Request
+from starlette.responses import Response
+
+from tunesmith.errors import ModelError
+from tunesmith.inference.requests import Generation, Piece, Result, TokenLogprob
+from tunesmith.inference.requests import Request as Wanted
+from tunesmith.serving import asking, proxy
+from tunesmith.serving.answers import as_events, as_json, data
+from tunesmith.serving.chat import stops_of
+from tunesmith.serving.errors import invalid
+from tunesmith.serving.ids import new_id
+from tunesmith.serving.keys import Caller
+from tunesmith.serving.roster import Local, Remote
+from tunesmith.serving.state import Asker, Server, Services
+from tunesmith.serving.wire.chat import CreateCompletion
+
+router = APIRouter(prefix="/v1/completions", tags=["completions"])
+
+_DEFAULT_TOKENS = 16
+
+
+@router.post("")
+async def create(request: Request, server: Server, caller: Asker, body: CreateCompletion) -> Response:
+    """Go on from texts, `n` times from each."""
+    model = await anyio.to_thread.run_sync(server.roster.find, caller.organisation, body.model)
+    if isinstance(model, Remote):
+        return await proxy.forward(request, model, "/completions", body.model)
+    prompts = await anyio.to_thread.run_sync(_prompts, model, body)
+    head = {
+        "id": new_id("cmpl-"),
+        "object": "text_completion",
+        "created": server.store.clock(),
+        "model": body.model,
+    }
+    wanted = [_wanted(model, body, prompt, number) for prompt in prompts for number in range(body.n or 1)]
+    going = asking.submit(model.engine, wanted, "prompt")
+    if body.stream:
+        return as_events(_stream(server, caller, model, body, head, going))
+    results = await asking.results(request, going, "prompt")
+    _spend(server, caller, body, results)
+    choices = [
+        _choice(model, body, number, result, going[number].request) for number, result in enumerate(results)
+    ]
+    return as_json(head | {"choices": choices, "usage": _usage(body, results)})
+
+
+def _prompts(model: Local, body: CreateCompletion) -> list[tuple[int, ...]]:
+    """Return the ids of each prompt; a text begins as the model's texts do."""
+    given: Any = body.prompt
+    if isinstance(given, str) or (given and isinstance(given[0], int)):
+        given = [given]
+    vocabulary = model.engine.model.get_input_embeddings().weight.shape[0]
+    prompts = []
+    for prompt in given:
+        ids = tuple(model.tokenizer(prompt)["input_ids"]) if isinstance(prompt, str) else tuple(prompt)
+        if not ids:
+            first = model.tokenizer.bos_token_id or model.tokenizer.eos_token_id
+            ids = (cast("int", first),)
+        if any(token >= vocabulary for token in ids):
+            raise invalid(f"The model's tokens end at {vocabulary - 1}.", param="prompt")
+        prompts.append(ids)
+    return prompts
+
+
+def _wanted(model: Local, body: CreateCompletion, prompt: tuple[int, ...], number: int) -> Wanted:
+    most = _DEFAULT_TOKENS if body.max_tokens is None else body.max_tokens
+    return Wanted(
+        prompt,
+        # With none wanted one is made, for the log-probabilities of the prompt, and not told.
+        max_tokens=max(1, most),
+        temperature=1.0 if body.temperature is None else body.temperature,
+        top_p=1.0 if body.top_p is None else body.top_p,
+        seed=None if body.seed is None else (body.seed + number) % 2**63,
+        stop=stops_of(body.stop),
+        logit_bias={int(token): bias for token, bias in (body.logit_bias or {}).items()},
+        presence_penalty=body.presence_penalty or 0.0,
+        frequency_penalty=body.frequency_penalty or 0.0,
+        logprobs=body.logprobs,
+        prompt_logprobs=bool(body.echo) and body.logprobs is not None,
+        adapter=model.adapter,
+    )
+
+
+def _choice(
+    model: Local, body: CreateCompletion, number: int, result: Result, wanted: Wanted
+) -> dict[str, Any]:
+    silent = body.max_tokens == 0
+    echoed = model.tokenizer.decode(list(wanted.prompt), skip_special_tokens=True) if body.echo else ""
+    told: list[TokenLogprob | int] = []
+    if body.echo:
+        told += [wanted.prompt[0], *result.prompt_logprobs]
+    told += [] if silent else list(result.logprobs)
+    return {
+        "index": number,
+        "text": echoed + ("" if silent else result.text),
+        "logprobs": None if body.logprobs is None else _logprobs(model, told),
+        "finish_reason": "length" if silent else result.finish,
+    }
+
+
+def _logprobs(model: Local, told: Sequence[TokenLogprob | int]) -> dict[str, Any]:
+    """Return log-probabilities in the old shape; the first token of a prompt has none."""
+
+    def text(token: int) -> str:
+        return asking.token_bytes(model.tokenizer, token).decode("utf-8", "replace")
+
+    tokens, logprobs, tops, offsets, place = [], [], [], [], 0
+    for each in told:
+        token = each if isinstance(each, int) else each.token
+        tokens.append(text(token))
+        logprobs.append(None if isinstance(each, int) else each.logprob)
+        tops.append(None if isinstance(each, int) else {text(other): logprob for other, logprob in each.top})
+        offsets.append(place)
+        place += len(tokens[-1])
+    return {"tokens": tokens, "token_logprobs": logprobs, "top_logprobs": tops, "text_offset": offsets}
+
+
+def _usage(body: CreateCompletion, results: Sequence[Result]) -> dict[str, Any]:
+    prompt = sum(result.prompt_tokens for result in results[:: body.n or 1])
+    said = 0 if body.max_tokens == 0 else sum(len(result.tokens) for result in results)
+    return {"prompt_tokens": prompt, "completion_tokens": said, "total_tokens": prompt + said}
+
+
+def _spend(server: Services, caller: Caller, body: CreateCompletion, results: Sequence[Result]) -> None:
+    for first in range(0, len(results), body.n or 1):
+        server.limiter.spent(caller, results[first : first + (body.n or 1)])
+
+
+async def _stream(
+    server: Services,
+    caller: Caller,
+    model: Local,
+    body: CreateCompletion,
+    head: dict[str, Any],
+    going: list[Generation],
+) -> AsyncIterator[str]:
+    include_usage = body.stream_options is not None and bool(body.stream_options.include_usage)
+    more: dict[str, Any] = {"usage": None} if include_usage else {}
+
+    def chunk(number: int, text: str, finish: str | None, told: Sequence[TokenLogprob] = ()) -> str:
+        logprobs = None if body.logprobs is None else _logprobs(model, told)
+        choice = {"index": number, "text": text, "logprobs": logprobs, "finish_reason": finish}
+        return data(head | {"choices": [choice]} | more)
+
+    results: dict[int, Result] = {}
+    try:
+        if body.echo:
+            for number, generation in enumerate(going):
+                ids = list(generation.request.prompt)
+                yield chunk(number, model.tokenizer.decode(ids, skip_special_tokens=True), None)
+        async for number, came in asking.pieces(going):
+            if isinstance(came, Piece):
+                if body.max_tokens != 0:
+                    yield chunk(number, came.text, None, came.tokens)
+                continue
+            results[number] = came
+            yield chunk(number, "", "length" if body.max_tokens == 0 else came.finish)
+        _spend(server, caller, body, [results[number] for number in sorted(results)])
+        if include_usage:
+            told = _usage(body, [results[number] for number in sorted(results)])
+            yield data(head | {"choices": [], "usage": told})
+        yield "data: [DONE]\n\n"
+    except ModelError as error:
+        yield data(asking.api_error(error, "prompt").body())
+    finally:
+        asking.let_go(going)

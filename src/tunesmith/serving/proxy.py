@@ -1,0 +1,82 @@
+"""Requests for models that another service keeps: passed on and back as they stream, models called as they are here."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator
+from typing import Any, Final
+
+import httpx
+from starlette.requests import Request
+from starlette.responses import Response, StreamingResponse
+
+from tunesmith.models.remote import key_from_environment
+from tunesmith.serving.answers import as_json
+from tunesmith.serving.errors import ApiError
+from tunesmith.serving.roster import Remote
+
+_TIMEOUT: Final = httpx.Timeout(600.0, connect=10.0)
+# What the SDK reads of an answer's headers.
+_KEPT: Final = ("retry-after", "retry-after-ms", "x-should-retry")
+
+
+async def forward(request: Request, model: Remote, path: str, name: str) -> Response:
+    """Pass a request on to the service of a model; `name` is what the model is called here.
+
+    The service gets this server's key for it (OPENAI_API_KEY), never the caller's. Raises ApiError (502) where it
+    cannot be reached.
+    """
+    body: dict[str, Any] = await request.json()
+    client = httpx.AsyncClient(timeout=_TIMEOUT)
+    sent = client.build_request(
+        "POST",
+        model.url + path,
+        json=body | {"model": model.model},
+        headers={"authorization": f"Bearer {key_from_environment()}"},
+    )
+    try:
+        answer = await client.send(sent, stream=True)
+    except httpx.HTTPError as error:
+        await client.aclose()
+        raise _bad_gateway(f"The service of the model '{name}' cannot be reached: {error}") from error
+    headers = {key: value for key, value in answer.headers.items() if key in _KEPT}
+    if answer.headers.get("content-type", "").startswith("text/event-stream"):
+        return StreamingResponse(
+            _lines(client, answer, name), answer.status_code, headers, media_type="text/event-stream"
+        )
+    try:
+        content = await answer.aread()
+        found = json.loads(content)
+    except (httpx.HTTPError, ValueError) as error:
+        raise _bad_gateway(f"The service of the model '{name}' did not answer with JSON.") from error
+    finally:
+        await answer.aclose()
+        await client.aclose()
+    response = as_json(_renamed(found, name), answer.status_code)
+    response.headers.update(headers)
+    return response
+
+
+def _bad_gateway(message: str) -> ApiError:
+    return ApiError(502, message, code="bad_gateway")
+
+
+async def _lines(client: httpx.AsyncClient, answer: httpx.Response, name: str) -> AsyncIterator[str]:
+    try:
+        async for line in answer.aiter_lines():
+            kind, _, text = line.partition(": ")
+            if kind == "data" and text.startswith("{"):
+                line = f"data: {json.dumps(_renamed(json.loads(text), name), ensure_ascii=False)}"  # noqa: PLW2901
+            yield line + "\n"
+    finally:
+        await answer.aclose()
+        await client.aclose()
+
+
+def _renamed(body: Any, name: str) -> Any:
+    """Return an answer that names the model as the caller did."""
+    if not isinstance(body, dict):
+        return body
+    changed = body | {"model": name} if "model" in body else body
+    inner = changed.get("response")
+    return changed | {"response": _renamed(inner, name)} if isinstance(inner, dict) else changed
