@@ -1,7 +1,8 @@
 """Print the page of the command line, docs/commands.md, from what the commands say of themselves."""
 
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from typing import Any
 
 import typer
 from typer.core import TyperGroup
@@ -22,11 +23,20 @@ def page() -> str:
     root = typer.main.get_command(app)
     assert isinstance(root, TyperGroup)
     sections = [_HEAD]
-    for name, command in root.commands.items():
+    for name, command in _commands(root):
         context = typer.Context(command, info_name=name)
         rows = [parameter.get_help_record(context) for parameter in command.get_params(context)]
         sections.append(f"## tunesmith {name}\n\n{command.help}\n\n{_listed(rows)}")
     return "\n".join(sections)
+
+
+def _commands(group: TyperGroup, before: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield each command with its whole name, those of groups too."""
+    for name, command in group.commands.items():
+        if isinstance(command, TyperGroup):
+            yield from _commands(command, f"{before}{name} ")
+        else:
+            yield before + name, command
 
 
 def _listed(rows: Iterable[tuple[str, str] | None]) -> str:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from rich.text import Text
 
     from tunesmith.cli.ports import Asked, Exported, Project, Show
+    from tunesmith.serving.store import Store
 
 INTERRUPTED = 130
 
@@ -40,6 +41,17 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document; p
 At = Annotated[
     Path | None,
     typer.Option("--project", metavar="PATH", help="The project's folder; default: found from here."),
+]
+
+Home = Annotated[
+    Path | None,
+    typer.Option(
+        "--home", metavar="PATH", help="The server's folder; default: $TUNESMITH_HOME or the user's data."
+    ),
+]
+Database = Annotated[
+    str | None,
+    typer.Option(metavar="URL", help="postgresql+psycopg://...; default: SQLite in the server's folder."),
 ]
 
 
@@ -340,6 +352,148 @@ def models(project: At = None, as_json: AsJson = False) -> None:
         edge.result({"models": usable, "next": 'tunesmith ask "QUESTION" --model ADDRESS'})
         edge.show(show.models_view(usable))
         edge.then('tunesmith ask "QUESTION" --model ADDRESS')
+
+
+@app.command()
+def serve(
+    host: Annotated[
+        str, typer.Option(help="The address to listen on; another than this machine's needs keys.")
+    ] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="The port; 0 takes a free one.")] = 8000,
+    home: Home = None,
+    database: Database = None,
+    models: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--model", metavar="[NAME=]ADDRESS", help="A model to offer; can be given several times."
+        ),
+    ] = None,
+    aliases: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--alias", metavar="NAME=TARGET", help="Another name of a model, such as gpt-3.5-turbo=smollm2."
+        ),
+    ] = None,
+    log_level: Annotated[
+        str, typer.Option(help="debug, info, warning or error; the log is JSON lines on stderr.")
+    ] = "info",
+    as_json: AsJson = False,
+) -> None:
+    """Serve the OpenAI API, fine-tuning included, until stopped."""
+    with _edge(as_json) as edge:
+        from tunesmith.serving.home import default_home
+        from tunesmith.serving.logs import log_to_stderr
+        from tunesmith.serving.options import options_from
+        from tunesmith.serving.server import serve as run_server
+
+        options = options_from(models or (), aliases or ())
+        folder = home or default_home()
+
+        def ready(url: str) -> None:
+            edge.result({"url": url, "home": str(folder), "models": dict(options.models)})
+            edge.say(f"Serving {', '.join(options.models)} at {url}; everything is kept in {folder}.")
+            edge.say(f"  export OPENAI_BASE_URL={url}")
+            edge.say("  export OPENAI_API_KEY=any   # until there are keys: tunesmith keys new")
+
+        log_to_stderr(log_level)
+        try:
+            run_server(folder, options, host=host, port=port, database=database, ready=ready)
+        except KeyboardInterrupt:
+            # How a server is meant to end.
+            edge.say("Stopped. Jobs that were running go on when the server is started again.")
+
+
+keys = typer.Typer(help="Make, list and revoke the API keys of a server.", no_args_is_help=True)
+app.add_typer(keys, name="keys")
+
+
+@keys.command("new")
+def new_key(
+    organisation: Annotated[
+        str, typer.Option(help="Whose key it is; what organisations have is kept apart.")
+    ] = "default",
+    name: Annotated[str, typer.Option(help="What it is for.")] = "",
+    scopes: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--scope", help="inference, fine-tuning or admin; several times. Default: the first two."
+        ),
+    ] = None,
+    requests_per_minute: Annotated[int | None, typer.Option(min=1)] = None,
+    tokens_per_minute: Annotated[int | None, typer.Option(min=1)] = None,
+    upload_bytes: Annotated[
+        int | None, typer.Option(min=1, help="The largest file that may be uploaded.")
+    ] = None,
+    queued_jobs: Annotated[int | None, typer.Option(min=0, help="Fine-tuning jobs at once.")] = None,
+    home: Home = None,
+    database: Database = None,
+    as_json: AsJson = False,
+) -> None:
+    """Make a key; it is shown once, and from the first one on a server asks for keys."""
+    with _edge(as_json) as edge, _server_store(home, database) as store:
+        from tunesmith.serving.keys import Limits
+        from tunesmith.serving.keys import new_key as make
+
+        limits = Limits(requests_per_minute, tokens_per_minute, upload_bytes, queued_jobs)
+        given = scopes or ["inference", "fine-tuning"]
+        key = make(store, organisation=organisation, name=name, scopes=given, limits=limits)
+        edge.result({"key": key, "organisation": organisation, "scopes": given})
+        edge.say(f"{key}\nIt is not shown again. Scopes: {', '.join(given)}; organisation: {organisation}.")
+        edge.then("export OPENAI_API_KEY=...")
+
+
+@keys.command("list")
+def list_keys(home: Home = None, database: Database = None, as_json: AsJson = False) -> None:
+    """List the keys, without what makes them keys."""
+    with _edge(as_json) as edge, _server_store(home, database) as store:
+        from tunesmith.cli.show import keys_view
+        from tunesmith.serving.keys import list_keys as kept
+
+        rows = [
+            {
+                "id": key.id,
+                "organisation": owner,
+                "name": key.name,
+                "scopes": key.scopes,
+                "limits": {limit: value for limit, value in key.limits.items() if value is not None},
+                "revoked": key.revoked_at is not None,
+            }
+            for key, owner in kept(store)
+        ]
+        edge.result({"keys": rows})
+        edge.show(keys_view(rows))
+        edge.then("tunesmith keys revoke ID" if rows else "tunesmith keys new")
+
+
+@keys.command("revoke")
+def revoke_key(
+    key: Annotated[
+        str, typer.Argument(metavar="ID", help="The key's id, as `tunesmith keys list` shows it.")
+    ],
+    home: Home = None,
+    database: Database = None,
+    as_json: AsJson = False,
+) -> None:
+    """Make a key worthless; a running server notices within a second."""
+    with _edge(as_json) as edge, _server_store(home, database) as store:
+        from tunesmith.serving.keys import revoke_key as revoke
+
+        revoke(store, key)
+        edge.result({"revoked": key})
+        edge.say(f"The key {key} is revoked.")
+        edge.then("tunesmith keys list")
+
+
+@contextmanager
+def _server_store(home: Path | None, database: str | None) -> Iterator[Store]:
+    from contextlib import closing
+
+    from tunesmith.serving.home import Home as ServerHome
+    from tunesmith.serving.home import default_home
+    from tunesmith.serving.server import open_store
+
+    with closing(open_store(ServerHome.open(home or default_home()), database)) as store:
+        yield store
 
 
 class _Edge:

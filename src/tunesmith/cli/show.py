@@ -402,3 +402,17 @@ def _plain(value: object) -> Any:
     if isinstance(value, float) and not math.isfinite(value):
         return None  # JSON has no NaN
     return value
+
+
+def keys_view(rows: Sequence[Mapping[str, Any]]) -> RenderableType:
+    """Return the keys of a server as a table."""
+    if not rows:
+        return Text("There are no keys: a server answers programs on its own machine, and nobody else.")
+    table = Table(box=None, pad_edge=False)
+    for title in ("id", "organisation", "name", "scopes", "limits", ""):
+        table.add_column(title)
+    for row in rows:
+        limits = ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in row["limits"].items())
+        revoked = "revoked" if row["revoked"] else ""
+        table.add_row(row["id"], row["organisation"], row["name"], ", ".join(row["scopes"]), limits, revoked)
+    return table

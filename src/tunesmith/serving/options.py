@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+
+from tunesmith.errors import UsageError
+from tunesmith.models.address import parse
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,3 +23,30 @@ class Options:
     most_engines: int = 3
     most_rows: int = 32
     embedded_tokens: int = 512
+
+
+def options_from(models: Sequence[str], aliases: Sequence[str]) -> Options:
+    """Return the options that words of the command line give: models as [NAME=]ADDRESS, aliases as NAME=TARGET.
+
+    Without a model the embedded ones are offered. Raises UsageError for what is no alias, and AddressError for an
+    address that means nothing.
+    """
+    offered: dict[str, str] = {}
+    for word in models:
+        name, equals, address = word.partition("=")
+        if not equals or "/" in name or ":" in name:
+            name = address = word
+        parse(address)
+        offered[name] = address
+    if not models:
+        offered = dict(Options().models)
+    for word in aliases:
+        name, equals, target = word.partition("=")
+        if not (name and equals and target):
+            raise UsageError(
+                f"{word!r} is no alias.", hint="Write NAME=TARGET, such as gpt-3.5-turbo=smollm2."
+            )
+        if target not in offered:
+            parse(target)
+        offered[name] = target
+    return Options(models=offered)
