@@ -22,6 +22,7 @@ import asyncio
 import json
 import os
 import random
+import socket
 import statistics
 import subprocess
 import sys
@@ -33,7 +34,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import httpx2 as httpx
+import httpx
 from hardware import as_json, versions_of
 from openai import OpenAI
 
@@ -89,21 +90,31 @@ class Chat:
 @contextmanager
 def running_server(home: Path) -> Iterator[str]:
     """Start a server in a process of its own; yields its base URL."""
-    command = [sys.executable, "-m", "tunesmith", "serve", "--home", str(home), "--port", "0", "--json"]
-    with (home.parent / "server.log").open("wb") as log:
-        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True)
+    with socket.socket() as chosen:
+        chosen.bind(("127.0.0.1", 0))
+        port = chosen.getsockname()[1]
+    command = [sys.executable, "-m", "tunesmith", "serve", "--home", str(home), "--port", str(port)]
+    log = home.parent / "server.log"
+    with log.open("wb") as file:
+        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=file)
         try:
-            assert process.stdout is not None
-            yield _url_of(process.stdout.readline(), home.parent / "server.log")
+            wait_until_healthy(f"http://127.0.0.1:{port}/healthz", process, log)
+            yield f"http://127.0.0.1:{port}/v1"
         finally:
             process.terminate()
             process.wait(60)
 
 
-def _url_of(line: str, log: Path) -> str:
-    if not line:
-        raise SystemExit(f"the server did not start:\n{log.read_text()}")
-    return str(json.loads(line)["url"])
+def wait_until_healthy(url: str, process: subprocess.Popen[bytes], log: Path) -> None:
+    """Wait until a server answers."""
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline and process.poll() is None:
+        try:
+            if httpx.get(url).status_code == 200:
+                return
+        except httpx.HTTPError:
+            time.sleep(0.1)
+    raise SystemExit(f"the server did not start:\n{log.read_text()}")
 
 
 def chats(count: int, seed: int) -> list[Chat]:

@@ -7,7 +7,7 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any
 
-import httpx2 as httpx
+import httpx
 import openai
 import pytest
 

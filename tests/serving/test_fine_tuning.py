@@ -129,7 +129,7 @@ def test_its_result_file_has_a_line_per_step(server: Running, finished: Any) -> 
 
 
 def test_events_are_streamed_as_server_sent_events(server: Running, finished: Any) -> None:
-    import httpx2 as httpx
+    import httpx
 
     response = httpx.get(f"{server.url}/fine_tuning/jobs/{finished.id}/events", params={"stream": "true"})
     said = [line.removeprefix("data: ") for line in response.text.splitlines() if line]

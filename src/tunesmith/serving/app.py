@@ -6,8 +6,9 @@ import errno
 import logging
 import re
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any
 
 import anyio
@@ -54,30 +55,26 @@ async def running(app: FastAPI) -> AsyncIterator[None]:
     """Let what goes on beside the requests run until the block ends."""
     services: Services = app.state.services
     async with anyio.create_task_group() as tasks:
-        tasks.start_soon(_sweep, services)
-        tasks.start_soon(_supervise, services)
+        sweep = partial(files.sweep_files, services.store, services.blobs)
+        tasks.start_soon(_again_and_again, sweep, _SWEEP_SECONDS)
+        tasks.start_soon(_again_and_again, services.jobs.tick, _TICK_SECONDS)
         yield
         tasks.cancel_scope.cancel()
     await anyio.to_thread.run_sync(services.jobs.stop)
     await anyio.to_thread.run_sync(services.roster.close)
 
 
-async def _sweep(services: Services) -> None:
-    """Delete what has expired, now and every minute."""
-    while True:
-        await anyio.to_thread.run_sync(files.sweep_files, services.store, services.blobs)
-        await anyio.sleep(_SWEEP_SECONDS)
-
-
-async def _supervise(services: Services) -> None:
-    """Look after the jobs; an error costs one look, and is logged."""
+async def _again_and_again(call: Callable[[], None], seconds: float) -> None:
+    """Do something beside the requests for as long as the server runs; an error costs one turn, and is logged."""
     while True:
         try:
-            await anyio.to_thread.run_sync(services.jobs.tick)
-        except (StoreError, OSError) as error:
-            _LOG.error("jobs", exc_info=error)
+            await anyio.to_thread.run_sync(call)
+        except Exception as error:  # noqa: BLE001 - who looks after the jobs must outlive whatever befalls one of them
+            _LOG.error(
+                "background work failed", exc_info=error, extra={"work": getattr(call, "__name__", "sweep")}
+            )
             await anyio.sleep(_AFTER_ERROR_SECONDS)
-        await anyio.sleep(_TICK_SECONDS)
+        await anyio.sleep(seconds)
 
 
 @asynccontextmanager

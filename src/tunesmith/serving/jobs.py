@@ -239,7 +239,7 @@ class Jobs:
                 start_new_session=True,
             )
         self._processes[job.id] = _Process(folder, phase, child)
-        _LOG.info("job started", extra={"job": job.id, "phase": phase, "process": child.pid})
+        _LOG.info("job started", extra={"job": job.id, "phase": phase, "pid": child.pid})
 
     def _after(self, id: str, process: _Process | None) -> None:
         """Go on where a process has ended: paused, cancelled, or to be started again."""
