@@ -80,6 +80,7 @@ class Jobs:
         self._home, self._store, self._blobs, self._slots = home, store, blobs, slots
         self._processes: dict[str, _Process] = {}
         self._tries: dict[str, tuple[int, int]] = {}
+        self._taken: dict[str, int] = {}
         self._started: Counter[str] = Counter()
         self._turn = threading.Lock()
         self._adopt()
@@ -303,10 +304,13 @@ class Jobs:
     def _absorb(self, id: str) -> None:
         """Take the new lines of a job's journal over."""
         journal = Journal(self.folder(id))
+        size = journal.path.stat().st_size if journal.path.is_file() else 0
         job = self._store.one(select(Job).where(Job.id == id))
-        if job is None:
+        if job is None or self._taken.get(id) == size:
             return
         lines = journal.lines(job.journal)
+        # Before what comes next: a line that is written meanwhile makes another size.
+        self._taken[id] = size
         if not lines:
             return
         if lines[-1]["kind"] == "done":
