@@ -20,7 +20,17 @@ from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from tunesmith.errors import DiskFull, StoreError, TunesmithError
-from tunesmith.serving import chat, completions, embeddings, files, fine_tuning, health, models
+from tunesmith.serving import (
+    batches,
+    chat,
+    completions,
+    embeddings,
+    files,
+    fine_tuning,
+    health,
+    models,
+    uploads,
+)
 from tunesmith.serving.errors import ApiError, invalid, no_room
 from tunesmith.serving.ids import new_id
 from tunesmith.serving.inside import CALLER
@@ -38,7 +48,7 @@ def make_app(services: Services) -> FastAPI:
     """Return the app over the parts of a server."""
     app = FastAPI(title="Tunesmith", lifespan=_lifespan, docs_url=None, redoc_url=None)
     app.state.services = services
-    for module in (health, files, fine_tuning, models, chat, completions, embeddings):
+    for module in (health, files, uploads, fine_tuning, models, chat, completions, embeddings, batches):
         app.include_router(module.router)
     app.add_exception_handler(ApiError, _say)
     app.add_exception_handler(RequestValidationError, _say_invalid)
@@ -55,8 +65,9 @@ async def running(app: FastAPI) -> AsyncIterator[None]:
     """Let what goes on beside the requests run until the block ends."""
     services: Services = app.state.services
     async with anyio.create_task_group() as tasks:
-        sweep = partial(files.sweep_files, services.store, services.blobs)
-        tasks.start_soon(_again_and_again, sweep, _SWEEP_SECONDS)
+        for sweep in (files.sweep_files, uploads.sweep_uploads):
+            tasks.start_soon(_again_and_again, partial(sweep, services.store, services.blobs), _SWEEP_SECONDS)
+        tasks.start_soon(batches.Batches(services, app).run)
         tasks.start_soon(_again_and_again, services.jobs.tick, _TICK_SECONDS)
         yield
         tasks.cancel_scope.cancel()

@@ -101,13 +101,19 @@ def find_file(server: Services, organisation: str, file_id: str, *, param: str |
 
 
 def add_file(
-    server: Services, organisation: str, chunks: Iterable[bytes], filename: str, purpose: str
+    server: Services,
+    organisation: str,
+    chunks: Iterable[bytes],
+    filename: str,
+    purpose: str,
+    *,
+    life: int | None = None,
 ) -> File:
     """Keep bytes that the server itself has made as a file."""
     with server.blobs.receive() as incoming:
         for chunk in chunks:
             incoming.write(chunk)
-        return keep_file(server, organisation, incoming, filename, purpose)
+        return keep_file(server, organisation, incoming, filename, purpose, life=life)
 
 
 def keep_file(

@@ -4,6 +4,7 @@
 ├── server.db                      the database, unless another is named by its URL
 ├── blobs/ab/ab12...               bytes of files, by their SHA-256
 ├── incoming/                      bytes that are still coming; emptied when a server starts
+├── batches/batch_.../            the answers of a batch so far
 ├── jobs/ftjob-.../                a folder per fine-tuning job
 ├── models/                        what jobs have tuned
 └── lock                           held (flock) by the server that works here

@@ -126,6 +126,18 @@ def caller_of(store: Store, token: str) -> Caller | None:
     return Caller(key.organisation, key.id, frozenset(key.scopes), Limits(**key.limits))
 
 
+def caller_by_id(store: Store, organisation: str, key: str | None) -> Caller | None:
+    """Return the caller that a piece of work was begun by; None if its key is worthless by now."""
+    if key is None:
+        return Caller(organisation, None, frozenset(SCOPES))
+    with store.read() as session:
+        row = session.get(Key, key)
+    if row is None or row.revoked_at is not None or row.organisation != organisation:
+        return None
+    # What runs when nobody waits is not held to what a minute may take.
+    return Caller(row.organisation, row.id, frozenset(row.scopes))
+
+
 def has_keys(store: Store) -> bool:
     """Tell whether anybody needs a key here: once one has been made, everybody does, also when it is revoked."""
     return store.one(select(Key).limit(1)) is not None
