@@ -189,3 +189,12 @@ def test_what_a_kill_left_is_swept_when_a_server_starts(running: Running) -> Non
     assert _incoming(running) == []
     assert len(_blobs(running)) == 1
     assert running.client.files.content(file.id).read() == ROW
+
+
+def test_a_body_that_is_too_large_is_refused(running: Running) -> None:
+    body = b" " * (running.services.options.max_body_bytes + 1)
+    response = httpx.post(
+        f"{running.url}/fine_tuning/jobs", content=body, headers={"content-type": "application/json"}
+    )
+    assert response.status_code == 413
+    assert "bytes that are allowed" in response.json()["error"]["message"]

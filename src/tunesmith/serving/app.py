@@ -38,6 +38,7 @@ from tunesmith.serving.state import Services
 
 _LOG = logging.getLogger("tunesmith.serving")
 # What is answered to everybody: a load balancer has no key.
+_OF_FILES = re.compile(r"/v1/(files|uploads/[^/]+/parts)")
 _FIELD = re.compile(r"[a-z_0-9]+")
 _TYPES = frozenset({"int", "str", "float", "bool"})
 _SWEEP_SECONDS, _TICK_SECONDS, _AFTER_ERROR_SECONDS = 60, 0.2, 5
@@ -128,7 +129,7 @@ class Around:
             elif scope["path"] not in _OPEN:
                 request.state.caller = self._services.access.caller(request)
                 limits |= self._services.limiter.request(request.state.caller)
-            await self._app(scope, receive, sending)
+            await self._app(scope, self._bounded(scope, receive), sending)
         except ApiError as error:
             await (await _say(request, error))(scope, receive, sending)
         finally:
@@ -143,6 +144,29 @@ class Around:
                     "seconds": round(time.perf_counter() - start, 4),
                 },
             )
+
+    def _bounded(self, scope: Scope, receive: Receive) -> Receive:
+        """Return `receive` for a body of bounded size; files have a bound of their own. Raises ApiError (413)."""
+        most, seen = self._services.options.max_body_bytes, 0
+        if _OF_FILES.fullmatch(scope["path"]):
+            return receive
+        declared = Request(scope).headers.get("content-length", "0")
+        if declared.isdigit() and len(declared) < 19 and int(declared) > most:
+            raise _too_much(most)
+
+        async def counting() -> Message:
+            nonlocal seen
+            message = await receive()
+            seen += len(message.get("body", b""))
+            if seen > most:
+                raise _too_much(most)
+            return message
+
+        return counting
+
+
+def _too_much(most: int) -> ApiError:
+    return ApiError(413, f"The request has more than the {most:,} bytes that are allowed.", retry=False)
 
 
 async def _say(_: Request, error: Exception) -> Response:
