@@ -220,3 +220,21 @@ def test_a_job_is_paused_resumed_and_cancelled(server: Running, tmp_path: Path) 
 def _steps(client: OpenAI, job: str) -> list[int]:
     events = client.fine_tuning.jobs.list_events(job, limit=1000)
     return sorted(int(event.data["step"]) for event in events if event.type == "metrics")  # type: ignore[index]
+
+
+def test_a_tuned_model_and_its_checkpoint_answer_until_deleted(server: Running, finished: Any) -> None:
+    client = server.client
+    names = [finished.fine_tuned_model, f"{finished.fine_tuned_model}:ckpt-step-4"]
+    for name in names:
+        assert client.models.retrieve(name).id == name
+        answer = client.chat.completions.create(
+            model=name, messages=[{"role": "user", "content": "find the node"}], max_tokens=5, temperature=0
+        )
+        assert (answer.model, answer.object) == (name, "chat.completion")
+    # One base in memory, both adapters beside each other.
+    assert len(list(server.services.roster.loads())) == 1
+    assert client.models.delete(names[0]).deleted is True
+    with pytest.raises(openai.NotFoundError, match="No model found"):
+        client.chat.completions.create(model=names[0], messages=[{"role": "user", "content": "find"}])
+    folder = server.services.jobs.models(finished.id)
+    assert sorted(path.name for path in folder.iterdir()) == ["step-4", "step-8"]
