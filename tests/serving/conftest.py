@@ -29,3 +29,13 @@ def tiny(family_folder: Callable[[str], Path]) -> str:
 def options(tiny: str) -> Options:
     """A server's options that offer the tiny model, and an alias of it."""
     return Options(models={"tiny": tiny, "gpt-3.5-turbo": "tiny"})
+
+
+@pytest.fixture(scope="session")
+def tiny_encoder(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The address of a tiny random encoder."""
+    from tests.conftest import write_encoder
+
+    folder = tmp_path_factory.mktemp("encoder")
+    write_encoder(folder, ["find the node and the soup"])
+    return f"path:{folder}"

@@ -12,7 +12,8 @@ import pytest
 from fastapi.routing import APIRoute
 
 from tunesmith.serving import batches, chat, completions, embeddings, files, fine_tuning, models, uploads
-from tunesmith.serving.keys import list_keys, new_key, revoke_key
+from tunesmith.serving.keys import caller_of, list_keys, new_key, revoke_key
+from tunesmith.serving.tables import Model
 
 from .running import Running, serving
 
@@ -80,7 +81,18 @@ def test_what_one_organisation_has_another_cannot_see(keyed: tuple[Running, dict
     file = ours.files.create(file=("a.jsonl", b"{}"), purpose="batch")
     upload = ours.uploads.create(bytes=3, filename="a", mime_type="text/plain", purpose="batch")
     batch = ours.batches.create(input_file_id=file.id, endpoint="/v1/embeddings", completion_window="24h")
-    assert [list(theirs.files.list()), list(theirs.batches.list())] == [[], []]
+    train = ours.files.create(file=("a.jsonl", b"{}"), purpose="fine-tune")
+    job = ours.fine_tuning.jobs.create(model="smollm2", training_file=train.id)
+    with running.services.store.write() as session:
+        owner = _organisation(running, keys["owner"])
+        session.add(
+            Model(organisation=owner, name="ft:a:ours::1", address="path:x", base="a", job=None, created_at=1)
+        )
+    assert [list(theirs.files.list()), list(theirs.batches.list()), list(theirs.fine_tuning.jobs.list())] == [
+        []
+    ] * 3
+    assert "ft:a:ours::1" in {model.id for model in ours.models.list()}
+    assert "ft:a:ours::1" not in {model.id for model in theirs.models.list()}
     seen: list[tuple[str, str, str]] = [
         ("GET", "/v1/files/{id}", file.id),
         ("GET", "/v1/files/{id}/content", file.id),
@@ -88,6 +100,14 @@ def test_what_one_organisation_has_another_cannot_see(keyed: tuple[Running, dict
         ("POST", "/v1/uploads/{id}/cancel", upload.id),
         ("GET", "/v1/batches/{id}", batch.id),
         ("POST", "/v1/batches/{id}/cancel", batch.id),
+        ("GET", "/v1/models/{id}", "ft:a:ours::1"),
+        ("DELETE", "/v1/models/{id}", "ft:a:ours::1"),
+        ("GET", "/v1/fine_tuning/jobs/{id}", job.id),
+        ("GET", "/v1/fine_tuning/jobs/{id}/events", job.id),
+        ("GET", "/v1/fine_tuning/jobs/{id}/checkpoints", job.id),
+        ("POST", "/v1/fine_tuning/jobs/{id}/pause", job.id),
+        ("POST", "/v1/fine_tuning/jobs/{id}/resume", job.id),
+        ("POST", "/v1/fine_tuning/jobs/{id}/cancel", job.id),
     ]
     for method, path, id in seen:
         here = _ask(running, method, path, keys["other"], id)
@@ -95,6 +115,12 @@ def test_what_one_organisation_has_another_cannot_see(keyed: tuple[Running, dict
         assert here.status_code == nowhere.status_code == 404
         assert here.json()["error"]["message"].replace(id, "nope") == nowhere.json()["error"]["message"]
     assert ours.files.retrieve(file.id).id == file.id
+
+
+def _organisation(running: Running, key: str) -> str:
+    caller = caller_of(running.services.store, key)
+    assert caller is not None
+    return caller.organisation
 
 
 def test_a_key_is_kept_as_a_salted_hash(keyed: tuple[Running, dict[str, str]], tmp_path: Path) -> None:

@@ -274,3 +274,39 @@ def test_models_are_listed_shown_and_not_deleted(client: OpenAI) -> None:
         client.models.retrieve("ft:nope:local::1")
     with pytest.raises(openai.PermissionDeniedError, match="belongs to the server"):
         client.models.delete("tiny")
+
+
+def test_texts_are_embedded_as_numbers_and_as_base64(tmp_path: Path, tiny_encoder: str) -> None:
+    with serving(tmp_path / "home", Options(models={"text-embedding-3-small": tiny_encoder})) as running:
+        given: Any = {"model": "text-embedding-3-small", "input": ["find the node", "the soup"]}
+        coded = running.client.embeddings.create(**given)
+        plain = running.client.embeddings.create(encoding_format="float", **given)
+        assert [each.embedding for each in coded.data] == [
+            pytest.approx(each.embedding, abs=1e-6) for each in plain.data
+        ]
+        assert sum(value**2 for value in plain.data[0].embedding) == pytest.approx(1, abs=1e-4)
+        short = running.client.embeddings.create(dimensions=4, encoding_format="float", **given)
+        assert sum(value**2 for value in short.data[0].embedding) == pytest.approx(1, abs=1e-4)
+        assert len(short.data[0].embedding) == 4
+        with pytest.raises(openai.BadRequestError, match="cannot answer"):
+            running.client.chat.completions.create(model="text-embedding-3-small", messages=ASKED)
+
+
+def test_a_model_behind_another_service_is_asked_by_its_name_here(server: Running, tmp_path: Path) -> None:
+    with serving(tmp_path / "home", Options(models={"far": f"openai:tiny@{server.url}"})) as running:
+        near, far = ask(server.client), ask(running.client, model="far")
+        assert (far.model, far.choices[0].message.content) == ("far", near.choices[0].message.content)
+        chunks = list(ask(running.client, model="far", stream=True))
+        assert (
+            "".join(chunk.choices[0].delta.content or "" for chunk in chunks)
+            == far.choices[0].message.content
+        )
+        assert {chunk.model for chunk in chunks} == {"far"}
+        with pytest.raises(openai.BadRequestError, match="maximum context length"):
+            ask(running.client, model="far", max_tokens=10_000)
+        with pytest.raises(openai.BadRequestError, match="kept by another service"):
+            running.client.fine_tuning.jobs.create(model="far", training_file="file-x")
+    with serving(tmp_path / "other", Options(models={"gone": "openai:x@http://127.0.0.1:9/v1"})) as running:
+        with pytest.raises(openai.APIStatusError, match="cannot be reached") as caught:
+            ask(running.client, model="gone")
+        assert caught.value.status_code == 502

@@ -193,8 +193,9 @@ def test_a_job_is_paused_resumed_and_cancelled(server: Running, tmp_path: Path) 
     client = server.client
     job = client.fine_tuning.jobs.create(
         model="tiny",
-        training_file=upload(client, rows(64)),
-        hyperparameters={"n_epochs": 50, "batch_size": 1},
+        # Too many for an epoch to end, and to leave a checkpoint that is kept.
+        training_file=upload(client, rows(5000)),
+        hyperparameters={"n_epochs": 2, "batch_size": 1},
     )
     wait(client, job.id, "running")
     deadline = time.monotonic() + 60
@@ -222,6 +223,42 @@ def _steps(client: OpenAI, job: str) -> list[int]:
     return sorted(int(event.data["step"]) for event in events if event.type == "metrics")  # type: ignore[index]
 
 
+def test_preferences_are_learned_on_top_of_a_tuned_model(server: Running, finished: Any) -> None:
+    pairs = (
+        {
+            "input": {"messages": [{"role": "user", "content": f"find the {WORDS[number % 6]}"}]},
+            "preferred_output": [{"role": "assistant", "content": "near the edge"}],
+            "non_preferred_output": [{"role": "assistant", "content": "the soup"}],
+        }
+        for number in range(4)
+    )
+    content = "".join(json.dumps(pair) + "\n" for pair in pairs).encode()
+    job = server.client.fine_tuning.jobs.create(
+        model=finished.fine_tuned_model,
+        training_file=upload(server.client, content),
+        method={"type": "dpo", "dpo": {"hyperparameters": {"n_epochs": 1, "batch_size": 2}}},
+    )
+    done = wait(server.client, job.id, "succeeded")
+    assert done.method.dpo.hyperparameters.beta == 0.1
+    assert done.fine_tuned_model == f"ft:gpt-3.5-turbo:local::{job.id[-8:]}"
+    answer = server.client.chat.completions.create(
+        model=done.fine_tuned_model, messages=[{"role": "user", "content": "find the node"}], max_tokens=3
+    )
+    assert answer.usage is not None
+    assert answer.usage.completion_tokens > 0
+
+
+def test_a_job_that_was_cancelled_before_its_turn_leaves_nothing(server: Running) -> None:
+    client = server.client
+    job = client.fine_tuning.jobs.create(model="tiny", training_file=upload(client, rows(2)))
+    client.fine_tuning.jobs.cancel(job.id)
+    deadline = time.monotonic() + 30
+    folder = server.services.jobs.folder(job.id)
+    while (folder / "train.jsonl").exists() or server.services.jobs.models(job.id).exists():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
 def test_a_tuned_model_and_its_checkpoint_answer_until_deleted(server: Running, finished: Any) -> None:
     client = server.client
     names = [finished.fine_tuned_model, f"{finished.fine_tuned_model}:ckpt-step-4"]
@@ -232,7 +269,8 @@ def test_a_tuned_model_and_its_checkpoint_answer_until_deleted(server: Running, 
         )
         assert (answer.model, answer.object) == (name, "chat.completion")
     # One base in memory, both adapters beside each other.
-    assert len(list(server.services.roster.loads())) == 1
+    base = Path(server.services.options.models["tiny"].removeprefix("path:")).name
+    assert [name for name, _ in server.services.roster.loads()].count(base) == 1
     assert client.models.delete(names[0]).deleted is True
     with pytest.raises(openai.NotFoundError, match="No model found"):
         client.chat.completions.create(model=names[0], messages=[{"role": "user", "content": "find"}])

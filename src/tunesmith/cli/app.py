@@ -10,7 +10,7 @@ import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, cast
+from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
 
 import typer
 from typer.core import TyperCommand
@@ -43,6 +43,7 @@ At = Annotated[
     typer.Option("--project", metavar="PATH", help="The project's folder; default: found from here."),
 ]
 
+LogLevel = Literal["debug", "info", "warning", "error"]
 Home = Annotated[
     Path | None,
     typer.Option(
@@ -375,7 +376,7 @@ def serve(
         ),
     ] = None,
     log_level: Annotated[
-        str, typer.Option(help="debug, info, warning or error; the log is JSON lines on stderr.")
+        LogLevel, typer.Option(help="How much the log says: JSON lines on stderr.")
     ] = "info",
     as_json: AsJson = False,
 ) -> None:

@@ -42,6 +42,8 @@ _SLICE = 512
 _WORTH_WAITING = 64
 # Forced tokens that are read at once.
 _FORCED = 16
+# Tokens that an answer is expected to have at most, when it is decided who else fits beside it.
+_EXPECTED = 1024
 
 
 @dataclass(slots=True)
@@ -118,7 +120,7 @@ class Engine:
         self._read_tokens = self._said_tokens = 0
         self._news = threading.Condition()
         self._closed = False
-        self._thread = threading.Thread(target=self._run, name=f"engine {name}", daemon=True)
+        self._thread = threading.Thread(target=self._live, name=f"engine {name}", daemon=True)
         self._thread.start()
 
     def submit(self, request: Request) -> Generation:
@@ -169,6 +171,11 @@ class Engine:
         reading = 0 if self._reading is None else len(self._reading.rows)
         return Load(len(self._rows) + reading, len(self._waiting), self._read_tokens, self._said_tokens)
 
+    @property
+    def closed(self) -> bool:
+        """Whether it answers no longer."""
+        return self._closed
+
     def close(self) -> None:
         """Cancel what runs and end the thread."""
         with self._news:
@@ -216,6 +223,20 @@ class Engine:
             except (RuntimeError, ValueError, IndexError, MemoryError, ModelError) as error:
                 self._fail_all(error)
 
+    def _live(self) -> None:
+        """Run until closed; where something unforeseen ends the thread, nobody is left waiting for it."""
+        try:
+            self._run()
+        finally:
+            with self._news:
+                self._closed = True
+                calls = list(self._calls)
+            for call in calls:
+                call()
+            self._fail_all(ModelError(f"{self.name} has ended"))
+            while self._waiting:
+                self._waiting.popleft().generation.fail(ModelError(f"{self.name} has ended"))
+
     def _turn(self) -> None:
         """Let newcomers in and read a slice of their prompts; then take a step for all who speak."""
         self._drop_cancelled()
@@ -229,12 +250,12 @@ class Engine:
     def _admit(self) -> None:
         """Choose who begins to be read: as many as there is room for, who share nothing that is not yet read."""
         chosen: list[_Row] = []
-        longest = max((len(row.request.prompt) + row.most for row in self._rows), default=0)
+        longest = max((_room_of(row) for row in self._rows), default=0)
         with self._news:
             later: list[_Row] = []
             while self._waiting and len(self._rows) + len(chosen) < self._most_rows:
                 row = self._waiting.popleft()
-                most = max(longest, len(row.request.prompt) + min(row.most, 1024))
+                most = max(longest, _room_of(row))
                 count = len(self._rows) + len(chosen) + 1
                 if count > 1 and count * most > self._room:
                     later.append(row)
@@ -452,7 +473,7 @@ class Engine:
         reading = [] if self._reading is None else self._reading.rows
         failed = error if isinstance(error, ModelError) else ModelError(f"{self.name} failed: {error}")
         for row in [*reading, *self._rows]:
-            if row.finish is None:
+            if not row.generation.done:
                 row.generation.fail(failed)
         self._reading, self._rows, self._slots = None, [], None
 
@@ -464,6 +485,11 @@ class _Reading:
     rows: list[_Row]
     slots: Slots | Alone
     places: list[int]
+
+
+def _room_of(row: _Row) -> int:
+    """Return how many tokens a row is expected to have in the end: few say as much as they may."""
+    return len(row.request.prompt) + max(len(row.tokens), min(row.most, _EXPECTED))
 
 
 def _bytes_per_token(model: PreTrainedModel) -> int:

@@ -50,7 +50,6 @@ class Speech:
             self._begin()
         if ended and not self.stopped:
             self.text = self.text.removesuffix(self._after) if self._after else self.text
-        self._final = True
 
     def ready(self, *, final: bool = False) -> str:
         """Return the text that has become certain since the last call; at the end, all that is left."""

@@ -6,7 +6,7 @@ import errno
 import logging
 import re
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 from typing import Any
@@ -41,7 +41,7 @@ _LOG = logging.getLogger("tunesmith.serving")
 _OF_FILES = re.compile(r"/v1/(files|uploads/[^/]+/parts)")
 _FIELD = re.compile(r"[a-z_0-9]+")
 _TYPES = frozenset({"int", "str", "float", "bool"})
-_SWEEP_SECONDS, _TICK_SECONDS, _AFTER_ERROR_SECONDS = 60, 0.2, 5
+_SWEEP_SECONDS, _TICK_SECONDS, _BATCH_SECONDS, _AFTER_ERROR_SECONDS = 60, 0.2, 0.5, 5
 _OPEN = frozenset({"/healthz"})
 
 
@@ -66,27 +66,34 @@ async def running(app: FastAPI) -> AsyncIterator[None]:
     """Let what goes on beside the requests run until the block ends."""
     services: Services = app.state.services
     async with anyio.create_task_group() as tasks:
-        for sweep in (files.sweep_files, uploads.sweep_uploads):
-            tasks.start_soon(_again_and_again, partial(sweep, services.store, services.blobs), _SWEEP_SECONDS)
-        tasks.start_soon(batches.Batches(services, app).run)
-        tasks.start_soon(_again_and_again, services.jobs.tick, _TICK_SECONDS)
+        in_thread = anyio.to_thread.run_sync
+        for work, call, seconds in (
+            ("sweep", partial(in_thread, _sweep, services), _SWEEP_SECONDS),
+            ("jobs", partial(in_thread, services.jobs.tick), _TICK_SECONDS),
+            ("batches", batches.Batches(services, app).turn, _BATCH_SECONDS),
+        ):
+            tasks.start_soon(_again_and_again, work, call, seconds)
         yield
         tasks.cancel_scope.cancel()
     await anyio.to_thread.run_sync(services.jobs.stop)
     await anyio.to_thread.run_sync(services.roster.close)
 
 
-async def _again_and_again(call: Callable[[], None], seconds: float) -> None:
+async def _again_and_again(work: str, call: Callable[[], Awaitable[None]], seconds: float) -> None:
     """Do something beside the requests for as long as the server runs; an error costs one turn, and is logged."""
     while True:
         try:
-            await anyio.to_thread.run_sync(call)
+            await call()
         except Exception as error:  # noqa: BLE001 - who looks after the jobs must outlive whatever befalls one of them
-            _LOG.error(
-                "background work failed", exc_info=error, extra={"work": getattr(call, "__name__", "sweep")}
-            )
+            _LOG.error("background work failed", exc_info=error, extra={"work": work})
             await anyio.sleep(_AFTER_ERROR_SECONDS)
         await anyio.sleep(seconds)
+
+
+def _sweep(services: Services) -> None:
+    """Delete what has expired."""
+    files.sweep_files(services.store, services.blobs)
+    uploads.sweep_uploads(services.store, services.blobs)
 
 
 @asynccontextmanager

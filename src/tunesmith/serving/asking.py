@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
     from tunesmith.inference.engine import Engine
+    from tunesmith.serving.wire.chat import CreateChat, CreateCompletion
 
 
 def submit(engine: Engine, requests: Sequence[Request], what: str) -> list[Generation]:
@@ -42,6 +43,20 @@ def submit(engine: Engine, requests: Sequence[Request], what: str) -> list[Gener
         let_go(going)
         raise api_error(error, what) from error
     return going
+
+
+def drawing(body: CreateChat | CreateCompletion, number: int) -> dict[str, Any]:
+    """Return how the tokens of a choice are drawn, as a Request takes it; each choice draws its own by a seed."""
+    stop = body.stop
+    return {
+        "temperature": 1.0 if body.temperature is None else body.temperature,
+        "top_p": 1.0 if body.top_p is None else body.top_p,
+        "seed": None if body.seed is None else (body.seed + number) % 2**63,
+        "stop": (stop,) if isinstance(stop, str) else tuple(stop or ()),
+        "logit_bias": {int(token): bias for token, bias in (body.logit_bias or {}).items()},
+        "presence_penalty": body.presence_penalty or 0.0,
+        "frequency_penalty": body.frequency_penalty or 0.0,
+    }
 
 
 def let_go(going: Sequence[Generation]) -> None:
@@ -106,7 +121,15 @@ async def results(http: HttpRequest, going: Sequence[Generation], what: str) -> 
     if len(found) < len(going):
         # Nobody hears this.
         raise ApiError(499, "The client went away.")
-    return [found[number] for number in range(len(going))]
+    whole = [found[number] for number in range(len(going))]
+    if any(result.finish == "cancelled" for result in whole):
+        raise taken_away()
+    return whole
+
+
+def taken_away() -> ApiError:
+    """Return the error of a model that was deleted while it answered."""
+    return ApiError(503, "The model was taken away while it answered.", code="model_not_loaded", retry=False)
 
 
 def api_error(error: ModelError, what: str) -> ApiError:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +22,7 @@ from tunesmith.serving.errors import conflict, invalid, not_found
 from tunesmith.serving.files import add_file, find_file, path_of
 from tunesmith.serving.ids import new_id
 from tunesmith.serving.inside import ask
+from tunesmith.serving.jobs import link
 from tunesmith.serving.jsonl import LineFault, read_lines
 from tunesmith.serving.keys import Caller, caller_by_id
 from tunesmith.serving.paging import listed, page
@@ -115,13 +117,9 @@ class Batches:
     def __init__(self, server: Services, app: ASGIApp) -> None:
         self._server, self._app = server, app
 
-    async def run(self) -> None:
-        """Take the oldest batch that has not ended, and again."""
-        while True:
-            batch = await anyio.to_thread.run_sync(self._next)
-            if batch is None:
-                await anyio.sleep(0.5)
-                continue
+    async def turn(self) -> None:
+        """Answer the batches that have not ended, the oldest first."""
+        while (batch := await anyio.to_thread.run_sync(self._next)) is not None:
             try:
                 await self._work(batch)
             except Exception as error:  # noqa: BLE001 - the next batch is not to suffer from this one
@@ -136,7 +134,7 @@ class Batches:
         )
 
     async def _work(self, batch: Batch) -> None:
-        folder = self._server.home.root / "batches" / batch.id
+        folder = self._folder(batch.id)
         rows = await anyio.to_thread.run_sync(self._validated, batch, folder)
         if rows is None:
             return
@@ -180,7 +178,7 @@ class Batches:
             if file is None:
                 self._fail(batch.id, [_error("invalid_input_file", "The input file was deleted.")])
                 return None
-            copy.hardlink_to(path_of(self._server, file))
+            link(path_of(self._server, file), copy)
         rows: list[_Asked] = []
         errors: list[dict[str, Any]] = []
         for each in _asked(copy, batch.endpoint):
@@ -238,6 +236,7 @@ class Batches:
             row.moments = row.moments | {"finalizing_at": now, f"{row.status}_at": now}
             row.counts = row.counts | {"completed": done.good, "failed": done.bad + len(missing)}
             row.usage = done.usage
+        self._clear(id)
 
     def _keep(self, batch: Batch, lines: list[dict[str, Any]], what: str) -> str | None:
         if not lines:
@@ -252,6 +251,14 @@ class Batches:
             row = session.scalars(select(Batch).where(Batch.id == id).with_for_update()).one()
             row.status, row.errors = "failed", errors
             row.moments = row.moments | {"failed_at": self._server.store.clock()}
+        self._clear(id)
+
+    def _clear(self, id: str) -> None:
+        """Delete what a batch that has ended no longer needs: a deleted file's bytes would live on here."""
+        shutil.rmtree(self._folder(id), ignore_errors=True)
+
+    def _folder(self, id: str) -> Path:
+        return self._server.home.root / "batches" / id
 
 
 @dataclass(frozen=True, slots=True)
@@ -336,10 +343,8 @@ def _expired(custom_id: str) -> dict[str, Any]:
 
 
 def _find(server: Services, caller: Caller, id: str) -> Batch:
-    batch: Batch | None = server.store.one(owned(Batch, caller.organisation, id))
-    if batch is None:
-        raise not_found("batch", id)
-    return batch
+    found: Batch = server.store.find(Batch, caller.organisation, id, "batch")
+    return found
 
 
 def _shown(batch: Batch) -> dict[str, Any]:

@@ -72,14 +72,7 @@ def requests_of(model: Local, body: CreateChat) -> list[Wanted]:
             Wanted(
                 prompt,
                 max_tokens=body.max_completion_tokens or body.max_tokens,
-                temperature=1.0 if body.temperature is None else body.temperature,
-                top_p=1.0 if body.top_p is None else body.top_p,
-                # Each choice draws its own, and the same again for the same seed.
-                seed=None if body.seed is None else (body.seed + number) % 2**63,
-                stop=stops_of(body.stop),
-                logit_bias={int(token): bias for token, bias in (body.logit_bias or {}).items()},
-                presence_penalty=body.presence_penalty or 0.0,
-                frequency_penalty=body.frequency_penalty or 0.0,
+                **asking.drawing(body, number),
                 logprobs=(body.top_logprobs or 0) if body.logprobs else None,
                 adapter=model.adapter,
                 grammar=grammar(),
@@ -88,11 +81,6 @@ def requests_of(model: Local, body: CreateChat) -> list[Wanted]:
         ]
     except ModelError as error:
         raise asking.api_error(error, "messages") from error
-
-
-def stops_of(stop: str | list[str] | None) -> tuple[str, ...]:
-    """Return stop strings as a tuple."""
-    return (stop,) if isinstance(stop, str) else tuple(stop or ())
 
 
 def usage(results: list[Result]) -> dict[str, Any]:
@@ -171,6 +159,9 @@ async def _stream(
                     untold[number] = []
                 continue
             results[number] = came
+            if came.finish == "cancelled":
+                yield data(asking.taken_away().body())
+                return
             call = call_in(body, came.text) if holds.get(number) else None
             if call is not None:
                 yield chunk(number, _called(body, call, stream=True))

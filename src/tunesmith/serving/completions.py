@@ -14,7 +14,6 @@ from tunesmith.inference.requests import Generation, Piece, Result, TokenLogprob
 from tunesmith.inference.requests import Request as Wanted
 from tunesmith.serving import asking, proxy
 from tunesmith.serving.answers import as_events, as_json, data
-from tunesmith.serving.chat import stops_of
 from tunesmith.serving.errors import invalid
 from tunesmith.serving.ids import new_id
 from tunesmith.serving.keys import Caller
@@ -76,13 +75,7 @@ def _wanted(model: Local, body: CreateCompletion, prompt: tuple[int, ...], numbe
         prompt,
         # With none wanted one is made, for the log-probabilities of the prompt, and not told.
         max_tokens=max(1, most),
-        temperature=1.0 if body.temperature is None else body.temperature,
-        top_p=1.0 if body.top_p is None else body.top_p,
-        seed=None if body.seed is None else (body.seed + number) % 2**63,
-        stop=stops_of(body.stop),
-        logit_bias={int(token): bias for token, bias in (body.logit_bias or {}).items()},
-        presence_penalty=body.presence_penalty or 0.0,
-        frequency_penalty=body.frequency_penalty or 0.0,
+        **asking.drawing(body, number),
         logprobs=body.logprobs,
         prompt_logprobs=bool(body.echo) and body.logprobs is not None,
         adapter=model.adapter,
@@ -162,6 +155,9 @@ async def _stream(
                     yield chunk(number, came.text, None, came.tokens)
                 continue
             results[number] = came
+            if came.finish == "cancelled":
+                yield data(asking.taken_away().body())
+                return
             yield chunk(number, "", "length" if body.max_tokens == 0 else came.finish)
         _spend(server, caller, body, [results[number] for number in sorted(results)])
         if include_usage:

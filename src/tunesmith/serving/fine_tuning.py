@@ -17,7 +17,7 @@ from starlette.responses import Response
 from tunesmith.errors import TunesmithError
 from tunesmith.models.address import is_remote
 from tunesmith.serving.answers import as_events, as_json, data
-from tunesmith.serving.errors import ApiError, invalid, not_found
+from tunesmith.serving.errors import ApiError, invalid
 from tunesmith.serving.files import find_file
 from tunesmith.serving.ids import new_id
 from tunesmith.serving.jobs import ENDED
@@ -25,7 +25,6 @@ from tunesmith.serving.keys import Caller
 from tunesmith.serving.names import address_of
 from tunesmith.serving.paging import listed, page
 from tunesmith.serving.state import Server, Services, Tuner
-from tunesmith.serving.store import owned
 from tunesmith.serving.tables import File, Job, JobCheckpoint, JobEvent
 from tunesmith.serving.wire.tuning import CreateJob
 
@@ -158,10 +157,8 @@ def checkpoints(
 
 def find_job(server: Services, caller: Caller, job_id: str) -> Job:
     """Return a job of the caller's organisation; raises ApiError (404) if it has none with this id."""
-    job: Job | None = server.store.one(owned(Job, caller.organisation, job_id))
-    if job is None:
-        raise not_found("fine-tuning job", job_id)
-    return job
+    found: Job = server.store.find(Job, caller.organisation, job_id, "fine-tuning job")
+    return found
 
 
 async def _following(server: Services, job: str) -> AsyncIterator[str]:

@@ -137,6 +137,8 @@ def holder(folder: Path) -> int | None:
 
 def run(folder: Path, phase: Phase) -> int:
     """Validate the files of a job or train on them; returns the exit code: 0 where all was said in the journal."""
+    from tunesmith.artifacts import disk_full_named
+
     # Who asks the server for something must not wait for who trains.
     os.nice(10)
     stop = _Stop()
@@ -148,7 +150,8 @@ def run(folder: Path, phase: Phase) -> int:
         journal = Journal(folder)
         journal.mend()
         try:
-            (_validate if phase == "validate" else _train)(folder, Order.read(folder), journal, stop)
+            with disk_full_named(folder, hint="Free some space, and create the job again."):
+                (_validate if phase == "validate" else _train)(folder, Order.read(folder), journal, stop)
         except TrainingStopped:
             journal.say("stopped")
         except (DatasetError, RowError) as error:

@@ -45,7 +45,6 @@ _NEXT: Final[Mapping[str, tuple[str, ...]]] = {
 ENDED: Final = ("succeeded", "failed", "cancelled")
 _WORKING: Final = ("validating_files", "queued", "running", "pausing")
 _TRIES: Final = 3
-_STEPS_OF_SPEED: Final = 20
 # What a job's process sees of the environment: no keys.
 _ENVIRONMENT: Final = (
     "PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "PYTHONPATH", "VIRTUAL_ENV", "TUNESMITH_CACHE", "XDG_CACHE_HOME",
@@ -99,7 +98,7 @@ class Jobs:
         folder.mkdir()
         for file, name in ((train, "train.jsonl"), (valid, "valid.jsonl")):
             if file is not None:
-                _link(self._blobs.path(file.digest), folder / name)
+                link(self._blobs.path(file.digest), folder / name)
         models = self.models(job.id)
         Order(
             base=job.base,
@@ -142,27 +141,30 @@ class Jobs:
 
     def cancel(self, organisation: str, id: str) -> Job:
         """Cancel a job of an organisation; raises ApiError where it has ended."""
-        with self._store.write() as session:
-            job = _locked(session, organisation, id)
-            self._ask(job, "cancelled")
-            job.finished_at = self._store.clock()
-            self._tell(session, job, "The job was cancelled")
-        process = self._processes.get(id)
-        if process is not None:
-            process.signal(signal.SIGKILL)
+        with self._turn:
+            with self._store.write() as session:
+                job = _locked(session, organisation, id)
+                self._ask(job, "cancelled")
+                job.finished_at, job.estimated_finish = self._store.clock(), None
+                self._tell(session, job, "The job was cancelled")
+            process = self._processes.get(id)
+            if process is None:
+                self._clear(job)
+            else:
+                process.signal(signal.SIGKILL)
         return job
 
     def pause(self, organisation: str, id: str) -> Job:
         """Pause a job: one that runs leaves a checkpoint first."""
-        with self._store.write() as session:
-            job = _locked(session, organisation, id)
-            self._ask(job, "pausing" if job.status == "running" else "paused")
-            self._tell(
-                session, job, "The job is being paused" if job.status == "pausing" else "The job is paused"
-            )
-        process = self._processes.get(id)
-        if process is not None:
-            process.signal(signal.SIGTERM)
+        with self._turn:
+            with self._store.write() as session:
+                job = _locked(session, organisation, id)
+                self._ask(job, "pausing" if job.status == "running" else "paused")
+                said = "The job is being paused" if job.status == "pausing" else "The job is paused"
+                self._tell(session, job, said)
+            process = self._processes.get(id)
+            if process is not None:
+                process.signal(signal.SIGTERM)
         return job
 
     def resume(self, organisation: str, id: str) -> Job:
@@ -309,16 +311,14 @@ class Jobs:
         if job is None or self._taken.get(id) == size:
             return
         lines = journal.lines(job.journal)
-        # Before what comes next: a line that is written meanwhile makes another size.
-        self._taken[id] = size
-        if not lines:
-            return
-        if lines[-1]["kind"] == "done":
+        if lines and lines[-1]["kind"] == "done":
             self._finish(job, journal)
-            return
-        with self._store.write() as session:
-            job = session.scalars(select(Job).where(Job.id == id).with_for_update()).one()
-            self._take(session, job, journal.lines(job.journal))
+        elif lines:
+            with self._store.write() as session:
+                job = session.scalars(select(Job).where(Job.id == id).with_for_update()).one()
+                self._take(session, job, journal.lines(job.journal))
+        # Only now that it is kept; and the size of before, for a line that came meanwhile makes another.
+        self._taken[id] = size
         if job.status in ENDED and id not in self._processes:
             self._clear(job)
 
@@ -349,13 +349,6 @@ class Jobs:
                         session.add(file)
 
             self._blobs.keep(incoming, name)
-        if job.id not in self._processes:
-            self._clear(self._job(job.id))
-
-    def _job(self, id: str) -> Job:
-        job = self._store.one(select(Job).where(Job.id == id))
-        assert job is not None
-        return job
 
     def _take(self, session: Session, job: Job, lines: Iterable[dict[str, Any]]) -> None:
         for line in lines:
@@ -529,7 +522,8 @@ def _locked(session: Session, organisation: str, id: str) -> Job:
     return job
 
 
-def _link(source: Path, target: Path) -> None:
+def link(source: Path, target: Path) -> None:
+    """Give bytes another name, or copy them where that cannot be."""
     try:
         target.hardlink_to(source)
     except OSError:

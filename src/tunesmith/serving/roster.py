@@ -82,7 +82,10 @@ class Roster:
                 503, f"The model '{name}' cannot be loaded: {error.message}", code="model_not_loaded"
             ) from error
         with self._one_at_a_time(str(place.folder)):
-            return self._local(address, place)
+            try:
+                return self._local(address, place)
+            except ModelError as error:
+                raise invalid(f"The model '{name}' cannot answer: {error.message}", param="model") from error
 
     def encoder(self, organisation: str, name: str) -> LocalEncoder | Remote:
         """Return what embeds texts for a name; raises ApiError as `find` does."""
@@ -95,11 +98,7 @@ class Roster:
             if address not in self._encoders:
                 try:
                     self._encoders[address] = load_encoder(address, max_length=self._options.embedded_tokens)
-                except ModelError as error:
-                    raise invalid(
-                        f"The model '{name}' cannot embed texts: {error.message}", param="model"
-                    ) from error
-                except AddressError as error:
+                except (AddressError, ModelError) as error:
                     raise invalid(
                         f"The model '{name}' cannot embed texts: {error.message}", param="model"
                     ) from error
@@ -170,18 +169,16 @@ class Roster:
         from tunesmith.models.local import load_model, load_tokenizer
 
         with self._lock:
+            if key in self._engines and self._engines[key][0].closed:
+                del self._engines[key]
             if key in self._engines:
                 self._engines.move_to_end(key)
                 return self._engines[key]
         self._make_room()
         _LOG.info("loading a model", extra={"folder": folder.name})
+        model = load_model(folder, adapter=adapter)
         tokenizer = load_tokenizer(folder, adapter=adapter)
-        engine = Engine(
-            load_model(folder, adapter=adapter),
-            tokenizer,
-            name=folder.name,
-            most_rows=self._options.most_rows,
-        )
+        engine = Engine(model, tokenizer, name=folder.name, most_rows=self._options.most_rows)
         with self._lock:
             self._engines[key] = engine, Grammars(tokenizer)
             return self._engines[key]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -21,8 +22,6 @@ from tunesmith.serving.state import Services
 from tunesmith.serving.store import Store
 
 if TYPE_CHECKING:
-    import socket
-
     import uvicorn
 
 
@@ -53,15 +52,11 @@ def serve(
                 f"{host} can be reached by others, and this server has no API keys.",
                 hint="Make one with `tunesmith keys new`, or serve on 127.0.0.1.",
             )
-        config = uvicorn.Config(
-            make_app(services),
-            host=host,
-            port=port,
-            log_config=None,
-            access_log=False,
-            timeout_graceful_shutdown=30,
-        )
-        _ready_server(config, ready).run()
+        with closing(_listening(host, port)) as listener:
+            config = uvicorn.Config(
+                make_app(services), log_config=None, access_log=False, timeout_graceful_shutdown=30
+            )
+            _ready_server(config, ready).run(sockets=[listener])
 
 
 @contextmanager
@@ -83,6 +78,20 @@ def open_services(root: Path, options: Options, *, database: str | None = None) 
         )
 
 
+def _listening(host: str, port: int) -> socket.socket:
+    """Return a socket that listens; raises UsageError for an address or port that cannot be had."""
+    try:
+        family, *_, address = socket.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+        return socket.create_server(address[:2], family=family, backlog=2048)
+    except OSError as error:
+        raise UsageError(
+            f"{host}:{port} cannot be listened on: {error.strerror}",
+            hint="Another program may have the port: name a free one with --port; 0 takes any.",
+        ) from error
+
+
 def _ready_server(config: uvicorn.Config, ready: Callable[[str], None]) -> uvicorn.Server:
     import uvicorn
 
@@ -92,7 +101,8 @@ def _ready_server(config: uvicorn.Config, ready: Callable[[str], None]) -> uvico
         async def startup(self, sockets: list[socket.socket] | None = None) -> None:
             await super().startup(sockets)
             if self.started:
-                host, port = self.servers[0].sockets[0].getsockname()[:2]
+                assert sockets is not None
+                host, port = sockets[0].getsockname()[:2]
                 shown = f"[{host}]" if ":" in host else host
                 ready(f"http://{shown}:{port}/v1")
 

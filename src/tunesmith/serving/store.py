@@ -14,6 +14,7 @@ from sqlalchemy.exc import ArgumentError, DatabaseError, NoSuchModuleError, Oper
 from sqlalchemy.orm import Session
 
 from tunesmith.errors import MissingExtra, StoreDamaged, StoreError
+from tunesmith.serving.errors import not_found
 from tunesmith.serving.tables import Organisation
 
 Row = TypeVar("Row")
@@ -80,6 +81,13 @@ class Store:
         """Return the rows of a query."""
         with self.read() as session:
             return list(session.scalars(query))
+
+    def find(self, table: type[Any], organisation: str, id: str, what: str) -> Any:
+        """Return a thing of an organisation; raises ApiError (404) if it has none with this id."""
+        row = self.one(owned(table, organisation, id))
+        if row is None:
+            raise not_found(what, id)
+        return row
 
     def close(self) -> None:
         """Close all connections."""
@@ -184,4 +192,4 @@ def _without_secret(url: str) -> str:
     try:
         return make_url(url).render_as_string(hide_password=True)
     except ArgumentError:
-        return "given"
+        return repr(url)

@@ -1,4 +1,4 @@
-"""What a server remembers, as tables: organisations, keys, files, jobs with their events, models, batches, evals.
+"""What a server remembers, as tables: organisations, keys, files, jobs with their events, models, batches.
 
 A moment is kept in whole seconds since 1970, as the API shows it. What belongs to an organisation says so in
 `organisation`; nothing is read without naming it. Ids are random, so a row's order is its `number`.
@@ -211,71 +211,3 @@ class Batch(Table):
     meta: Mapped[Json | None]
     created_at: Mapped[int]
     expires_at: Mapped[int]
-
-
-class Eval(Table):
-    """What is asked and how answers are graded."""
-
-    __tablename__ = "evals"
-
-    number: Mapped[int] = mapped_column(Number, primary_key=True, autoincrement=True)
-    id: Mapped[str] = mapped_column(String(64), unique=True)
-    organisation: Mapped[str] = mapped_column(ForeignKey("organisations.id"), index=True)
-    name: Mapped[str] = mapped_column(Text)
-    data_source_config: Mapped[Json]
-    testing_criteria: Mapped[list[Any]]
-    meta: Mapped[Json | None]
-    created_at: Mapped[int]
-
-
-class EvalRun(Table):
-    """One run of an eval over a data source."""
-
-    __tablename__ = "eval_runs"
-
-    number: Mapped[int] = mapped_column(Number, primary_key=True, autoincrement=True)
-    id: Mapped[str] = mapped_column(String(64), unique=True)
-    organisation: Mapped[str] = mapped_column(ForeignKey("organisations.id"), index=True)
-    eval: Mapped[str] = mapped_column(ForeignKey("evals.id", ondelete="CASCADE"), index=True)
-    name: Mapped[str] = mapped_column(Text)
-    model: Mapped[str | None] = mapped_column(Text)
-    data_source: Mapped[Json]
-    status: Mapped[str] = mapped_column(String(32), index=True)
-    error: Mapped[Json | None]
-    counts: Mapped[Json]
-    usage: Mapped[list[Any]]
-    by_criteria: Mapped[list[Any]]
-    meta: Mapped[Json | None]
-    created_at: Mapped[int]
-    finished_at: Mapped[int | None]
-
-
-class EvalItem(Table):
-    """One row of a run: what was asked, answered and graded."""
-
-    __tablename__ = "eval_items"
-    __table_args__ = (UniqueConstraint("run", "source_item"),)
-
-    number: Mapped[int] = mapped_column(Number, primary_key=True, autoincrement=True)
-    id: Mapped[str] = mapped_column(String(64), unique=True)
-    run: Mapped[str] = mapped_column(ForeignKey("eval_runs.id", ondelete="CASCADE"), index=True)
-    source_item: Mapped[int]
-    item: Mapped[Json]
-    sample: Mapped[Json]
-    results: Mapped[list[Any]]
-    status: Mapped[str] = mapped_column(String(32))
-    created_at: Mapped[int]
-
-
-class Response(Table):
-    """An answer of the Responses API that was to be stored, with what it answers."""
-
-    __tablename__ = "responses"
-
-    number: Mapped[int] = mapped_column(Number, primary_key=True, autoincrement=True)
-    id: Mapped[str] = mapped_column(String(64), unique=True)
-    organisation: Mapped[str] = mapped_column(ForeignKey("organisations.id"), index=True)
-    previous: Mapped[str | None] = mapped_column(String(64))
-    input: Mapped[list[Any]]
-    body: Mapped[Json]
-    created_at: Mapped[int]

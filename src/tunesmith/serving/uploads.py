@@ -12,14 +12,14 @@ from starlette.responses import Response
 
 from tunesmith.serving.answers import as_json
 from tunesmith.serving.blobs import Blobs, chunks_of
-from tunesmith.serving.errors import conflict, invalid, not_found
+from tunesmith.serving.errors import conflict, invalid
 from tunesmith.serving.files import find_file, keep_file, most_bytes, purpose_of
 from tunesmith.serving.files import shown as file_shown
 from tunesmith.serving.ids import new_id
 from tunesmith.serving.keys import Caller
 from tunesmith.serving.multipart import read_form, too_large
 from tunesmith.serving.state import Either, Server, Services
-from tunesmith.serving.store import Store, owned
+from tunesmith.serving.store import Store
 from tunesmith.serving.tables import Part, Upload
 from tunesmith.serving.wire.files import CompleteUpload, CreateUpload
 
@@ -127,10 +127,8 @@ def _end(store: Store, blobs: Blobs, upload: Upload, status: str, file: str | No
 
 
 def _find(server: Services, caller: Caller, id: str) -> Upload:
-    upload: Upload | None = server.store.one(owned(Upload, caller.organisation, id))
-    if upload is None:
-        raise not_found("upload", id)
-    return upload
+    found: Upload = server.store.find(Upload, caller.organisation, id, "upload")
+    return found
 
 
 def _pending(server: Services, caller: Caller, id: str) -> Upload:

@@ -13,6 +13,7 @@ import torch
 from torch import nn
 
 from tunesmith.errors import TrainingError
+from tunesmith.training.hits import counted_hits, share
 from tunesmith.training.loop import Layout
 from tunesmith.training.objectives import Objective, Part
 from tunesmith.training.ranks import Alone, Ranks, gathered
@@ -32,7 +33,10 @@ class Engine:
     """A model in training: its objective, how rows become parts, and the optimiser of what is trained.
 
     Rows are those of all processes of the run, which take their shares of them; so are losses and gradients.
+    `accuracy` is the share of labelled tokens that were the likeliest in the last step or mean loss, None for nothing.
     """
+
+    accuracy: float | None = None
 
     def __init__(
         self,
@@ -94,37 +98,46 @@ class Engine:
 
     def gradient_of(self, parts: Sequence[Part]) -> float:
         """Leave the gradient of the mean loss over this process's own parts, and return that loss."""
-        return self._backward(parts, sum(part.counts for part in parts))
+        return self._backward(parts, sum(part.counts for part in parts))[0]
 
     def _gradient(self, rows: Sequence[Any]) -> float:
         parts, counted = self._cut(rows)
-        losses = self.ranks.everyone(lambda: self._backward(parts, counted))
+        told = self.ranks.everyone(lambda: self._backward(parts, counted))
         self.ranks.sum_gradients(self.parameters)
-        return sum(losses)
+        self.accuracy = share(hits for _, hits in told)
+        return sum(loss for loss, _ in told)
 
-    def _backward(self, parts: Sequence[Part], counted: int) -> float:
-        """Add the gradient of these parts' share in the mean over all that counts; returns that share."""
+    def _backward(self, parts: Sequence[Part], counted: int) -> tuple[float, tuple[int, int]]:
+        """Add the gradient of these parts' share in the mean over all that counts; returns that share, and the hits."""
         # Sharded, gradients are averaged over the processes, and are to be summed.
         averaged = self.ranks.world if self.ranks.sharded else 1
         total = torch.zeros((), device=self.model.device)
-        for part in parts:
-            with self.arithmetic():
-                loss = self.objective.loss(self.model, part) * part.weight / counted
-            total += loss.detach()
-            (loss * averaged).backward()  # type: ignore[no-untyped-call]
-        return float(total)
+        with counted_hits() as hits:
+            for part in parts:
+                # Read in vain, and counted in vain.
+                with self.arithmetic(), counted_hits() if part.weight == 0 else nullcontext():
+                    loss = self.objective.loss(self.model, part) * part.weight / counted
+                total += loss.detach()
+                (loss * averaged).backward()  # type: ignore[no-untyped-call]
+        return float(total), hits.told()
 
     def _mean_loss(self, rows: Sequence[Any]) -> float:
-        total, counted, block = 0.0, 0, VALIDATED * self.ranks.world
+        told: list[tuple[float, tuple[int, int]]] = []
+        counted, block = 0, VALIDATED * self.ranks.world
         for start in range(0, len(rows), block):
             parts, counts = self._cut(rows[start : start + block])
-            total += sum(self.ranks.everyone(partial(self._summed, parts)))
+            told += self.ranks.everyone(partial(self._summed, parts))
             counted += counts
-        return total / max(1, counted)
+        self.accuracy = share(hits for _, hits in told)
+        return sum(loss for loss, _ in told) / max(1, counted)
 
-    def _summed(self, parts: Sequence[Part]) -> float:
-        with torch.no_grad(), self.arithmetic():
-            return sum(float(self.objective.loss(self.model, part)) * part.weight for part in parts)
+    def _summed(self, parts: Sequence[Part]) -> tuple[float, tuple[int, int]]:
+        total = 0.0
+        with torch.no_grad(), self.arithmetic(), counted_hits() as hits:
+            for part in parts:
+                with counted_hits() if part.weight == 0 else nullcontext():
+                    total += float(self.objective.loss(self.model, part)) * part.weight
+        return total, hits.told()
 
     def _cut(self, rows: Sequence[Any]) -> tuple[list[Part], int]:
         """Return this process's share of the rows in parts, and what the parts of all processes count."""

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -16,25 +16,32 @@ _COUNTING: ContextVar[Hits | None] = ContextVar("hits", default=None)
 
 @dataclass(slots=True)
 class Hits:
-    """Labelled tokens, and how many of them had the largest logit; kept on the logits' device until asked for."""
+    """Labelled tokens, and how many of them had the largest logit; added up on the logits' device until asked for."""
 
     labelled: int = 0
-    right: list[Tensor] = field(default_factory=list)
+    right: Tensor | int = 0
 
-    def share(self) -> float | None:
-        """Return the share of hits; None where nothing was counted."""
-        return sum(int(each) for each in self.right) / self.labelled if self.labelled else None
+    def told(self) -> tuple[int, int]:
+        """Return how many were right, and of how many."""
+        return int(self.right), self.labelled
 
 
 @contextmanager
 def counted_hits() -> Iterator[Hits]:
-    """Count the labelled tokens that are read within the block."""
+    """Count the labelled tokens that are read within the block, and not within a block inside it."""
     hits = Hits()
     token = _COUNTING.set(hits)
     try:
         yield hits
     finally:
         _COUNTING.reset(token)
+
+
+def share(counts: Iterable[tuple[int, int]]) -> float | None:
+    """Return the share of hits in what several blocks or processes told; None where nothing was counted."""
+    told = list(counts)
+    labelled = sum(each for _, each in told)
+    return sum(right for right, _ in told) / labelled if labelled else None
 
 
 def count_hits(logits_N_V: Tensor, label_N: Tensor) -> None:
@@ -44,5 +51,5 @@ def count_hits(logits_N_V: Tensor, label_N: Tensor) -> None:
         return
     logits_N_V = logits_N_V.detach()
     largest_N = logits_N_V.amax(-1)
-    hits.right.append((logits_N_V.gather(1, label_N[:, None])[:, 0] >= largest_N).sum())
+    hits.right = hits.right + (logits_N_V.gather(1, label_N[:, None])[:, 0] >= largest_N).sum()
     hits.labelled += len(label_N)

@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Any
 from tunesmith.errors import TrainingError, TrainingStopped
 from tunesmith.progress import Progress, silent
 from tunesmith.records import fingerprint
-from tunesmith.training.hits import Hits, counted_hits
 from tunesmith.training.settings import TrainSettings
 
 if TYPE_CHECKING:
@@ -470,8 +469,7 @@ class _Run:
         numbers = self.schedule.batch(self.state.done)
         rate = self.schedule.rate(self.state.done)
         rows = [self.rows[number] for number in numbers]
-        with counted_hits() as hits:
-            loss = self.engine.step(rows, rate)
+        loss = self.engine.step(rows, rate)
         self._check(loss, numbers)
         self.state.done += 1
         texts = [text for row in rows for text in self.engine.objective.texts(row)]
@@ -483,12 +481,13 @@ class _Run:
             rate,
             tokens,
             time.perf_counter() - start,
-            train_accuracy=self._accuracy(hits),
+            train_accuracy=self._accuracy(),
         )
 
-    def _accuracy(self, hits: Hits) -> float | None:
+    def _accuracy(self) -> float | None:
+        """Return the engine's share of hits; None for pairs, of which one is not to be said."""
         of_answers = self.engine.objective.texts(self.rows[0])[1:] == ()
-        return hits.share() if of_answers and self.engine.ranks.world == 1 else None
+        return self.engine.accuracy if of_answers else None
 
     def _check(self, loss: float, numbers: Sequence[int]) -> None:
         """Refuse a loss that is not finite, or that has been far above the first for some steps."""
@@ -518,8 +517,7 @@ class _Run:
 
     def _validate(self) -> tuple[float, float | None]:
         start = time.perf_counter()
-        with counted_hits() as hits:
-            loss = self.engine.mean_loss(self.valid_rows)
+        loss = self.engine.mean_loss(self.valid_rows)
         self.state.valid_seconds += time.perf_counter() - start
         if not math.isfinite(loss):
             raise TrainingError(
@@ -528,7 +526,7 @@ class _Run:
                 if self.state.done
                 else "The base model itself is broken.",
             )
-        return loss, self._accuracy(hits)
+        return loss, self._accuracy()
 
     def _judge(self, metrics: StepMetrics) -> None:
         """Keep what was learned if it is the best so far, else count it against the patience."""
