@@ -29,6 +29,7 @@ from tunesmith.serving import (
     fine_tuning,
     health,
     models,
+    responses,
     uploads,
 )
 from tunesmith.serving.errors import ApiError, invalid, no_room
@@ -43,13 +44,16 @@ _FIELD = re.compile(r"[a-z_0-9]+")
 _TYPES = frozenset({"int", "str", "float", "bool"})
 _SWEEP_SECONDS, _TICK_SECONDS, _BATCH_SECONDS, _AFTER_ERROR_SECONDS = 60, 0.2, 0.5, 5
 _OPEN = frozenset({"/healthz"})
+_ROUTES = (
+    health, files, uploads, fine_tuning, models, chat, completions, responses, embeddings, batches,
+)  # fmt: skip
 
 
 def make_app(services: Services) -> FastAPI:
     """Return the app over the parts of a server."""
     app = FastAPI(title="Tunesmith", lifespan=_lifespan, docs_url=None, redoc_url=None)
     app.state.services = services
-    for module in (health, files, uploads, fine_tuning, models, chat, completions, embeddings, batches):
+    for module in _ROUTES:
         app.include_router(module.router)
     app.add_exception_handler(ApiError, _say)
     app.add_exception_handler(RequestValidationError, _say_invalid)
@@ -94,6 +98,7 @@ def _sweep(services: Services) -> None:
     """Delete what has expired."""
     files.sweep_files(services.store, services.blobs)
     uploads.sweep_uploads(services.store, services.blobs)
+    responses.sweep(services.store)
 
 
 @asynccontextmanager

@@ -211,3 +211,17 @@ class Batch(Table):
     meta: Mapped[Json | None]
     created_at: Mapped[int]
     expires_at: Mapped[int]
+
+
+class Response(Table):
+    """A response as the API shows it, what it was given to read, and the response before it."""
+
+    __tablename__ = "responses"
+
+    number: Mapped[int] = mapped_column(Number, primary_key=True, autoincrement=True)
+    id: Mapped[str] = mapped_column(String(64), unique=True)
+    organisation: Mapped[str] = mapped_column(ForeignKey("organisations.id"), index=True)
+    previous: Mapped[str | None] = mapped_column(String(64))
+    input: Mapped[list[Any]]
+    body: Mapped[Json]
+    created_at: Mapped[int] = mapped_column(index=True)

@@ -146,6 +146,25 @@ def upgrade() -> None:
     op.create_index(op.f("ix_models_name"), "models", ["name"], unique=False)
     op.create_index(op.f("ix_models_organisation"), "models", ["organisation"], unique=False)
     op.create_table(
+        "responses",
+        sa.Column(
+            "number", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), autoincrement=True, nullable=False
+        ),
+        sa.Column("id", sa.String(length=64), nullable=False),
+        sa.Column("organisation", sa.String(length=64), nullable=False),
+        sa.Column("previous", sa.String(length=64), nullable=True),
+        sa.Column("input", sa.JSON(), nullable=False),
+        sa.Column("body", sa.JSON(), nullable=False),
+        sa.Column("created_at", sa.BigInteger(), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["organisation"], ["organisations.id"], name=op.f("fk_responses_organisation_organisations")
+        ),
+        sa.PrimaryKeyConstraint("number", name=op.f("pk_responses")),
+        sa.UniqueConstraint("id", name=op.f("uq_responses_id")),
+    )
+    op.create_index(op.f("ix_responses_created_at"), "responses", ["created_at"], unique=False)
+    op.create_index(op.f("ix_responses_organisation"), "responses", ["organisation"], unique=False)
+    op.create_table(
         "uploads",
         sa.Column(
             "number", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), autoincrement=True, nullable=False
@@ -235,6 +254,9 @@ def downgrade() -> None:
     op.drop_index(op.f("ix_uploads_organisation"), table_name="uploads")
     op.drop_index(op.f("ix_uploads_expires_at"), table_name="uploads")
     op.drop_table("uploads")
+    op.drop_index(op.f("ix_responses_organisation"), table_name="responses")
+    op.drop_index(op.f("ix_responses_created_at"), table_name="responses")
+    op.drop_table("responses")
     op.drop_index(op.f("ix_models_organisation"), table_name="models")
     op.drop_index(op.f("ix_models_name"), table_name="models")
     op.drop_table("models")
