@@ -19,6 +19,7 @@ from tunesmith.models.shelf import Say, silent
 
 if TYPE_CHECKING:
     from tunesmith.models.base import ChatModel
+    from tunesmith.models.classifier import LocalClassifier
     from tunesmith.models.embedding import LocalEncoder
 
 Kind = Literal["bundled", "hf", "path", "gguf", "openai", "ft"]
@@ -133,6 +134,19 @@ def load_encoder(address: Address | str, *, say: Say = silent, max_length: int =
     found = _parsed(address)
     _refuse_bundled(found, "model", "embed texts")
     return LocalEncoder.load(model_folder(found, say=say), name=str(found), max_length=max_length)
+
+
+def load_classifier(address: Address | str, *, say: Say = silent) -> LocalClassifier:
+    """Return the text classifier at an address.
+
+    Raises AddressError if the address means nothing or a bundled model, ModelError if it cannot be had.
+    """
+    from tunesmith.models.classifier import LocalClassifier
+
+    found = _parsed(address)
+    _refuse_bundled(found, "model", "judge texts")
+    _refuse_bundled(found, "encoder", "judge texts")
+    return LocalClassifier.load(model_folder(found, say=say), name=str(found))
 
 
 def locate(address: Address | str, *, say: Say = silent) -> Place:

@@ -29,6 +29,7 @@ from tunesmith.serving import (
     fine_tuning,
     health,
     models,
+    moderations,
     responses,
     uploads,
 )
@@ -38,14 +39,15 @@ from tunesmith.serving.inside import CALLER
 from tunesmith.serving.state import Services
 
 _LOG = logging.getLogger("tunesmith.serving")
-# What is answered to everybody: a load balancer has no key.
 _OF_FILES = re.compile(r"/v1/(files|uploads/[^/]+/parts)")
 _FIELD = re.compile(r"[a-z_0-9]+")
 _TYPES = frozenset({"int", "str", "float", "bool"})
 _SWEEP_SECONDS, _TICK_SECONDS, _BATCH_SECONDS, _AFTER_ERROR_SECONDS = 60, 0.2, 0.5, 5
-_OPEN = frozenset({"/healthz"})
-_ROUTES = (
-    health, files, uploads, fine_tuning, models, chat, completions, responses, embeddings, batches,
+# What is answered to everybody: a load balancer has no key.
+OPEN = frozenset({"/healthz"})
+# The routes, part by part.
+MODULES = (
+    health, files, uploads, fine_tuning, models, chat, completions, responses, embeddings, moderations, batches,
 )  # fmt: skip
 
 
@@ -53,7 +55,7 @@ def make_app(services: Services) -> FastAPI:
     """Return the app over the parts of a server."""
     app = FastAPI(title="Tunesmith", lifespan=_lifespan, docs_url=None, redoc_url=None)
     app.state.services = services
-    for module in _ROUTES:
+    for module in MODULES:
         app.include_router(module.router)
     app.add_exception_handler(ApiError, _say)
     app.add_exception_handler(RequestValidationError, _say_invalid)
@@ -138,7 +140,7 @@ class Around:
         try:
             if CALLER in scope:
                 request.state.caller = scope[CALLER]
-            elif scope["path"] not in _OPEN:
+            elif scope["path"] not in OPEN:
                 request.state.caller = self._services.access.caller(request)
                 limits |= self._services.limiter.request(request.state.caller)
             await self._app(scope, self._bounded(scope, receive), sending)

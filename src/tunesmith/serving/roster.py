@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
     from tunesmith.inference.engine import Engine
     from tunesmith.inference.grammar import Grammars
+    from tunesmith.models.classifier import LocalClassifier
     from tunesmith.models.embedding import LocalEncoder
 
 _LOG = logging.getLogger("tunesmith.serving.roster")
@@ -63,6 +64,7 @@ class Roster:
         self._loading: dict[str, threading.Lock] = {}
         self._engines: OrderedDict[str, tuple[Engine, Grammars]] = OrderedDict()
         self._encoders: dict[str, LocalEncoder] = {}
+        self._classifiers: dict[str, LocalClassifier] = {}
         self._tokenizers: dict[str, PreTrainedTokenizerBase] = {}
 
     def find(self, organisation: str, name: str) -> Local | Remote:
@@ -103,6 +105,23 @@ class Roster:
                         f"The model '{name}' cannot embed texts: {error.message}", param="model"
                     ) from error
             return self._encoders[address]
+
+    def classifier(self, organisation: str, name: str) -> LocalClassifier | Remote:
+        """Return what judges texts for a name; raises ApiError as `find` does."""
+        from tunesmith.models.address import load_classifier
+
+        address = address_of(self._store, self._options, organisation, name)
+        if is_remote(address):
+            return _remote(parse(address))
+        with self._one_at_a_time(address):
+            if address not in self._classifiers:
+                try:
+                    self._classifiers[address] = load_classifier(address)
+                except (AddressError, ModelError) as error:
+                    raise invalid(
+                        f"The model '{name}' cannot judge texts: {error.message}", param="model"
+                    ) from error
+            return self._classifiers[address]
 
     def tuned(self, organisation: str) -> list[Model]:
         """Return the models that an organisation has tuned, newest first."""
