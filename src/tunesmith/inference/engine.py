@@ -18,6 +18,7 @@ from torch import Tensor
 from tunesmith.errors import ModelError
 from tunesmith.inference.adapters import Mixture
 from tunesmith.inference.alone import Alone
+from tunesmith.inference.compute import computed
 from tunesmith.inference.prefixes import Prefixes, shared
 from tunesmith.inference.requests import (
     ContextOverflow,
@@ -214,12 +215,12 @@ class Engine:
                 closed, calls = self._closed, list(self._calls)
                 self._calls.clear()
             for call in calls:
-                call()
+                computed(call)
             if closed:
                 self._cancel_all()
                 return
             try:
-                self._turn()
+                computed(self._turn)
             except (RuntimeError, ValueError, IndexError, MemoryError, ModelError) as error:
                 self._fail_all(error)
 

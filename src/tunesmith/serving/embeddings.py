@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import base64
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import anyio.to_thread
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
+from tunesmith.inference.compute import computed
 from tunesmith.serving import proxy
 from tunesmith.serving.answers import as_json
 from tunesmith.serving.errors import invalid
@@ -21,6 +23,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from tunesmith.models.embedding import LocalEncoder
+
+_AT_ONCE = 32
 
 router = APIRouter(prefix="/v1/embeddings", tags=["embeddings"])
 
@@ -46,8 +50,15 @@ async def create(request: Request, server: Server, caller: Asker, body: CreateEm
 
 
 def _embedded(encoder: LocalEncoder, texts: list[str]) -> tuple[NDArray[float32], int]:
+    import numpy as np
+
     counts: Any = encoder.tokenizer(texts, truncation=True, max_length=encoder.max_length)["input_ids"]
-    return encoder.embed(texts), sum(map(len, counts))
+    # Some at a time: chats go on between them.
+    parts = [
+        computed(partial(encoder.embed, texts[start : start + _AT_ONCE]))
+        for start in range(0, len(texts), _AT_ONCE)
+    ]
+    return np.concatenate(parts), sum(map(len, counts))
 
 
 def _shorter(vectors: NDArray[float32], dimensions: int) -> NDArray[float32]:

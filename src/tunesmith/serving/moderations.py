@@ -7,12 +7,14 @@ which is the API's own word for "not judged".
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any, Final
 
 import anyio.to_thread
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
+from tunesmith.inference.compute import computed
 from tunesmith.serving import proxy
 from tunesmith.serving.answers import as_json
 from tunesmith.serving.errors import ApiError, invalid
@@ -64,8 +66,11 @@ async def create(request: Request, server: Server, caller: Asker, body: CreateMo
             f"{', '.join(CATEGORIES)}.",
             param="model",
         )
-    scores = await anyio.to_thread.run_sync(model.scores, body.texts)
-    results = [_judged(categories, [float(score) for score in row]) for row in scores]
+    # One text at a time: chats go on between them.
+    results = []
+    for text in body.texts:
+        [scores] = await anyio.to_thread.run_sync(computed, partial(model.scores, [text]))
+        results.append(_judged(categories, [float(score) for score in scores]))
     return as_json({"id": new_id("modr-"), "model": body.model, "results": results})
 
 

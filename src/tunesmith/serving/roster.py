@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Final
 from sqlalchemy import select
 
 from tunesmith.errors import AddressError, ModelError
+from tunesmith.inference.compute import computed_apart
 from tunesmith.models.address import Address, Place, is_remote, locate, parse
 from tunesmith.serving.errors import ApiError, invalid
 from tunesmith.serving.names import address_of
@@ -99,7 +100,9 @@ class Roster:
         with self._one_at_a_time(address):
             if address not in self._encoders:
                 try:
-                    self._encoders[address] = load_encoder(address, max_length=self._options.embedded_tokens)
+                    self._encoders[address] = computed_apart(
+                        lambda: load_encoder(address, max_length=self._options.embedded_tokens)
+                    )
                 except (AddressError, ModelError) as error:
                     raise invalid(
                         f"The model '{name}' cannot embed texts: {error.message}", param="model"
@@ -116,7 +119,7 @@ class Roster:
         with self._one_at_a_time(address):
             if address not in self._classifiers:
                 try:
-                    self._classifiers[address] = load_classifier(address)
+                    self._classifiers[address] = computed_apart(lambda: load_classifier(address))
                 except (AddressError, ModelError) as error:
                     raise invalid(
                         f"The model '{name}' cannot judge texts: {error.message}", param="model"
@@ -195,11 +198,15 @@ class Roster:
                 return self._engines[key]
         self._make_room()
         _LOG.info("loading a model", extra={"folder": folder.name})
-        model = load_model(folder, adapter=adapter)
-        tokenizer = load_tokenizer(folder, adapter=adapter)
-        engine = Engine(model, tokenizer, name=folder.name, most_rows=self._options.most_rows)
+
+        def load() -> Engine:
+            model = load_model(folder, adapter=adapter)
+            tokenizer = load_tokenizer(folder, adapter=adapter)
+            return Engine(model, tokenizer, name=folder.name, most_rows=self._options.most_rows)
+
+        engine = computed_apart(load)
         with self._lock:
-            self._engines[key] = engine, Grammars(tokenizer)
+            self._engines[key] = engine, Grammars(engine.tokenizer)
             return self._engines[key]
 
     def _make_room(self) -> None:
