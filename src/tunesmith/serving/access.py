@@ -26,7 +26,7 @@ class Access:
 
     def __init__(self, store: Store) -> None:
         self._store = store
-        self._keyed = False
+        self._keyed, self._looked = False, float("-inf")
         self._known: dict[str, tuple[float, Caller]] = {}
 
     def caller(self, request: Request) -> Caller:
@@ -34,8 +34,7 @@ class Access:
 
         A revoked key may be let in for a second more.
         """
-        self._keyed = self._keyed or has_keys(self._store)
-        if not self._keyed:
+        if not self._has_keys():
             _refuse_pages(request)
             return _EVERYONE
         kind, _, token = request.headers.get("authorization", "").partition(" ")
@@ -63,6 +62,13 @@ class Access:
                 kind="invalid_request_error",
             )
         return caller
+
+    def _has_keys(self) -> bool:
+        """Tell whether a key was ever made; the first is noticed after a second at the latest."""
+        moment = time.monotonic()
+        if not self._keyed and moment - self._looked >= _REMEMBERED_SECONDS:
+            self._keyed, self._looked = has_keys(self._store), moment
+        return self._keyed
 
     def _caller_of(self, token: str) -> Caller | None:
         moment = time.monotonic()
