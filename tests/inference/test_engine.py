@@ -13,9 +13,12 @@ import torch
 from tests.families import FAMILIES
 
 from tunesmith.errors import ModelError
+from tunesmith.inference.adapters import Mixture
 from tunesmith.inference.engine import Engine
 from tunesmith.inference.grammar import GrammarError, Grammars
+from tunesmith.inference.packed import PackedLinear, pack
 from tunesmith.inference.requests import ContextOverflow, EngineBusy, Request
+from tunesmith.inference.slots import fits
 from tunesmith.models.base import Sampling
 from tunesmith.models.local import LocalModel, around_words, load_model, load_tokenizer, prompt_ids
 from tunesmith.records import Message
@@ -71,6 +74,20 @@ class Bench:
         )
 
 
+def write_adapter(base: Path, out: Path, rank: int = 2) -> None:
+    """Write a random adapter for a model."""
+    from tunesmith.training.settings import TrainSettings
+    from tunesmith.training.tuning import AdapterTuning
+
+    tuning = AdapterTuning(
+        load_model(base, dtype=torch.float32), TrainSettings(rank=rank, base=f"path:{base}")
+    )
+    generator = torch.Generator().manual_seed(rank)
+    for parameter in tuning.parameters.values():
+        parameter.data.normal_(std=0.3, generator=generator)
+    tuning.save(out, tuning.state(), load_tokenizer(base))
+
+
 @pytest.fixture(scope="module")
 def bench(family_folder: Callable[[str], Path]) -> Iterator[Bench]:
     """The tiny model with SmolLM2's shape."""
@@ -94,8 +111,6 @@ def test_rows_that_join_and_leave_say_what_they_would_alone(
 
 
 def test_most_families_share_a_batch(family_folder: Callable[[str], Path]) -> None:
-    from tunesmith.inference.slots import fits
-
     alone = {
         family for family in FAMILIES if not fits(load_model(family_folder(family), dtype=torch.float32))
     }
@@ -258,18 +273,10 @@ def test_an_error_in_a_step_reaches_who_waits_and_the_engine_goes_on(bench: Benc
 
 
 def test_adapters_share_a_base_and_a_batch(family_folder: Callable[[str], Path], tmp_path: Path) -> None:
-    from tunesmith.training.settings import TrainSettings
-    from tunesmith.training.tuning import AdapterTuning
-
     folder = family_folder("smollm2")
     merged = {}
     for name, rank in (("one", 2), ("two", 5)):
-        model = load_model(folder, dtype=torch.float32)
-        tuning = AdapterTuning(model, TrainSettings(rank=rank, base=f"path:{folder}"))
-        generator = torch.Generator().manual_seed(rank)
-        for parameter in tuning.parameters.values():
-            parameter.data.normal_(std=0.3, generator=generator)
-        tuning.save(tmp_path / name, tuning.state(), load_tokenizer(folder))
+        write_adapter(folder, tmp_path / name, rank)
         merged[name] = LocalModel(
             load_model(folder, dtype=torch.float32, adapter=tmp_path / name),
             load_tokenizer(folder),
@@ -296,3 +303,37 @@ def test_adapters_share_a_base_and_a_batch(family_folder: Callable[[str], Path],
             bench.ask("find the node", adapter="one")
     finally:
         bench.engine.close()
+
+
+# --- weights laid out for products, in bf16
+
+
+@pytest.mark.parametrize("shape", [(1, 64), (2, 3, 64), (40, 64)])
+def test_a_packed_layer_computes_what_the_plain_one_does(shape: tuple[int, ...]) -> None:
+    plain = torch.nn.Linear(64, 48, dtype=torch.bfloat16)
+    x = torch.randn(*shape, dtype=torch.bfloat16)
+    with torch.inference_mode():
+        torch.testing.assert_close(PackedLinear(plain)(x), plain(x), rtol=1e-2, atol=1e-2)
+    with pytest.raises((RuntimeError, NotImplementedError)):
+        PackedLinear(plain).weight.sum().item()
+
+
+def test_a_packed_model_says_the_same_with_and_without_adapters(
+    family_folder: Callable[[str], Path], tmp_path: Path
+) -> None:
+    folder = family_folder("qwen2")
+    write_adapter(folder, tmp_path / "one")
+    plain, packed = (load_model(folder, dtype=torch.bfloat16) for _ in range(2))
+    assert fits(packed)
+    assert pack(packed) > 14
+    mixtures = [Mixture(model) for model in (plain, packed)]
+    ids = torch.tensor([[5, 6, 7, 8], [9, 8, 7, 6]])
+    for rows in ([None, None], ["one", None], ["one", "one"]):
+        found = []
+        for model, mixture in zip((plain, packed), mixtures, strict=True):
+            if "one" not in mixture.names:
+                mixture.add("one", tmp_path / "one", folder)
+            mixture.use(rows)
+            with torch.inference_mode():
+                found.append(model(input_ids=ids).logits.float())
+        torch.testing.assert_close(found[0], found[1], rtol=2e-2, atol=2e-2)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 
 from tunesmith.errors import ModelError
+from tunesmith.inference.packed import PackedLinear
 from tunesmith.models.adapter import read_adapter
 from tunesmith.models.digest import check_base, read_note
 
@@ -26,7 +27,7 @@ class CannotShare(ModelError):
 class _Adapted(nn.Module):
     """A linear layer with the low-rank updates of those adapters that reach it."""
 
-    def __init__(self, inner: nn.Linear, mixture: Mixture) -> None:
+    def __init__(self, inner: nn.Linear | PackedLinear, mixture: Mixture) -> None:
         super().__init__()
         self.inner, self._mixture = inner, mixture
         self.updates: dict[str, tuple[Tensor, Tensor]] = {}
@@ -54,6 +55,11 @@ class _Adapted(nn.Module):
             else:
                 y = y.index_add(0, rows, (x.index_select(0, rows) @ down.t()) @ up.t())
         return y
+
+
+def _plain(module: Any) -> bool:
+    """Tell whether a layer is linear and nothing more: quantised ones are nn.Linear by descent."""
+    return type(module) in (nn.Linear, PackedLinear)
 
 
 class Mixture:
@@ -88,8 +94,8 @@ class Mixture:
         for layer, key in layers.items():
             adapted = self._adapted(layer)
             down, up = state[key], state[key.removesuffix(_DOWN) + _UP] * scale
-            like = adapted.inner.weight
-            adapted.updates[name] = (down.to(like), up.to(like))
+            dtype, device = adapted.inner.weight.dtype, self._model.device
+            adapted.updates[name] = (down.to(device, dtype), up.to(device, dtype))
         self.names.add(name)
 
     def remove(self, name: str) -> None:
@@ -111,24 +117,25 @@ class Mixture:
             for name in named
         ]
 
-    def _linear(self, layer: str, folder: Path) -> nn.Linear:
+    def _linear(self, layer: str, folder: Path) -> nn.Linear | PackedLinear:
         try:
-            module = self._model.get_submodule(layer)
+            module: Any = self._model.get_submodule(layer)
         except AttributeError as error:
             raise ModelError(
                 f"the adapter in {folder} was made for another model: no layer {layer}"
             ) from error
         if isinstance(module, _Adapted):
             return module.inner
-        if type(module) is not nn.Linear or module is self._model.get_output_embeddings():
+        if not _plain(module) or module is self._model.get_output_embeddings():
             raise CannotShare(f"the adapter in {folder} reaches {layer}, a {type(module).__name__}")
-        return module
+        found: nn.Linear | PackedLinear = module
+        return found
 
     def _adapted(self, layer: str) -> _Adapted:
         module = self._model.get_submodule(layer)
         if isinstance(module, _Adapted):
             return module
-        assert isinstance(module, nn.Linear)
+        assert isinstance(module, nn.Linear | PackedLinear)
         parent, _, child = layer.rpartition(".")
         adapted = _Adapted(module, self)
         setattr(self._model.get_submodule(parent) if parent else self._model, child, adapted)

@@ -19,6 +19,7 @@ from tunesmith.errors import ModelError
 from tunesmith.inference.adapters import Mixture
 from tunesmith.inference.alone import Alone
 from tunesmith.inference.compute import computed
+from tunesmith.inference.packed import pack
 from tunesmith.inference.prefixes import Prefixes, shared
 from tunesmith.inference.requests import (
     ContextOverflow,
@@ -108,6 +109,7 @@ class Engine:
         self.context = context_length(model)
         self.ends = end_ids(tokenizer, model)
         self.batches = fits(model)
+        pack(model)
         self._around = around_words(tokenizer)
         self._most_rows = most_rows if self.batches else 1
         self._most_waiting = most_waiting
@@ -433,6 +435,7 @@ class Engine:
     def _leave(self, stay: list[int]) -> None:
         if len(stay) == len(self._rows):
             return
+        stay = _filled(stay)
         self._rows = [self._rows[number] for number in stay]
         if not stay:
             self._slots = None
@@ -491,6 +494,14 @@ class _Reading:
 def _room_of(row: _Row) -> int:
     """Return how many tokens a row is expected to have in the end: few say as much as they may."""
     return len(row.request.prompt) + max(len(row.tokens), min(row.most, _EXPECTED))
+
+
+def _filled(stay: Sequence[int]) -> list[int]:
+    """Return an order of the rows that stay in which the last fill the gaps, so that few move."""
+    kept = [number for number in stay if number < len(stay)]
+    movers = iter(stay[len(kept) :])
+    places = set(kept)
+    return [number if number in places else next(movers) for number in range(len(stay))]
 
 
 def _bytes_per_token(model: PreTrainedModel) -> int:

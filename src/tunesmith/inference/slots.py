@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 # Tokens by which the block grows: a product over a whole block is several times as fast as over a part (docs/log.md).
 ROOM = 64
+# Rows by which it grows, and how much of its length must be in use for it to stay.
+_ROWS, _LONG = 8, 0.75
 
 # Words of the model that a proof is made on.
 _WORDS = 64
@@ -31,6 +33,9 @@ Kept = list[tuple[Tensor, Tensor]]
 class _Layer(DynamicLayer):  # type: ignore[misc]  # transformers has no types
     """One layer; `place` says where the tokens of the forward that runs are written."""
 
+    keys: Tensor
+    values: Tensor
+
     def __init__(self, slots: Slots) -> None:
         super().__init__()
         self.slots = slots
@@ -41,7 +46,7 @@ class _Layer(DynamicLayer):  # type: ignore[misc]  # transformers has no types
         """Write keys and values of new tokens, shape (rows, heads, T, D); returns the whole block."""
         if not self.is_initialized:
             self.lazy_initialization(key_states, value_states)
-            self.keys, self.values = (self._block(new) for new in (key_states, value_states))
+            self._begin(key_states, value_states)
         row, place = self.slots.rows_R_1, self.slots.places_R_T
         # (R, T) picks from the first and third axes, so that heads stand last but one: (R, T, heads, D).
         self.keys[row, :, place] = key_states.transpose(1, 2)
@@ -56,22 +61,47 @@ class _Layer(DynamicLayer):  # type: ignore[misc]  # transformers has no types
         """Return how many places there are, and where the first stands."""
         return self.slots.capacity, 0
 
-    def resize(self, rows: Sequence[int], capacity: int) -> None:
-        """Keep these rows, in this order, with room for so many tokens."""
+    def arrange(self, rows: Sequence[int], capacity: int) -> None:
+        """Keep these rows, in this order, -1 for a new one, with room for so many tokens each.
+
+        Where the block is large enough, only rows that move forward are copied.
+        """
         if not self.is_initialized:
             return
-        held = min(capacity, self.keys.shape[2])
-        for name in ("keys", "values"):
-            old = getattr(self, name)
-            # Zeros: what is masked counts nothing, but nothing times NaN is NaN.
-            new = old.new_zeros(len(rows), old.shape[1], capacity, old.shape[3])
+        fits = capacity == self.keys.shape[2] and len(rows) <= len(self._key_block)
+        if fits and all(row >= to or row < 0 for to, row in enumerate(rows)):
+            for to, row in enumerate(rows):
+                if row > to:
+                    self._key_block[to].copy_(self._key_block[row])
+                    self._value_block[to].copy_(self._value_block[row])
+        else:
+            held = min(capacity, self.keys.shape[2])
+            old_keys, old_values = self._key_block, self._value_block
+            self._allocate(len(rows), capacity, old_keys, old_values)
             for to, row in enumerate(rows):
                 if row >= 0:
-                    new[to, :, :held] = old[row, :, :held]
-            setattr(self, name, new)
+                    self._key_block[to, :, :held] = old_keys[row, :, :held]
+                    self._value_block[to, :, :held] = old_values[row, :, :held]
+        self.keys, self.values = self._key_block[: len(rows)], self._value_block[: len(rows)]
 
-    def _block(self, like: Tensor) -> Tensor:
-        return like.new_zeros(len(self.slots.lengths), like.shape[1], self.slots.capacity, like.shape[3])
+    def put(self, row: int, keys: Tensor, values: Tensor) -> None:
+        """Let a row begin with keys and values of shape (heads, T, D)."""
+        if not self.is_initialized:
+            self.lazy_initialization(keys[None], values[None])
+            self._begin(keys[None], values[None])
+        self.keys[row, :, : keys.shape[1]] = keys
+        self.values[row, :, : values.shape[1]] = values
+
+    def _begin(self, keys: Tensor, values: Tensor) -> None:
+        rows = len(self.slots.lengths)
+        self._allocate(rows, self.slots.capacity, keys, values)
+        self.keys, self.values = self._key_block[:rows], self._value_block[:rows]
+
+    def _allocate(self, rows: int, capacity: int, keys: Tensor, values: Tensor) -> None:
+        # Zeros: what is masked counts nothing, but nothing times NaN is NaN. Spare rows are for those who join.
+        spare = rows if rows < _ROWS else -(-rows // _ROWS) * _ROWS
+        self._key_block = keys.new_zeros(spare, keys.shape[1], capacity, keys.shape[3])
+        self._value_block = values.new_zeros(spare, values.shape[1], capacity, values.shape[3])
 
 
 class Slots:
@@ -120,44 +150,44 @@ class Slots:
 
     def keep(self, row: int, tokens: int | None = None) -> Kept:
         """Return a copy of what a row has read, or of its first tokens."""
-        stop = self.lengths[row] if tokens is None else tokens
-        return [
-            (layer.keys[row, :, :stop].clone(), layer.values[row, :, :stop].clone())
-            for layer in self._cache.layers
-        ]
+        return [(keys.clone(), values.clone()) for keys, values in self._read(row, tokens)]
 
     def take(self, other: Slots, rows: Sequence[int]) -> None:
         """Add rows of another block behind the own ones."""
         first = len(self.lengths)
         self.lengths += [other.lengths[row] for row in rows]
-        self._resize([*range(first), *[-1] * len(rows)], max(self.lengths))
+        self._arrange([*range(first), *[-1] * len(rows)], max(self.lengths))
         for to, row in enumerate(rows, first):
-            self._put(to, other.keep(row))
+            self._put(to, other._read(row))
 
     def leave(self, rows: Sequence[int]) -> None:
-        """Keep only these rows, in this order."""
+        """Keep only these rows, in this order; cheapest where none of them moves back."""
         self.lengths = [self.lengths[row] for row in rows]
-        self._resize(rows, max(self.lengths, default=0))
+        self._arrange(rows, max(self.lengths, default=0))
+
+    def _read(self, row: int, tokens: int | None = None) -> Kept:
+        """Return what a row has read, not copied."""
+        stop = self.lengths[row] if tokens is None else tokens
+        return [(layer.keys[row, :, :stop], layer.values[row, :, :stop]) for layer in self._cache.layers]
 
     def _put(self, row: int, kept: Kept) -> None:
         length = kept[0][0].shape[1]
         self.lengths[row] = length
         self._make_room(length)
         for layer, (keys, values) in zip(self._cache.layers, kept, strict=True):
-            if not layer.is_initialized:
-                layer.lazy_initialization(keys[None], values[None])
-                layer.keys, layer.values = layer._block(keys[None]), layer._block(values[None])
-            layer.keys[row, :, :length] = keys
-            layer.values[row, :, :length] = values
+            layer.put(row, keys, values)
 
     def _make_room(self, tokens: int) -> None:
         if tokens > self.capacity:
-            self._resize(range(len(self.lengths)), tokens)
+            self._arrange(range(len(self.lengths)), tokens)
 
-    def _resize(self, rows: Sequence[int], tokens: int) -> None:
-        self.capacity = -(-max(tokens, 1) // ROOM) * ROOM
+    def _arrange(self, rows: Sequence[int], tokens: int) -> None:
+        wanted = -(-max(tokens, 1) // ROOM) * ROOM
+        # A block that is a little too long is not copied for that.
+        if not _LONG * self.capacity <= wanted <= self.capacity:
+            self.capacity = wanted
         for layer in self._cache.layers:
-            layer.resize(rows, self.capacity)
+            layer.arrange(rows, self.capacity)
 
     def _most_position(self) -> int:
         """Return the last position that a model knows: padding may stand behind it, and is heard by nobody."""
