@@ -119,6 +119,7 @@ class Generation:
         self._result: Result | None = None
         self._error: ModelError | None = None
         self._heard: Callable[[], None] | None = None
+        self._only_end = False
         self._lock = threading.Lock()
 
     def cancel(self) -> None:
@@ -154,10 +155,10 @@ class Generation:
         """Whether the answer has ended."""
         return self._done.is_set()
 
-    def on_news(self, call: Callable[[], None]) -> None:
-        """Have `call` called, in the engine's thread, when something has come; at once if something has already."""
+    def on_news(self, call: Callable[[], None], *, only_end: bool = False) -> None:
+        """Have `call` called, in the engine's thread, when something has come, or only at the end; and now."""
         with self._lock:
-            self._heard = call
+            self._heard, self._only_end = call, only_end
         call()
 
     # --- the engine's side
@@ -165,7 +166,8 @@ class Generation:
     def say(self, piece: Piece) -> None:
         """Add a piece."""
         self._pieces.put(piece)
-        self._tell()
+        if not self._only_end:
+            self._tell()
 
     def finish(self, result: Result) -> None:
         """End with the whole answer."""

@@ -71,15 +71,7 @@ async def pieces(going: Sequence[Generation]) -> AsyncIterator[tuple[int, Piece 
 
     Raises ModelError where the engine failed.
     """
-    loop, news = asyncio.get_running_loop(), asyncio.Event()
-
-    def tell() -> None:
-        # Called by the engine's thread; where the loop has ended nobody waits any more.
-        with suppress(RuntimeError):
-            loop.call_soon_threadsafe(news.set)
-
-    for generation in going:
-        generation.on_news(tell)
+    news = _listen(going)
     left = set(range(len(going)))
     while left:
         await news.wait()
@@ -91,6 +83,20 @@ async def pieces(going: Sequence[Generation]) -> AsyncIterator[tuple[int, Piece 
             if ended:
                 left.discard(number)
                 yield number, going[number].result()
+
+
+def _listen(going: Sequence[Generation], *, only_end: bool = False) -> asyncio.Event:
+    """Return an event that is set when something has come for one of the answers, or one has ended."""
+    loop, news = asyncio.get_running_loop(), asyncio.Event()
+
+    def tell() -> None:
+        # Called by the engine's thread; where the loop has ended nobody waits any more.
+        with suppress(RuntimeError):
+            loop.call_soon_threadsafe(news.set)
+
+    for generation in going:
+        generation.on_news(tell, only_end=only_end)
+    return news
 
 
 async def results(http: HttpRequest, going: Sequence[Generation], what: str) -> list[Result]:
@@ -105,10 +111,15 @@ async def results(http: HttpRequest, going: Sequence[Generation], what: str) -> 
             tasks.cancel_scope.cancel()
 
         async def gather() -> None:
+            # Whole answers need no look at each piece, of which each would wake this loop.
+            news = _listen(going, only_end=True)
             try:
-                async for number, came in pieces(going):
-                    if isinstance(came, Result):
-                        found[number] = came
+                while len(found) < len(going):
+                    await news.wait()
+                    news.clear()
+                    for number, generation in enumerate(going):
+                        if generation.done:
+                            found[number] = generation.result()
             except ModelError as error:
                 failed.append(error)
             tasks.cancel_scope.cancel()
