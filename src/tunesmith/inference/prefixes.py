@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 if TYPE_CHECKING:
+    from numpy import int32
+    from numpy.typing import NDArray
+
     from tunesmith.inference.slots import Kept
 
 # A shorter beginning is read again as fast as it is found and copied.
@@ -68,16 +74,16 @@ class Prefixes:
 def shared(one: tuple[int, ...], other: tuple[int, ...]) -> int:
     """Return how many tokens two prompts begin with in common."""
     most = min(len(one), len(other))
-    if one[:most] == other[:most]:
-        return most
-    low, high = 0, most
-    while low < high:
-        middle = (low + high + 1) // 2
-        if one[:middle] == other[:middle]:
-            low = middle
-        else:
-            high = middle - 1
-    return low
+    if most == 0:
+        return 0
+    differ = int((_as_array(one)[:most] != _as_array(other)[:most]).argmax())
+    # Where nothing differs, argmax is 0 too.
+    return most if one[differ] == other[differ] else differ
+
+
+@lru_cache(maxsize=4096)
+def _as_array(prompt: tuple[int, ...]) -> NDArray[int32]:
+    return np.array(prompt, dtype=np.int32)
 
 
 def _bytes(kept: Kept) -> int:

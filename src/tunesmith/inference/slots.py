@@ -145,8 +145,8 @@ class Slots:
                 use_cache=True,
             ).logits
         self.lengths = [length + len(some) for length, some in zip(self.lengths, tokens, strict=True)]
-        # Outside inference mode it may be changed in place.
-        return logits_R_V.reshape(len(picked), -1).float().clone()
+        # A copy, made outside inference mode, may be changed in place.
+        return logits_R_V.reshape(len(picked), -1).to(torch.float32, copy=True)
 
     def keep(self, row: int, tokens: int | None = None) -> Kept:
         """Return a copy of what a row has read, or of its first tokens."""
