@@ -42,6 +42,8 @@ if TYPE_CHECKING:
 _SLICE = 512
 # Prompts that share so much more than what is kept wait for the first of them to have read it.
 _WORTH_WAITING = 64
+# A prompt is kept if it has so many tokens more than what is kept of it.
+_WORTH_KEEPING = 48
 # Forced tokens that are read at once.
 _FORCED = 16
 # Tokens that an answer is expected to have at most, when it is decided who else fits beside it.
@@ -333,8 +335,9 @@ class Engine:
         speaking = []
         for number in done:
             row = reading.rows[number]
-            if isinstance(reading.slots, Slots):
-                length = len(row.request.prompt)
+            length = len(row.request.prompt)
+            # What differs by a few tokens from what is kept is read again sooner than copied.
+            if isinstance(reading.slots, Slots) and (not row.cached or length - row.cached >= _WORTH_KEEPING):
                 self._prefixes.add(
                     row.request.adapter, row.request.prompt, reading.slots.keep(number, length)
                 )
