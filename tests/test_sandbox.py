@@ -1,0 +1,125 @@
+"""What a sandboxed function can do, and what it tries in vain."""
+
+from __future__ import annotations
+
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from tunesmith.sandbox.run import Limits, Ran, call_function
+
+SHORT = Limits(seconds=8, cpu_seconds=2, memory_bytes=256 * 2**20, result_bytes=10_000)
+
+
+def ran(body: str, *arguments: object, limits: Limits = SHORT) -> Ran:
+    """Run a function with this body."""
+    source = "def f(*given):\n" + "".join(f"    {line}\n" for line in body.splitlines())
+    return call_function(source, "f", arguments, limits)
+
+
+def test_a_function_gives_its_value_and_may_use_the_library() -> None:
+    got = call_function(
+        "import re, math, difflib, statistics\n"
+        "def grade(sample, item):\n"
+        "    import textwrap\n"
+        "    words = re.findall('[a-z]+', sample['output_text'])\n"
+        "    return {'n': len(words), 'r': math.sqrt(item['n'])}\n",
+        "grade",
+        [{"output_text": "three small words"}, {"n": 4}],
+    )
+    assert (got.value, got.failure) == ({"n": 3, "r": 2.0}, None), got.message
+    if sys.platform == "linux":
+        assert got.confined
+
+
+ATTEMPTS = {
+    "socket": "import socket\nsocket.create_connection(('127.0.0.1', 80))",
+    "raw socket": "import _socket\n_socket.socket()",
+    "subprocess": "import subprocess\nsubprocess.run(['id'])",
+    "system": "import os\nos.system('id')",
+    "fork": "import os\nreturn os.fork()",
+    "exec": "import os\nos.execv('/bin/sh', ['sh'])",
+    "spawn": "import os\nos.posix_spawn('/bin/sh', ['sh'], {})",
+    "kill": "import os\nos.kill(os.getppid(), 9)",
+    "read": "return open('/etc/passwd').read()",
+    "read by descriptor": "import os\nreturn os.read(os.open('/etc/passwd', 0), 100).decode()",
+    "read of this test": f"return open({str(Path(__file__))!r}).read()",
+    "write": "open('x', 'w').write('x')",
+    "list": "import os\nreturn os.listdir('/')",
+    "remove": "import os\nos.remove('/tmp/x')",
+    "ctypes": "import ctypes\nreturn ctypes.CDLL(None).getpid()",
+    "environment": "import os\nreturn os.environ['HOME']",
+    "server": "import http.server\nhttp.server.HTTPServer(('127.0.0.1', 0), None)",
+    "exit": "import sys\nsys.exit(0)",
+    "undefined": "return given[0].upper() + 1",
+    "io": "import io\nreturn io.FileIO('/etc/passwd').read(10).decode()",
+    "hidden posix": "import importlib\nreturn importlib.import_module('posix').open('/etc/passwd', 0)",
+}
+
+
+@pytest.mark.parametrize("name", ATTEMPTS)
+def test_what_is_not_allowed_is_an_error_with_its_place(name: str) -> None:
+    """Each attempt ends as an exception in the function, which names its line."""
+    got = ran(ATTEMPTS[name])
+    assert got.failure == "error", got
+    assert "(line " in got.message
+
+
+def test_the_kernel_holds_where_pythons_own_hook_is_gone_around() -> None:
+    """Code that reaches the C level past the audit hook finds no processes, sockets or files either."""
+    # The hook is kept from its work by an error inside it: what is left is what the kernel refuses.
+    source = (
+        "import sys, os\n"
+        "def f():\n"
+        "    import builtins\n"
+        "    os.path.normpath = lambda path: os.path.dirname(os.__file__) + '/x'\n"
+        "    return open('/etc/passwd').read()\n"
+    )
+    got = call_function(source, "f", [], SHORT)
+    if got.confined:
+        assert got.failure == "error"
+        assert "PermissionError" in got.message
+    assert "root:" not in str(got.value)
+
+
+def test_limits_end_what_does_not_end() -> None:
+    """Each limit has a name of its own, and nothing runs much longer than it may."""
+    for body, failure in (
+        ("while True: pass", "time"),
+        ("import time\ntime.sleep(100)", "time"),
+        ("return len(bytearray(10 * 2**30))", "memory"),
+        ("x = []\nwhile True: x.append('x' * 2**20)", "memory"),
+        ("return 'x' * 1_000_000", "output"),
+        ("import os\nos._exit(0)", "died"),
+        ("return f()", "error"),
+    ):
+        start = time.monotonic()
+        got = ran(
+            body, limits=Limits(seconds=4, cpu_seconds=2, memory_bytes=256 * 2**20, result_bytes=10_000)
+        )
+        assert got.failure == failure, (body, got)
+        assert time.monotonic() - start < 10
+
+
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        ("return float('nan')", "no number"),
+        ("return object()", "JSON cannot hold"),
+        ("raise ValueError('the line\\nis broken')", "ValueError: the line (line 2)"),
+    ],
+)
+def test_what_json_cannot_hold_is_an_error(body: str, said: str) -> None:
+    """A value that is no JSON says what it was."""
+    got = ran(body)
+    assert got.failure == "error"
+    assert said in got.message
+
+
+def test_a_source_without_the_function_or_without_sense_says_so() -> None:
+    """So does a source that is no Python; what it prints goes nowhere."""
+    assert "no function grade" in call_function("x = 1", "grade", [], SHORT).message
+    assert "SyntaxError" in call_function("def grade(:\n", "grade", [], SHORT).message
+    assert call_function("print('x' * 10**6)\ndef grade():\n    return 1", "grade", [], SHORT).value == 1
