@@ -20,6 +20,7 @@ def ran(body: str, *arguments: object, limits: Limits = SHORT) -> Ran:
 
 
 def test_a_function_gives_its_value_and_may_use_the_library() -> None:
+    """What is loaded later is found too; on Linux the kernel holds as well."""
     got = call_function(
         "import re, math, difflib, statistics\n"
         "def grade(sample, item):\n"

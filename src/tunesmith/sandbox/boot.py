@@ -44,6 +44,7 @@ _REFUSED = {
     "chmod": (90, None), "fchmodat": (268, 53), "chown": (92, None), "fchownat": (260, 54), "truncate": (76, 45),
 }  # fmt: skip
 _ARCHITECTURES = {"x86_64": (0xC000003E, 0), "aarch64": (0xC00000B7, 1)}
+_LIBRARY = os.path.dirname(os.__file__)  # noqa: PTH120 - pathlib would be one more thing to load
 _PR_SET_NO_NEW_PRIVS, _PR_SET_SECCOMP, _SECCOMP_MODE_FILTER = 38, 22, 2
 _ERRNO_EPERM, _KILL, _ALLOW = 0x00050001, 0x80000000, 0x7FFF0000
 _LANDLOCK_CREATE, _LANDLOCK_ADD, _LANDLOCK_RESTRICT = 444, 445, 446
@@ -52,7 +53,8 @@ _O_PATH = 0o10000000
 # What the audit hook lets through: reading source and bytecode of Python's own library is looked at by itself.
 _FORBIDDEN = (
     "socket.", "subprocess.", "os.exec", "os.posix_spawn", "os.fork", "os.spawn", "os.system", "os.kill", "os.putenv",
-    "ctypes.", "ftplib.", "http.", "urllib.", "smtplib.", "poplib.", "imaplib.", "telnetlib.", "nntplib.", "webbrowser.",
+    "ctypes.", "ftplib.", "http.", "urllib.", "smtplib.", "poplib.", "imaplib.", "telnetlib.", "nntplib.",
+    "webbrowser.",
     "os.chmod", "os.chown", "os.link", "os.symlink", "os.remove", "os.rename", "os.rmdir", "os.mkdir", "os.truncate",
     "os.listdir", "os.scandir", "os.chdir", "os.listxattr", "os.getxattr", "os.setxattr", "os.removexattr", "os.utime",
     "shutil.", "tempfile.", "pty.", "fcntl.", "mmap.", "sqlite3.", "signal.", "resource.", "gc.", "winreg.", "msvcrt.",

@@ -56,7 +56,7 @@ def call_function(source: str, function: str, arguments: Sequence[Any], limits: 
     Whatever the source does, this returns, in about `limits.seconds` at most.
     """
     limits = limits or Limits()
-    order = {"source": source, "function": function, "arguments": list(arguments)}
+    order: dict[str, Any] = {"source": source, "function": function, "arguments": list(arguments)}
     order |= {"memory": limits.memory_bytes, "cpu": limits.cpu_seconds, "result": limits.result_bytes}
     with tempfile.TemporaryDirectory(prefix="tunesmith-sandbox-") as folder:
         child = subprocess.Popen(
