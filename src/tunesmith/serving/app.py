@@ -19,6 +19,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+import tunesmith.serving.graders.routes as graders
 from tunesmith.errors import DiskFull, StoreError, TunesmithError
 from tunesmith.serving import (
     batches,
@@ -48,6 +49,7 @@ OPEN = frozenset({"/healthz"})
 # The routes, part by part.
 MODULES = (
     health, files, uploads, fine_tuning, models, chat, completions, responses, embeddings, moderations, batches,
+    graders,
 )  # fmt: skip
 
 

@@ -1,0 +1,1 @@
+"""Graders: how good an answer is, as a number, by OpenAI's five kinds and their combination."""
