@@ -30,6 +30,7 @@ OF_ASKERS = (
     "/v1/completions",
     "/v1/responses",
     "/v1/moderations",
+    "/v1/evals",
     "/v1/embeddings",
     "/v1/batches",
 )
@@ -74,7 +75,7 @@ def test_a_key_of_another_scope_is_refused(
 ) -> None:
     running, keys = keyed
     status = {name: _ask(running, method, path, keys[name]).status_code for name in ("asker", "tuner")}
-    if path.startswith("/v1/fine_tuning") or (method == "DELETE" and path.startswith("/v1/models")):
+    if path.startswith("/v1/fine_tuning/jobs") or (method == "DELETE" and path.startswith("/v1/models")):
         assert (status["asker"], status["tuner"] == 403) == (403, False)
     elif path.startswith(OF_ASKERS):
         assert (status["tuner"], status["asker"] == 403) == (403, False)

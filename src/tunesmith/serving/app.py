@@ -26,6 +26,7 @@ from tunesmith.serving import (
     chat,
     completions,
     embeddings,
+    evals,
     files,
     fine_tuning,
     health,
@@ -35,6 +36,7 @@ from tunesmith.serving import (
     uploads,
 )
 from tunesmith.serving.errors import ApiError, invalid, no_room
+from tunesmith.serving.eval_runs import EvalRuns
 from tunesmith.serving.ids import new_id
 from tunesmith.serving.inside import CALLER
 from tunesmith.serving.state import Services
@@ -49,7 +51,7 @@ OPEN = frozenset({"/healthz"})
 # The routes, part by part.
 MODULES = (
     health, files, uploads, fine_tuning, models, chat, completions, responses, embeddings, moderations, batches,
-    graders,
+    graders, evals,
 )  # fmt: skip
 
 
@@ -79,6 +81,7 @@ async def running(app: FastAPI) -> AsyncIterator[None]:
             ("sweep", partial(in_thread, _sweep, services), _SWEEP_SECONDS),
             ("jobs", partial(in_thread, services.jobs.tick), _TICK_SECONDS),
             ("batches", batches.Batches(services, app).turn, _BATCH_SECONDS),
+            ("evals", EvalRuns(services, app).turn, _BATCH_SECONDS),
         ):
             tasks.start_soon(_again_and_again, work, call, seconds)
         yield

@@ -225,3 +225,58 @@ class Response(Table):
     input: Mapped[list[Any]]
     body: Mapped[Json]
     created_at: Mapped[int] = mapped_column(index=True)
+
+
+class Eval(Table):
+    """What is graded, and by what."""
+
+    __tablename__ = "evals"
+
+    number: Mapped[int] = mapped_column(Number, primary_key=True, autoincrement=True)
+    id: Mapped[str] = mapped_column(String(64), unique=True)
+    organisation: Mapped[str] = mapped_column(ForeignKey("organisations.id"), index=True)
+    name: Mapped[str] = mapped_column(Text)
+    config: Mapped[Json]
+    criteria: Mapped[list[Any]]
+    meta: Mapped[Json | None]
+    created_at: Mapped[int]
+
+
+class EvalRun(Table):
+    """A run of an eval over its items."""
+
+    __tablename__ = "eval_runs"
+
+    number: Mapped[int] = mapped_column(Number, primary_key=True, autoincrement=True)
+    id: Mapped[str] = mapped_column(String(64), unique=True)
+    organisation: Mapped[str] = mapped_column(ForeignKey("organisations.id"), index=True)
+    key: Mapped[str | None] = mapped_column(String(64))
+    eval: Mapped[str] = mapped_column(ForeignKey("evals.id"), index=True)
+    name: Mapped[str] = mapped_column(Text)
+    model: Mapped[str | None] = mapped_column(Text)
+    data_source: Mapped[Json]
+    status: Mapped[str] = mapped_column(String(32), index=True)
+    error: Mapped[Json | None]
+    counts: Mapped[Json]
+    by_criterion: Mapped[list[Any]]
+    usage: Mapped[Json]
+    meta: Mapped[Json | None]
+    created_at: Mapped[int]
+
+
+class EvalItem(Table):
+    """One item of a run with its answer and grades; `place` counts a run's items from 1."""
+
+    __tablename__ = "eval_items"
+    __table_args__ = (UniqueConstraint("run", "place"),)
+
+    number: Mapped[int] = mapped_column(Number, primary_key=True, autoincrement=True)
+    id: Mapped[str] = mapped_column(String(64), unique=True)
+    organisation: Mapped[str] = mapped_column(ForeignKey("organisations.id"), index=True)
+    run: Mapped[str] = mapped_column(ForeignKey("eval_runs.id"), index=True)
+    place: Mapped[int]
+    status: Mapped[str] = mapped_column(String(16), index=True)
+    item: Mapped[Json]
+    sample: Mapped[Json]
+    results: Mapped[list[Any]]
+    created_at: Mapped[int]

@@ -17,6 +17,9 @@ _BINARY: Final[dict[type[ast.operator], Callable[[Any, Any], Any]]] = {
     ast.Div: operator.truediv,
     ast.Pow: operator.pow,
 }
+_NODES: Final = (
+    ast.Expression, ast.BinOp, ast.UnaryOp, ast.Name, ast.Load, ast.USub, ast.UAdd, *_BINARY,
+)  # fmt: skip
 _FUNCTIONS: Final[dict[str, Callable[..., float]]] = {
     "min": min, "max": max, "abs": abs, "floor": math.floor, "ceil": math.ceil, "exp": math.exp, "sqrt": math.sqrt,
     "log": math.log,
@@ -65,10 +68,7 @@ def _allowed(node: ast.AST) -> bool:
         return type(node.value) in (int, float)
     if isinstance(node, ast.Call):
         return isinstance(node.func, ast.Name) and node.func.id in _FUNCTIONS and not node.keywords
-    return isinstance(
-        node,
-        ast.Expression | ast.BinOp | ast.UnaryOp | ast.Name | ast.Load | ast.USub | ast.UAdd | tuple(_BINARY),
-    )
+    return isinstance(node, _NODES)
 
 
 def _value(node: ast.expr, scores: Mapping[str, float]) -> float:

@@ -35,7 +35,8 @@ AnyGrader = StringCheck | TextSimilarity | PythonGrader | ScoreModel | LabelMode
 # What embeds for the cosine, as OpenAI has it; a server offers another by an alias.
 EMBEDDING = "text-embedding-3-large"
 _PYTHON = Limits()
-_REASONING = 1000
+# Characters: a sentence or three.
+_REASONING = 300
 
 
 class GraderFault(TunesmithError):

@@ -50,6 +50,25 @@ def upgrade() -> None:
     op.create_index(op.f("ix_batches_organisation"), "batches", ["organisation"], unique=False)
     op.create_index(op.f("ix_batches_status"), "batches", ["status"], unique=False)
     op.create_table(
+        "evals",
+        sa.Column(
+            "number", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), autoincrement=True, nullable=False
+        ),
+        sa.Column("id", sa.String(length=64), nullable=False),
+        sa.Column("organisation", sa.String(length=64), nullable=False),
+        sa.Column("name", sa.Text(), nullable=False),
+        sa.Column("config", sa.JSON(), nullable=False),
+        sa.Column("criteria", sa.JSON(), nullable=False),
+        sa.Column("meta", sa.JSON(), nullable=True),
+        sa.Column("created_at", sa.BigInteger(), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["organisation"], ["organisations.id"], name=op.f("fk_evals_organisation_organisations")
+        ),
+        sa.PrimaryKeyConstraint("number", name=op.f("pk_evals")),
+        sa.UniqueConstraint("id", name=op.f("uq_evals_id")),
+    )
+    op.create_index(op.f("ix_evals_organisation"), "evals", ["organisation"], unique=False)
+    op.create_table(
         "files",
         sa.Column(
             "number", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), autoincrement=True, nullable=False
@@ -189,6 +208,35 @@ def upgrade() -> None:
     op.create_index(op.f("ix_uploads_expires_at"), "uploads", ["expires_at"], unique=False)
     op.create_index(op.f("ix_uploads_organisation"), "uploads", ["organisation"], unique=False)
     op.create_table(
+        "eval_runs",
+        sa.Column(
+            "number", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), autoincrement=True, nullable=False
+        ),
+        sa.Column("id", sa.String(length=64), nullable=False),
+        sa.Column("organisation", sa.String(length=64), nullable=False),
+        sa.Column("key", sa.String(length=64), nullable=True),
+        sa.Column("eval", sa.String(length=64), nullable=False),
+        sa.Column("name", sa.Text(), nullable=False),
+        sa.Column("model", sa.Text(), nullable=True),
+        sa.Column("data_source", sa.JSON(), nullable=False),
+        sa.Column("status", sa.String(length=32), nullable=False),
+        sa.Column("error", sa.JSON(), nullable=True),
+        sa.Column("counts", sa.JSON(), nullable=False),
+        sa.Column("by_criterion", sa.JSON(), nullable=False),
+        sa.Column("usage", sa.JSON(), nullable=False),
+        sa.Column("meta", sa.JSON(), nullable=True),
+        sa.Column("created_at", sa.BigInteger(), nullable=False),
+        sa.ForeignKeyConstraint(["eval"], ["evals.id"], name=op.f("fk_eval_runs_eval_evals")),
+        sa.ForeignKeyConstraint(
+            ["organisation"], ["organisations.id"], name=op.f("fk_eval_runs_organisation_organisations")
+        ),
+        sa.PrimaryKeyConstraint("number", name=op.f("pk_eval_runs")),
+        sa.UniqueConstraint("id", name=op.f("uq_eval_runs_id")),
+    )
+    op.create_index(op.f("ix_eval_runs_eval"), "eval_runs", ["eval"], unique=False)
+    op.create_index(op.f("ix_eval_runs_organisation"), "eval_runs", ["organisation"], unique=False)
+    op.create_index(op.f("ix_eval_runs_status"), "eval_runs", ["status"], unique=False)
+    op.create_table(
         "job_checkpoints",
         sa.Column(
             "number", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), autoincrement=True, nullable=False
@@ -240,10 +288,39 @@ def upgrade() -> None:
     )
     op.create_index(op.f("ix_upload_parts_digest"), "upload_parts", ["digest"], unique=False)
     op.create_index(op.f("ix_upload_parts_upload"), "upload_parts", ["upload"], unique=False)
+    op.create_table(
+        "eval_items",
+        sa.Column(
+            "number", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), autoincrement=True, nullable=False
+        ),
+        sa.Column("id", sa.String(length=64), nullable=False),
+        sa.Column("organisation", sa.String(length=64), nullable=False),
+        sa.Column("run", sa.String(length=64), nullable=False),
+        sa.Column("place", sa.BigInteger(), nullable=False),
+        sa.Column("status", sa.String(length=16), nullable=False),
+        sa.Column("item", sa.JSON(), nullable=False),
+        sa.Column("sample", sa.JSON(), nullable=False),
+        sa.Column("results", sa.JSON(), nullable=False),
+        sa.Column("created_at", sa.BigInteger(), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["organisation"], ["organisations.id"], name=op.f("fk_eval_items_organisation_organisations")
+        ),
+        sa.ForeignKeyConstraint(["run"], ["eval_runs.id"], name=op.f("fk_eval_items_run_eval_runs")),
+        sa.PrimaryKeyConstraint("number", name=op.f("pk_eval_items")),
+        sa.UniqueConstraint("id", name=op.f("uq_eval_items_id")),
+        sa.UniqueConstraint("run", "place", name=op.f("uq_eval_items_run")),
+    )
+    op.create_index(op.f("ix_eval_items_organisation"), "eval_items", ["organisation"], unique=False)
+    op.create_index(op.f("ix_eval_items_run"), "eval_items", ["run"], unique=False)
+    op.create_index(op.f("ix_eval_items_status"), "eval_items", ["status"], unique=False)
 
 
 def downgrade() -> None:
     """Drop the tables."""
+    op.drop_index(op.f("ix_eval_items_status"), table_name="eval_items")
+    op.drop_index(op.f("ix_eval_items_run"), table_name="eval_items")
+    op.drop_index(op.f("ix_eval_items_organisation"), table_name="eval_items")
+    op.drop_table("eval_items")
     op.drop_index(op.f("ix_upload_parts_upload"), table_name="upload_parts")
     op.drop_index(op.f("ix_upload_parts_digest"), table_name="upload_parts")
     op.drop_table("upload_parts")
@@ -251,6 +328,10 @@ def downgrade() -> None:
     op.drop_table("job_events")
     op.drop_index(op.f("ix_job_checkpoints_job"), table_name="job_checkpoints")
     op.drop_table("job_checkpoints")
+    op.drop_index(op.f("ix_eval_runs_status"), table_name="eval_runs")
+    op.drop_index(op.f("ix_eval_runs_organisation"), table_name="eval_runs")
+    op.drop_index(op.f("ix_eval_runs_eval"), table_name="eval_runs")
+    op.drop_table("eval_runs")
     op.drop_index(op.f("ix_uploads_organisation"), table_name="uploads")
     op.drop_index(op.f("ix_uploads_expires_at"), table_name="uploads")
     op.drop_table("uploads")
@@ -269,6 +350,8 @@ def downgrade() -> None:
     op.drop_index(op.f("ix_files_expires_at"), table_name="files")
     op.drop_index(op.f("ix_files_digest"), table_name="files")
     op.drop_table("files")
+    op.drop_index(op.f("ix_evals_organisation"), table_name="evals")
+    op.drop_table("evals")
     op.drop_index(op.f("ix_batches_status"), table_name="batches")
     op.drop_index(op.f("ix_batches_organisation"), table_name="batches")
     op.drop_table("batches")
