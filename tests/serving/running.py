@@ -13,6 +13,7 @@ from openai import OpenAI
 
 from tunesmith.serving.app import make_app
 from tunesmith.serving.options import Options
+from tunesmith.serving.protocol import DeadlineProtocol
 from tunesmith.serving.server import open_services
 from tunesmith.serving.state import Services
 
@@ -35,7 +36,12 @@ def serving(root: Path, options: Options | None = None, database: str | None = N
     """Run a server in a folder until the block ends."""
     with open_services(root, options or Options(), database=database) as services:
         config = uvicorn.Config(
-            make_app(services), port=0, log_config=None, access_log=False, timeout_graceful_shutdown=5
+            make_app(services),
+            http=DeadlineProtocol,
+            port=0,
+            log_config=None,
+            access_log=False,
+            timeout_graceful_shutdown=5,
         )
         server = uvicorn.Server(config)
         thread = threading.Thread(target=server.run)

@@ -11,7 +11,8 @@ import httpx
 import pytest
 from fastapi.routing import APIRoute
 
-from tunesmith.serving.app import MODULES, OPEN
+from tunesmith.serving.app import MODULES
+from tunesmith.serving.around import OPEN
 from tunesmith.serving.keys import caller_of, list_keys, new_key, revoke_key
 from tunesmith.serving.tables import Model
 
@@ -77,6 +78,8 @@ def test_a_key_of_another_scope_is_refused(
     status = {name: _ask(running, method, path, keys[name]).status_code for name in ("asker", "tuner")}
     if path.startswith("/v1/fine_tuning/jobs") or (method == "DELETE" and path.startswith("/v1/models")):
         assert (status["asker"], status["tuner"] == 403) == (403, False)
+    elif path == "/metrics":
+        assert set(status.values()) == {403}
     elif path.startswith(OF_ASKERS):
         assert (status["tuner"], status["asker"] == 403) == (403, False)
     else:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import logging
 import re
-import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
@@ -14,10 +13,7 @@ from typing import Any
 import anyio
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
-from starlette.datastructures import MutableHeaders
 from starlette.exceptions import HTTPException
-from starlette.responses import JSONResponse
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 import tunesmith.serving.graders.routes as graders
 from tunesmith.errors import DiskFull, StoreError, TunesmithError
@@ -30,28 +26,25 @@ from tunesmith.serving import (
     files,
     fine_tuning,
     health,
+    metrics,
     models,
     moderations,
     responses,
     uploads,
 )
-from tunesmith.serving.errors import ApiError, invalid, no_room
+from tunesmith.serving.around import Around, as_error
+from tunesmith.serving.errors import ApiError, Refused, invalid, no_room
 from tunesmith.serving.eval_runs import EvalRuns
-from tunesmith.serving.ids import new_id
-from tunesmith.serving.inside import CALLER
 from tunesmith.serving.state import Services
 
 _LOG = logging.getLogger("tunesmith.serving")
-_OF_FILES = re.compile(r"/v1/(files|uploads/[^/]+/parts)")
 _FIELD = re.compile(r"[a-z_0-9]+")
 _TYPES = frozenset({"int", "str", "float", "bool"})
 _SWEEP_SECONDS, _TICK_SECONDS, _BATCH_SECONDS, _AFTER_ERROR_SECONDS = 60, 0.2, 0.5, 5
-# What is answered to everybody: a load balancer has no key.
-OPEN = frozenset({"/healthz"})
 # The routes, part by part.
 MODULES = (
-    health, files, uploads, fine_tuning, models, chat, completions, responses, embeddings, moderations, batches,
-    graders, evals,
+    health, metrics, files, uploads, fine_tuning, models, chat, completions, responses, embeddings, moderations,
+    batches, graders, evals,
 )  # fmt: skip
 
 
@@ -114,83 +107,9 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
         yield
 
 
-class Around:
-    """What happens around each request: the caller is known first, the answer gets an id, and how it went is logged.
-
-    Plain ASGI, so that what is streamed goes through as it comes, and a client that goes away is noticed.
-    """
-
-    def __init__(self, app: ASGIApp, services: Services) -> None:
-        self._app, self._services = app, services
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one request."""
-        if scope["type"] != "http":
-            await self._app(scope, receive, send)
-            return
-        request, start, status = Request(scope), time.perf_counter(), 0
-        request.state.id = new_id("req_")
-        limits: dict[str, str] = {}
-
-        async def sending(message: Message) -> None:
-            nonlocal status
-            if message["type"] == "http.response.start":
-                status = message["status"]
-                headers = MutableHeaders(scope=message)
-                headers["x-request-id"] = request.state.id
-                headers.update(limits)
-                headers["openai-processing-ms"] = str(round(1000 * (time.perf_counter() - start)))
-            await send(message)
-
-        try:
-            if CALLER in scope:
-                request.state.caller = scope[CALLER]
-            elif scope["path"] not in OPEN:
-                request.state.caller = self._services.access.caller(request)
-                limits |= self._services.limiter.request(request.state.caller)
-            await self._app(scope, self._bounded(scope, receive), sending)
-        except ApiError as error:
-            await (await _say(request, error))(scope, receive, sending)
-        finally:
-            # Never what was said.
-            _LOG.info(
-                "request",
-                extra={
-                    "request": request.state.id,
-                    "method": scope["method"],
-                    "path": scope["path"],
-                    "status": status,
-                    "seconds": round(time.perf_counter() - start, 4),
-                },
-            )
-
-    def _bounded(self, scope: Scope, receive: Receive) -> Receive:
-        """Return `receive` for a body of bounded size; files have a bound of their own. Raises ApiError (413)."""
-        most, seen = self._services.options.max_body_bytes, 0
-        if _OF_FILES.fullmatch(scope["path"]):
-            return receive
-        declared = Request(scope).headers.get("content-length", "0")
-        if declared.isdigit() and len(declared) < 19 and int(declared) > most:
-            raise _too_much(most)
-
-        async def counting() -> Message:
-            nonlocal seen
-            message = await receive()
-            seen += len(message.get("body", b""))
-            if seen > most:
-                raise _too_much(most)
-            return message
-
-        return counting
-
-
-def _too_much(most: int) -> ApiError:
-    return ApiError(413, f"The request has more than the {most:,} bytes that are allowed.", retry=False)
-
-
 async def _say(_: Request, error: Exception) -> Response:
     assert isinstance(error, ApiError)
-    return JSONResponse(error.body(), error.status, error.headers)
+    return as_error(error)
 
 
 async def _say_invalid(request: Request, error: Exception) -> Response:
@@ -217,6 +136,8 @@ def _place(location: Sequence[int | str]) -> list[str]:
 
 async def _say_http(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
+    if isinstance(error, Refused):
+        return as_error(error.error)
     known = {404: f"Unknown request URL: {request.method} {request.url.path}.", 405: "Not allowed here."}
     message = known.get(error.status_code, str(error.detail))
     kind = "invalid_request_error" if error.status_code < 500 else None

@@ -12,7 +12,7 @@ from typing import Annotated, Any, Final
 
 import anyio
 import anyio.to_thread
-from fastapi import APIRouter, Query
+from fastapi import Query
 from sqlalchemy import select
 from starlette.responses import Response
 from starlette.types import ASGIApp
@@ -26,6 +26,7 @@ from tunesmith.serving.jobs import link
 from tunesmith.serving.jsonl import LineFault, read_lines
 from tunesmith.serving.keys import Caller, caller_by_id
 from tunesmith.serving.paging import listed, page
+from tunesmith.serving.routing import api_router
 from tunesmith.serving.state import Asker, Server, Services
 from tunesmith.serving.store import owned
 from tunesmith.serving.tables import Batch, File
@@ -38,7 +39,7 @@ _MOST_ERRORS: Final = 100
 _REVOKED: Final = {"error": {"message": "The key was revoked.", "code": "invalid_api_key"}}
 _ENDED: Final = ("completed", "failed", "expired", "cancelled")
 
-router = APIRouter(prefix="/v1/batches", tags=["batches"])
+router = api_router("/v1/batches", "batches")
 
 
 @router.post("")

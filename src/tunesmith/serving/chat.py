@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
 import anyio.to_thread
-from fastapi import APIRouter, Request
+from fastapi import Request
 from starlette.responses import Response
 
 from tunesmith.errors import ModelError
@@ -19,11 +19,12 @@ from tunesmith.serving.errors import invalid
 from tunesmith.serving.ids import new_id
 from tunesmith.serving.keys import Caller
 from tunesmith.serving.roster import Local, Remote
+from tunesmith.serving.routing import api_router
 from tunesmith.serving.state import Asker, Server, Services
 from tunesmith.serving.talk import Call, call_in, conversation_of, grammar_of
 from tunesmith.serving.wire.chat import CreateChat
 
-router = APIRouter(prefix="/v1/chat/completions", tags=["chat"])
+router = api_router("/v1/chat/completions", "chat")
 
 
 @router.post("")

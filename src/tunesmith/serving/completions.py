@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Sequence
 from typing import Any, cast
 
 import anyio.to_thread
-from fastapi import APIRouter, Request
+from fastapi import Request
 from starlette.responses import Response
 
 from tunesmith.errors import ModelError
@@ -18,10 +18,11 @@ from tunesmith.serving.errors import invalid
 from tunesmith.serving.ids import new_id
 from tunesmith.serving.keys import Caller
 from tunesmith.serving.roster import Local, Remote
+from tunesmith.serving.routing import api_router
 from tunesmith.serving.state import Asker, Server, Services
 from tunesmith.serving.wire.chat import CreateCompletion
 
-router = APIRouter(prefix="/v1/completions", tags=["completions"])
+router = api_router("/v1/completions", "completions")
 
 _DEFAULT_TOKENS = 16
 

@@ -7,7 +7,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import anyio.to_thread
-from fastapi import APIRouter, Request
+from fastapi import Request
 from starlette.responses import Response
 
 from tunesmith.inference.compute import computed
@@ -15,6 +15,7 @@ from tunesmith.serving import proxy
 from tunesmith.serving.answers import as_json
 from tunesmith.serving.errors import invalid
 from tunesmith.serving.roster import Remote
+from tunesmith.serving.routing import api_router
 from tunesmith.serving.state import Asker, Server
 from tunesmith.serving.wire.chat import CreateEmbedding
 
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 
 _AT_ONCE = 32
 
-router = APIRouter(prefix="/v1/embeddings", tags=["embeddings"])
+router = api_router("/v1/embeddings", "embeddings")
 
 
 @router.post("")

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
+from starlette.exceptions import HTTPException
+
 from tunesmith.errors import TunesmithError
 
 _TYPES: Final = {
@@ -77,3 +79,11 @@ def no_room(what: str) -> ApiError:
         code="disk_full",
         retry=False,
     )
+
+
+class Refused(HTTPException):
+    """An ApiError that goes through FastAPI unchanged: it takes whatever else ends the reading of a body for a 400."""
+
+    def __init__(self, error: ApiError) -> None:
+        super().__init__(error.status, error.message)
+        self.error = error

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 
 import jsonschema
-from fastapi import APIRouter, Query
+from fastapi import Query
 from sqlalchemy import delete, select
 from starlette.responses import Response
 
@@ -21,11 +21,12 @@ from tunesmith.serving.ids import new_id
 from tunesmith.serving.jobs import link
 from tunesmith.serving.keys import Caller
 from tunesmith.serving.paging import listed, page
+from tunesmith.serving.routing import api_router
 from tunesmith.serving.state import Asker, Server, Services
 from tunesmith.serving.tables import Eval, EvalItem, EvalRun
 from tunesmith.serving.wire.evals import CreateEval, CreateRun, FileContent, FileId, UpdateEval
 
-router = APIRouter(prefix="/v1/evals", tags=["evals"])
+router = api_router("/v1/evals", "evals")
 
 ENDED: Final = ("completed", "failed", "canceled")
 After = Annotated[str | None, Query(max_length=64)]

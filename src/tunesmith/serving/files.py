@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 
 import anyio.to_thread
-from fastapi import APIRouter, Query, Request
+from fastapi import Query, Request
 from sqlalchemy import Select, delete, or_, select
 from starlette.responses import FileResponse, Response
 
@@ -18,6 +18,7 @@ from tunesmith.serving.ids import new_id
 from tunesmith.serving.keys import Caller
 from tunesmith.serving.multipart import read_form
 from tunesmith.serving.paging import listed, page
+from tunesmith.serving.routing import api_router
 from tunesmith.serving.state import Either, Server, Services
 from tunesmith.serving.store import Store
 from tunesmith.serving.tables import File
@@ -26,7 +27,7 @@ PURPOSES: Final = ("assistants", "batch", "fine-tune", "vision", "user_data", "e
 _SHORTEST_LIFE, _LONGEST_LIFE = 3600, 30 * 24 * 3600
 _FIELDS: Final = ("purpose", "expires_after[anchor]", "expires_after[seconds]")
 
-router = APIRouter(prefix="/v1/files", tags=["files"])
+router = api_router("/v1/files", "files")
 
 
 @router.post("")

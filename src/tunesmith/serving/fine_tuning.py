@@ -10,7 +10,7 @@ from typing import Annotated, Any, Final
 
 import anyio
 import anyio.to_thread
-from fastapi import APIRouter, Query, Request
+from fastapi import Query, Request
 from sqlalchemy import func, select
 from starlette.responses import Response
 
@@ -24,6 +24,7 @@ from tunesmith.serving.jobs import ENDED
 from tunesmith.serving.keys import Caller
 from tunesmith.serving.names import address_of
 from tunesmith.serving.paging import listed, page
+from tunesmith.serving.routing import api_router
 from tunesmith.serving.state import Server, Services, Tuner
 from tunesmith.serving.tables import File, Job, JobCheckpoint, JobEvent
 from tunesmith.serving.wire.tuning import CreateJob
@@ -31,7 +32,7 @@ from tunesmith.serving.wire.tuning import CreateJob
 _METADATA: Final = re.compile(r"metadata\[(?P<key>.{1,64})\]")
 _POLL_SECONDS: Final = 0.25
 
-router = APIRouter(prefix="/v1/fine_tuning/jobs", tags=["fine-tuning"])
+router = api_router("/v1/fine_tuning/jobs", "fine-tuning")
 
 After = Annotated[str | None, Query(max_length=64)]
 Limit = Annotated[int, Query(ge=1, le=1000)]

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from typing import Any
 
-from fastapi import APIRouter
 from sqlalchemy import delete
 from starlette.responses import Response
 
 from tunesmith.serving.answers import as_json
 from tunesmith.serving.errors import ApiError, not_found
 from tunesmith.serving.names import tuned_model
+from tunesmith.serving.routing import api_router
 from tunesmith.serving.state import Either, Server, Tuner
 from tunesmith.serving.tables import JobCheckpoint, Model
 
-router = APIRouter(prefix="/v1/models", tags=["models"])
+router = api_router("/v1/models", "models")
 
 
 @router.get("")

@@ -11,7 +11,7 @@ from functools import partial
 from typing import Any, Final
 
 import anyio.to_thread
-from fastapi import APIRouter, Request
+from fastapi import Request
 from starlette.responses import Response
 
 from tunesmith.inference.compute import computed
@@ -20,10 +20,11 @@ from tunesmith.serving.answers import as_json
 from tunesmith.serving.errors import ApiError, invalid
 from tunesmith.serving.ids import new_id
 from tunesmith.serving.roster import Remote
+from tunesmith.serving.routing import api_router
 from tunesmith.serving.state import Asker, Server
 from tunesmith.serving.wire.moderations import CreateModeration
 
-router = APIRouter(prefix="/v1/moderations", tags=["moderations"])
+router = api_router("/v1/moderations", "moderations")
 
 CATEGORIES: Final = (
     "harassment", "harassment/threatening", "hate", "hate/threatening", "illicit", "illicit/violent", "self-harm",

@@ -14,7 +14,8 @@ class Options:
     """How the server was started: `models` by the names that requests use, each an address or another name.
 
     At most `most_engines` base models are in memory at once, each answering `most_rows` requests at a time; encoders
-    read `embedded_tokens` of a text.
+    read `embedded_tokens` of a text. A body must be whole after `body_seconds`, and no body may pause for longer than
+    `idle_seconds`.
     """
 
     models: Mapping[str, str] = field(default_factory=lambda: {"smollm2": "smollm2", "minilm": "minilm"})
@@ -23,6 +24,8 @@ class Options:
     most_engines: int = 3
     most_rows: int = 32
     embedded_tokens: int = 512
+    body_seconds: float = 60.0
+    idle_seconds: float = 30.0
 
 
 def options_from(models: Sequence[str], aliases: Sequence[str]) -> Options:

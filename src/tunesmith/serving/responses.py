@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Annotated, Any, Final, Literal
 
 import anyio.to_thread
-from fastapi import APIRouter, Query, Request
+from fastapi import Query, Request
 from pydantic import ValidationError
 from sqlalchemy import delete
 from starlette.responses import Response as HttpResponse
@@ -23,6 +23,7 @@ from tunesmith.serving.ids import new_id
 from tunesmith.serving.keys import Caller
 from tunesmith.serving.paging import listed
 from tunesmith.serving.roster import Local, Remote
+from tunesmith.serving.routing import api_router
 from tunesmith.serving.state import Asker, Server, Services
 from tunesmith.serving.store import Store
 from tunesmith.serving.tables import Response
@@ -30,7 +31,7 @@ from tunesmith.serving.talk import call_in, conversation_of
 from tunesmith.serving.wire.chat import CreateChat
 from tunesmith.serving.wire.responses import CreateResponse, Item, Question
 
-router = APIRouter(prefix="/v1/responses", tags=["responses"])
+router = api_router("/v1/responses", "responses")
 
 # How long a response can be referred to, as at OpenAI.
 KEPT_SECONDS: Final = 30 * 24 * 3600

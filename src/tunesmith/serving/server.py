@@ -12,6 +12,7 @@ from tunesmith.errors import UsageError
 from tunesmith.serving.access import Access, is_loopback
 from tunesmith.serving.app import make_app
 from tunesmith.serving.blobs import Blobs
+from tunesmith.serving.figures import Metrics
 from tunesmith.serving.home import Home
 from tunesmith.serving.jobs import Jobs
 from tunesmith.serving.keys import has_keys
@@ -46,6 +47,8 @@ def serve(
     """
     import uvicorn
 
+    from tunesmith.serving.protocol import DeadlineProtocol
+
     with open_services(root, options, database=database) as services:
         if not is_loopback(host) and not has_keys(services.store):
             raise UsageError(
@@ -54,7 +57,11 @@ def serve(
             )
         with closing(_listening(host, port)) as listener:
             config = uvicorn.Config(
-                make_app(services), log_config=None, access_log=False, timeout_graceful_shutdown=30
+                make_app(services),
+                http=DeadlineProtocol,
+                log_config=None,
+                access_log=False,
+                timeout_graceful_shutdown=30,
             )
             _ready_server(config, ready).run(sockets=[listener])
 
@@ -64,15 +71,16 @@ def open_services(root: Path, options: Options, *, database: str | None = None) 
     """Lock a server's folder and yield its parts."""
     home = Home.open(root)
     with home.lock(), closing(open_store(home, database)) as store:
-        blobs = Blobs(home, store)
+        blobs, roster = Blobs(home, store), Roster(store, options)
         yield Services(
             home=home,
             store=store,
             access=Access(store),
             blobs=blobs,
             jobs=Jobs(home, store, blobs),
-            roster=Roster(store, options),
+            roster=roster,
             limiter=Limiter(),
+            metrics=Metrics(store, roster),
             options=options,
             started=store.clock(),
         )

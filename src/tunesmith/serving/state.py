@@ -9,6 +9,7 @@ from fastapi import Depends, Request
 
 from tunesmith.serving.access import Access, needs
 from tunesmith.serving.blobs import Blobs
+from tunesmith.serving.figures import Metrics
 from tunesmith.serving.home import Home
 from tunesmith.serving.jobs import Jobs
 from tunesmith.serving.keys import Caller
@@ -29,6 +30,7 @@ class Services:
     jobs: Jobs
     roster: Roster
     limiter: Limiter
+    metrics: Metrics
     options: Options
     started: int
 

@@ -6,7 +6,7 @@ import hashlib
 from typing import Any, Final
 
 import anyio.to_thread
-from fastapi import APIRouter, Request
+from fastapi import Request
 from sqlalchemy import delete, select, update
 from starlette.responses import Response
 
@@ -18,6 +18,7 @@ from tunesmith.serving.files import shown as file_shown
 from tunesmith.serving.ids import new_id
 from tunesmith.serving.keys import Caller
 from tunesmith.serving.multipart import read_form, too_large
+from tunesmith.serving.routing import api_router
 from tunesmith.serving.state import Either, Server, Services
 from tunesmith.serving.store import Store
 from tunesmith.serving.tables import Part, Upload
@@ -26,7 +27,7 @@ from tunesmith.serving.wire.files import CompleteUpload, CreateUpload
 _LIFE: Final = 3600
 _PART_BYTES: Final = 64 * 2**20
 
-router = APIRouter(prefix="/v1/uploads", tags=["uploads"])
+router = api_router("/v1/uploads", "uploads")
 
 
 @router.post("")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any, Final
 
-from fastapi import APIRouter, Request
+from fastapi import Request
 from starlette.responses import Response
 
 from tunesmith.errors import TunesmithError
@@ -14,10 +14,11 @@ from tunesmith.serving.errors import invalid
 from tunesmith.serving.graders.grading import Ask, Grade, check, grade
 from tunesmith.serving.inside import ask
 from tunesmith.serving.keys import Caller
+from tunesmith.serving.routing import api_router
 from tunesmith.serving.state import Either
 from tunesmith.serving.wire.graders import RunGrader, ValidateGrader
 
-router = APIRouter(prefix="/v1/fine_tuning/alpha/graders", tags=["graders"])
+router = api_router("/v1/fine_tuning/alpha/graders", "graders")
 
 _FLAGS: Final = (
     "formula_parse_error", "sample_parse_error", "truncated_observation_error", "unresponsive_reward_error",
