@@ -1,6 +1,7 @@
 # make demo    an assistant for networkx, built and measured (allow 30 minutes on two cores)
 # make check   style, types, layers, documentation
 # make test    everything that is quick; make test-slow: end to end, with the embedded model
+# make test-postgres    the server's tests on PostgreSQL (Debian's package postgresql)
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -8,7 +9,7 @@ STAMP := $(VENV)/.installed
 EXAMPLE := examples/networkx-assistant
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-slow check docs clean
+.PHONY: help install demo test test-slow test-postgres check docs clean
 
 help:
 	@sed -n 's/^# //p' Makefile
@@ -32,6 +33,9 @@ test: install
 
 test-slow: install
 	$(BIN)/python -m pytest -m slow
+
+test-postgres: install
+	$(BIN)/python tests/serving/postgres.py $(BIN)/python -m pytest -m "not slow" tests/serving
 
 check: install
 	$(BIN)/ruff check

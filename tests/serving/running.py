@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
 
 import uvicorn
 from openai import OpenAI
+from sqlalchemy import create_engine, text
 
 from tunesmith.serving.app import make_app
 from tunesmith.serving.options import Options
 from tunesmith.serving.protocol import DeadlineProtocol
 from tunesmith.serving.server import open_services
 from tunesmith.serving.state import Services
+
+from . import postgres
 
 
 @dataclass(frozen=True)
@@ -31,10 +36,23 @@ class Running:
         return self.client.with_options(api_key=key)
 
 
+def database_of(root: Path) -> str | None:
+    """Return the address of a server's own schema in the PostgreSQL that the tests were given, made if need be."""
+    address = os.environ.get(postgres.ADDRESS)
+    if address is None:
+        return None
+    schema = f"home_{sha256(str(root).encode()).hexdigest()[:24]}"
+    engine = create_engine(address)
+    with engine.begin() as connection:
+        connection.execute(text(f"CREATE SCHEMA IF NOT EXISTS {schema}"))
+    engine.dispose()
+    return f"{address}?options=-csearch_path%3D{schema}"
+
+
 @contextmanager
 def serving(root: Path, options: Options | None = None, database: str | None = None) -> Iterator[Running]:
-    """Run a server in a folder until the block ends."""
-    with open_services(root, options or Options(), database=database) as services:
+    """Run a server in a folder until the block ends; its database is PostgreSQL where the tests were given one."""
+    with open_services(root, options or Options(), database=database or database_of(root)) as services:
         config = uvicorn.Config(
             make_app(services),
             http=DeadlineProtocol,

@@ -93,4 +93,5 @@ class Speech:
         return 0
 
     def _decode(self, tokens: Sequence[int]) -> str:
-        return str(self._tokenizer.decode(list(tokens), skip_special_tokens=True))
+        # A NUL can be said, and neither be sent back to be read nor kept in a database.
+        return str(self._tokenizer.decode(list(tokens), skip_special_tokens=True)).replace("\0", "\ufffd")

@@ -150,8 +150,13 @@ async def _say_own(request: Request, error: Exception) -> Response:
     assert isinstance(error, TunesmithError)
     if isinstance(error, DiskFull):
         return await _say(request, no_room("this"))
-    status = 503 if isinstance(error, StoreError) else 400
-    return await _say(request, ApiError(status, str(error)))
+    if isinstance(error, StoreError):
+        # Where it lies and why it fails is for who runs the server.
+        _LOG.error("database failed", exc_info=error, extra={"request": request.state.id})
+        return await _say(
+            request, ApiError(503, "The server's database cannot be used now; its log says why.")
+        )
+    return await _say(request, ApiError(400, str(error)))
 
 
 async def _say_system(request: Request, error: Exception) -> Response:

@@ -13,7 +13,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from tunesmith.serving.errors import ApiError, Refused
+from tunesmith.serving.errors import ApiError, Refused, invalid
 from tunesmith.serving.ids import new_id
 from tunesmith.serving.inside import CALLER
 from tunesmith.serving.state import Services
@@ -53,6 +53,8 @@ class Around:
             await send(message)
 
         try:
+            if "\0" in scope["path"] or b"%00" in scope["query_string"]:
+                raise invalid("The address holds a NUL character.")
             if CALLER in scope:
                 request.state.caller = scope[CALLER]
             elif scope["path"] not in OPEN:
