@@ -142,10 +142,11 @@ def test_messages_may_stand_in_the_item_and_a_model_may_grade(server: Running) -
         "model": "tiny",
         "source": {"type": "file_content", "content": content},
         "input_messages": {"type": "item_reference", "item_reference": "item.messages"},
-        "sampling_params": {"max_completion_tokens": 2},
+        "sampling_params": {"max_completion_tokens": 2, "temperature": 0},
     }
     done = ended(client, client.evals.runs.create(made.id, data_source=source))
-    assert (done.result_counts.passed, done.result_counts.errored) == (1, 1)
+    found = list(client.evals.runs.output_items.list(done.id, eval_id=made.id))
+    assert (done.result_counts.passed, done.result_counts.errored) == (1, 1), [each.results for each in found]
     [bad] = client.evals.runs.output_items.list(done.id, eval_id=made.id, extra_query={"status": "error"})
     assert "is no list of messages" in bad.sample.error.message
 

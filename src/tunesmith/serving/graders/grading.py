@@ -36,7 +36,7 @@ AnyGrader = StringCheck | TextSimilarity | PythonGrader | ScoreModel | LabelMode
 EMBEDDING = "text-embedding-3-large"
 _PYTHON = Limits()
 # Characters: a sentence or three.
-_REASONING = 300
+_REASONING = 200
 
 
 class GraderFault(TunesmithError):
