@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -15,6 +16,7 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from types import FrameType
 
 ADDRESS = "TUNESMITH_TEST_POSTGRES"
 
@@ -63,8 +65,8 @@ def running() -> Iterator[str]:
             f"-c listen_addresses=127.0.0.1 -c port={port} -c fsync=off -c max_connections=300 -k {folder}"
         )
         control = [*as_user, str(bin_folder / "pg_ctl"), "-D", f"{folder}/data", "-w"]
-        _run([*control, "-l", f"{folder}/log", "-o", options, "start"])
         try:
+            _run([*control, "-l", f"{folder}/log", "-o", options, "start"])
             _run(
                 [
                     *as_user,
@@ -80,13 +82,18 @@ def running() -> Iterator[str]:
             )
             yield f"postgresql+psycopg://tunesmith@127.0.0.1:{port}/tests"
         finally:
-            _run([*control, "-m", "immediate", "stop"])
+            subprocess.run([*control, "-m", "immediate", "stop"], capture_output=True, check=False, cwd="/")
 
 
 def main(command: Sequence[str]) -> int:
-    """Run a command beside a server; returns its exit status."""
+    """Run a command beside a server; returns its exit status. The server goes also where this process is told to."""
+    signal.signal(signal.SIGTERM, _leave)
     with running() as address:
         return subprocess.run(command, env=os.environ | {ADDRESS: address}, check=False).returncode
+
+
+def _leave(number: int, _frame: FrameType | None) -> None:
+    raise SystemExit(128 + number)
 
 
 def _run(command: Sequence[str]) -> None:

@@ -18,14 +18,21 @@ from tunesmith.serving.paging import page
 from tunesmith.serving.store import LOCAL, Store
 from tunesmith.serving.tables import Organisation, Table, Upload
 
+from .running import database_of
+
 
 def _url(path: Path) -> str:
     return f"sqlite:///{path}"
 
 
+def _either(path: Path) -> str:
+    """Return the address of a database: PostgreSQL's where the tests were given one."""
+    return database_of(path) or _url(path)
+
+
 def test_the_migrations_make_the_tables(tmp_path: Path) -> None:
-    Store(_url(tmp_path / "a.db")).close()
-    engine = create_engine(_url(tmp_path / "a.db"))
+    Store(_either(tmp_path / "a.db")).close()
+    engine = create_engine(_either(tmp_path / "a.db"))
     with engine.connect() as connection:
         assert compare_metadata(MigrationContext.configure(connection), Table.metadata) == []
     engine.dispose()
@@ -75,7 +82,7 @@ def test_what_is_no_database_is_refused(url: str, said: str) -> None:
 
 
 def test_what_raises_in_a_transaction_is_undone(tmp_path: Path) -> None:
-    store = Store(_url(tmp_path / "a.db"))
+    store = Store(_either(tmp_path / "a.db"))
     with pytest.raises(KeyError), store.write() as session:
         session.add(Organisation(id="org-x", name="x", created_at=1))
         session.flush()
@@ -85,7 +92,7 @@ def test_what_raises_in_a_transaction_is_undone(tmp_path: Path) -> None:
 
 
 def test_writers_wait_for_each_other(tmp_path: Path) -> None:
-    store = Store(_url(tmp_path / "a.db"))
+    store = Store(_either(tmp_path / "a.db"))
 
     def write(number: int) -> None:
         for turn in range(10):
@@ -102,7 +109,7 @@ def test_writers_wait_for_each_other(tmp_path: Path) -> None:
 
 
 def test_a_page_goes_on_after_its_cursor(tmp_path: Path) -> None:
-    store = Store(_url(tmp_path / "a.db"))
+    store = Store(_either(tmp_path / "a.db"))
     with store.write() as session:
         for number in range(5):
             session.add(
