@@ -72,7 +72,8 @@ def test_a_roomy_layer_holds_what_transformers_own_holds(doings: list[tuple[str,
             rows *= number
             ours.batch_repeat_interleave(number)
             own.batch_repeat_interleave(number)
-        elif what == "crop":
+        elif what == "crop" and number < ours.get_seq_length():
+            # transformers' own forgets no rows of a layer that holds no token.
             ours.crop(-number)
             own.crop(-number)
         seen = ours.get_seq_length()
