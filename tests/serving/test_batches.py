@@ -130,7 +130,7 @@ def test_a_batch_goes_on_after_a_restart_without_asking_again(
         return await real(app, caller, method, path, body)
 
     monkeypatch.setattr(module, "ask", counting)
-    monkeypatch.setattr(module, "_AT_ONCE", 1)
+    monkeypatch.setattr("tunesmith.serving.working.AT_ONCE", 1)
     # What a kill does: nothing is noted of it.
     monkeypatch.setattr(module.Batches, "_fail", lambda self, id, errors: time.sleep(0.3))
     with serving(tmp_path / "home", options) as running:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from io import BytesIO
 from pathlib import Path
-from typing import Any
+from threading import Thread
+from typing import Any, ClassVar
 
 import openai
 import pytest
@@ -300,3 +302,56 @@ def test_other_organisations_see_nothing(tmp_path: Path, options: Options) -> No
             with pytest.raises(openai.NotFoundError):
                 call()
         assert [each.id for each in theirs.evals.list()] == [mine.id]
+
+
+class Odd(BaseHTTPRequestHandler):
+    """A service that speaks OpenAI's API badly: no usage, then another form, then an error in its own words."""
+
+    answers: ClassVar[list[tuple[int, Any]]] = [
+        (200, {"choices": [{"message": {"content": "yes"}, "finish_reason": "stop"}]}),
+        (200, {"result": "yes"}),
+        (500, {"detail": "no GPU today"}),
+    ]
+
+    def do_POST(self) -> None:
+        """Give the answer that the question asks for by its number."""
+        asked = json.loads(self.rfile.read(int(self.headers["content-length"])))
+        status, body = self.answers[int(asked["messages"][0]["content"])]
+        told = json.dumps(body).encode()
+        self.send_response(status)
+        self.send_header("content-type", "application/json")
+        self.send_header("content-length", str(len(told)))
+        self.end_headers()
+        self.wfile.write(told)
+
+    def log_message(self, format: str, *args: Any) -> None:
+        """Say nothing."""
+
+
+def test_a_service_that_answers_oddly_costs_its_items_and_not_the_run(tmp_path: Path) -> None:
+    with ThreadingHTTPServer(("127.0.0.1", 0), Odd) as odd:
+        Thread(target=odd.serve_forever, daemon=True).start()
+        far = f"openai:odd@http://127.0.0.1:{odd.server_address[1]}/v1"
+        with serving(tmp_path / "home", Options(models={"far": far})) as running:
+            made = new_eval(running.client, SAME)
+            content = items(*[(str(number), "yes", None) for number in range(3)])
+            source: Any = {
+                "type": "completions",
+                "model": "far",
+                "source": {"type": "file_content", "content": content},
+                "input_messages": TEMPLATE,
+            }
+            done = ended(running.client, running.client.evals.runs.create(made.id, data_source=source))
+            assert (done.status, done.result_counts.passed, done.result_counts.errored) == ("completed", 1, 2)
+            found = running.client.evals.runs.output_items.list(
+                done.id, eval_id=made.id, extra_query={"status": "error"}
+            )
+            said = sorted(item.sample.error.message for item in found)
+            assert "another form than the API's" in said[0]
+            assert "no GPU today" in said[1]
+        odd.shutdown()
+
+
+def test_an_order_that_is_not_kept_is_refused(server: Running) -> None:
+    with pytest.raises(openai.BadRequestError, match="order_by"):
+        server.client.evals.list(order_by="updated_at")

@@ -200,7 +200,11 @@ def test_many_idle_connections_leave_room(server: Running) -> None:
 def test_the_figures_tell_counts_and_no_content(server: Running) -> None:
     post(server, CHAT % b', "user": "secret-user"')
     httpx.get(server.url + "/files/file-secret")
+    for number in range(3):
+        httpx.request(f"ODD{number}", server.url + "/files")
     text = httpx.get(server.url.removesuffix("/v1") + "/metrics").text
+    assert 'method="other"' in text
+    assert "ODD" not in text
     assert 'tunesmith_requests_total{method="POST",route="/v1/chat/completions",status="200"}' in text
     assert 'tunesmith_requests_total{method="GET",route="/v1/files/{file_id}",status="404"}' in text
     assert "tunesmith_request_seconds_bucket" in text

@@ -71,9 +71,12 @@ class _Layer(DynamicLayer):  # type: ignore[misc]  # transformers has no types
         fits = capacity == self.keys.shape[2] and len(rows) <= len(self._key_block)
         if fits and all(row >= to or row < 0 for to, row in enumerate(rows)):
             for to, row in enumerate(rows):
-                if row > to:
-                    self._key_block[to].copy_(self._key_block[row])
-                    self._value_block[to].copy_(self._value_block[row])
+                for block in (self._key_block, self._value_block):
+                    if row > to:
+                        block[to].copy_(block[row])
+                    elif row < 0:
+                        # What another row left there may not be a number.
+                        block[to].zero_()
         else:
             held = min(capacity, self.keys.shape[2])
             old_keys, old_values = self._key_block, self._value_block
@@ -148,10 +151,12 @@ class Slots:
         # A copy, made outside inference mode, may be changed in place.
         return logits_R_V.reshape(len(picked), -1).to(torch.float32, copy=True)
 
+    @torch.inference_mode()
     def keep(self, row: int, tokens: int | None = None) -> Kept:
         """Return a copy of what a row has read, or of its first tokens."""
         return [(keys.clone(), values.clone()) for keys, values in self._read(row, tokens)]
 
+    @torch.inference_mode()
     def take(self, other: Slots, rows: Sequence[int]) -> None:
         """Add rows of another block behind the own ones."""
         first = len(self.lengths)
@@ -160,6 +165,7 @@ class Slots:
         for to, row in enumerate(rows, first):
             self._put(to, other._read(row))
 
+    @torch.inference_mode()
     def leave(self, rows: Sequence[int]) -> None:
         """Keep only these rows, in this order; cheapest where none of them moves back."""
         self.lengths = [self.lengths[row] for row in rows]
@@ -170,6 +176,7 @@ class Slots:
         stop = self.lengths[row] if tokens is None else tokens
         return [(layer.keys[row, :, :stop], layer.values[row, :, :stop]) for layer in self._cache.layers]
 
+    @torch.inference_mode()
     def _put(self, row: int, kept: Kept) -> None:
         length = kept[0][0].shape[1]
         self.lengths[row] = length

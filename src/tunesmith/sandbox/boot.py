@@ -212,29 +212,32 @@ def _filter_calls(libc: Any) -> bool:
 
 
 def _watch() -> None:
-    """Refuse inside Python what is refused outside, and take away what reaches around it."""
-    library = tuple({_LIBRARY + os.sep, sys.base_exec_prefix + os.sep + "lib" + os.sep})
+    """Refuse inside Python what is refused outside, and take away what reaches around it.
+
+    The hook uses names of its own alone: those of modules can be given other values by the function that is watched.
+    """
+    library = (_LIBRARY + os.sep, sys.base_exec_prefix + os.sep + "lib" + os.sep)
+    forbidden, hidden, refused = _FORBIDDEN, _NOT_IMPORTED, PermissionError
+    normal, is_a, text, number, listing = os.path.normpath, isinstance, str, int, ("os.listdir", "os.scandir")
+    writing = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC
     for name in list(sys.modules):
-        if name.partition(".")[0] in _NOT_IMPORTED or name in ("resource", "posix"):
+        if name.partition(".")[0] in hidden or name in ("resource", "posix"):
             del sys.modules[name]
 
     def hook(event: str, given: tuple[Any, ...]) -> None:
         if event == "open":
             path, _, flags = (*given, None, None, None)[:3]
-            reads = not isinstance(flags, int) or not flags & (
-                os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC
-            )
-            if not (reads and isinstance(path, str) and os.path.normpath(path).startswith(library)):
-                raise PermissionError("files cannot be opened here")
+            reads = not is_a(flags, number) or not flags & writing
+            if not (reads and is_a(path, text) and normal(path).startswith(library)):
+                raise refused("files cannot be opened here")
         elif event == "import":
-            if str(given[0]).partition(".")[0] in _NOT_IMPORTED:
-                raise PermissionError(f"{given[0]} cannot be imported here")
-        elif event.startswith(_FORBIDDEN) and event not in ("os.listdir", "os.scandir"):
-            raise PermissionError(f"{event} is not allowed here")
-        elif event in ("os.listdir", "os.scandir"):
-            path = given[0] if given else None
-            if not (isinstance(path, str) and (os.path.normpath(path) + os.sep).startswith(library)):
-                raise PermissionError("folders cannot be listed here")
+            if text(given[0]).partition(".")[0] in hidden:
+                raise refused(f"{given[0]} cannot be imported here")
+        elif event in listing:
+            if not (given and is_a(given[0], text) and (normal(given[0]) + "/").startswith(library)):
+                raise refused("folders cannot be listed here")
+        elif event.startswith(forbidden):
+            raise refused(f"{event} is not allowed here")
 
     sys.addaudithook(hook)
 

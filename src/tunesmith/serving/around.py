@@ -90,7 +90,7 @@ class Around:
             raise ApiError(415, "Compressed bodies are not read: send the body as it is.", retry=False)
         of_files = _OF_FILES.fullmatch(scope["path"]) is not None
         declared = headers.get("content-length", "0")
-        if not of_files and declared.isdigit() and int(declared[:19]) > options.max_body_bytes:
+        if not of_files and declared.isdecimal() and int(declared[:19]) > options.max_body_bytes:
             raise _too_much(options.max_body_bytes)
         whole, deadline = False, time.monotonic() + options.body_seconds
 

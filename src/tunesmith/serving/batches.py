@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -31,10 +30,9 @@ from tunesmith.serving.state import Asker, Server, Services
 from tunesmith.serving.store import owned
 from tunesmith.serving.tables import Batch, File
 from tunesmith.serving.wire.files import CreateBatch
+from tunesmith.serving.working import one_after_another, some_at_a_time
 
-_LOG = logging.getLogger("tunesmith.serving.batches")
 _WINDOW: Final = 24 * 3600
-_AT_ONCE: Final = 16
 _MOST_ERRORS: Final = 100
 _REVOKED: Final = {"error": {"message": "The key was revoked.", "code": "invalid_api_key"}}
 _ENDED: Final = ("completed", "failed", "expired", "cancelled")
@@ -120,14 +118,8 @@ class Batches:
 
     async def turn(self) -> None:
         """Answer the batches that have not ended, the oldest first."""
-        while (batch := await anyio.to_thread.run_sync(self._next)) is not None:
-            try:
-                await self._work(batch)
-            except Exception as error:  # noqa: BLE001 - the next batch is not to suffer from this one
-                _LOG.error("batch failed", exc_info=error, extra={"batch": batch.id})
-                await anyio.to_thread.run_sync(
-                    self._fail, batch.id, [_error("server_error", "The server had an error.")]
-                )
+        broken = [_error("server_error", "The server had an error.")]
+        await one_after_another(self._next, self._work, lambda ended: self._fail(ended, broken))
 
     def _next(self) -> Batch | None:
         return self._server.store.one(
@@ -142,32 +134,24 @@ class Batches:
         caller = await anyio.to_thread.run_sync(self._caller, batch)
         done = _Answers(folder / "answers.jsonl")
         left = iter([row for row in rows if row.custom_id not in done.known])
-        stopped = False
 
-        async def worker() -> None:
-            nonlocal stopped
-            for row in left:
-                if stopped or await anyio.to_thread.run_sync(self._stops, batch.id):
-                    stopped = True
-                    return
-                request = ""
-                if caller is None:
-                    status, body = 401, _REVOKED
-                else:
-                    status, headers, body = await ask(self._app, caller, "POST", batch.endpoint, row.body)
-                    request = headers.get("x-request-id", "")
-                line = {
-                    "id": new_id("batch_req_"),
-                    "custom_id": row.custom_id,
-                    "response": {"status_code": status, "request_id": request, "body": body},
-                    "error": None,
-                }
-                await anyio.to_thread.run_sync(done.add, line)
-                await anyio.to_thread.run_sync(self._count, batch.id, done)
+        async def answer(row: _Asked) -> None:
+            request = ""
+            if caller is None:
+                status, body = 401, _REVOKED
+            else:
+                status, headers, body = await ask(self._app, caller, "POST", batch.endpoint, row.body)
+                request = headers.get("x-request-id", "")
+            line = {
+                "id": new_id("batch_req_"),
+                "custom_id": row.custom_id,
+                "response": {"status_code": status, "request_id": request, "body": body},
+                "error": None,
+            }
+            await anyio.to_thread.run_sync(done.add, line)
+            await anyio.to_thread.run_sync(self._count, batch.id, done)
 
-        async with anyio.create_task_group() as tasks:
-            for _ in range(_AT_ONCE):
-                tasks.start_soon(worker)
+        await some_at_a_time(left, lambda: self._stops(batch.id), answer)
         await anyio.to_thread.run_sync(self._finish, batch.id, rows, done)
 
     def _validated(self, batch: Batch, folder: Path) -> list[_Asked] | None:

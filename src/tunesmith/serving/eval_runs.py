@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import json
-import logging
 import random
 import shutil
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-import anyio
 import anyio.to_thread
 import jsonschema
 from sqlalchemy import select
@@ -22,14 +20,14 @@ from tunesmith.serving.graders import templates
 from tunesmith.serving.graders.grading import AnyGrader, Ask, Grade, grade
 from tunesmith.serving.graders.routes import asker, sample_of
 from tunesmith.serving.ids import new_id
+from tunesmith.serving.inside import refusal_in
 from tunesmith.serving.jsonl import JsonLine, LineFault, read_lines
 from tunesmith.serving.keys import caller_by_id
 from tunesmith.serving.state import Services
 from tunesmith.serving.tables import Eval, EvalItem, EvalRun
 from tunesmith.serving.wire.evals import Completions, CreateEval, CreateRun, ItemReference, Jsonl, Responses
+from tunesmith.serving.working import one_after_another, some_at_a_time
 
-_LOG = logging.getLogger("tunesmith.serving.evals")
-_AT_ONCE: Final = 8
 # What OpenAI's runs have where nothing is said.
 _MOST_TOKENS: Final = 2048
 _USED: Final = ("prompt_tokens", "completion_tokens", "total_tokens", "cached_tokens")
@@ -61,17 +59,8 @@ class EvalRuns:
 
     async def turn(self) -> None:
         """Work on the runs that have not ended, the oldest first."""
-        while (run := await anyio.to_thread.run_sync(self._next)) is not None:
-            try:
-                await self._work(run)
-            except Exception as error:  # noqa: BLE001 - the next run is not to suffer from this one
-                _LOG.error("eval run failed", exc_info=error, extra={"run": run.id})
-                await anyio.to_thread.run_sync(
-                    self._end,
-                    run.id,
-                    "failed",
-                    {"code": "server_error", "message": "The server had an error."},
-                )
+        broken = {"code": "server_error", "message": "The server had an error."}
+        await one_after_another(self._next, self._work, lambda ended: self._end(ended, "failed", broken))
 
     def _next(self) -> EvalRun | None:
         return self._server.store.one(
@@ -83,19 +72,7 @@ class EvalRuns:
         if plan is None:
             return
         left = await anyio.to_thread.run_sync(self._left, run)
-        stopped = False
-
-        async def worker() -> None:
-            nonlocal stopped
-            for row in left:
-                if stopped or await anyio.to_thread.run_sync(self._stops, run.id):
-                    stopped = True
-                    return
-                await self._item(plan, row)
-
-        async with anyio.create_task_group() as tasks:
-            for _ in range(_AT_ONCE):
-                tasks.start_soon(worker)
+        await some_at_a_time(left, lambda: self._stops(run.id), lambda row: self._item(plan, row))
         await anyio.to_thread.run_sync(self._end, run.id, "completed", None)
 
     def _plan(self, run: EvalRun) -> _Plan | None:
@@ -231,8 +208,9 @@ async def _answered(
     source = plan.source
     if isinstance(source, Jsonl):
         sample = given.get("sample") or {}
-        whole = sample_of(str(sample.get("output_text", ""))) | sample
-        return whole, _shown(plan, [], whole["output_text"], sample.get("finish_reason", "stop"), {})
+        text = _text(sample.get("output_text", ""))
+        whole = sample_of(text) | sample | {"output_text": text}
+        return whole, _shown(plan, [], text, str(sample.get("finish_reason", "stop")), {})
     try:
         messages = _messages(source, given)
     except templates.TemplateError as error:
@@ -248,12 +226,19 @@ async def _answered(
         status, told = await plan.ask("/v1/chat/completions", body)
     else:
         del body["seed"]
+        if effort := body.pop("reasoning_effort", None):
+            body["reasoning"] = {"effort": effort}
         body |= {"input": messages, "max_output_tokens": most or _MOST_TOKENS, "store": False}
         status, told = await plan.ask("/v1/responses", body)
     if status != 200:
-        refusal = told["error"]
-        raise ItemError(str(refusal.get("code") or refusal["type"]), refusal["message"])
-    text, calls, finish, tokens = _read(told)
+        raise ItemError(*refusal_in(told))
+    try:
+        text, calls, finish, tokens = _read(told)
+    except (LookupError, TypeError, AttributeError) as error:
+        # A service behind an address may answer what it likes.
+        raise ItemError(
+            "invalid_answer", f"the answer has another form than the API's: {_text(told):.300}"
+        ) from error
     _add(used, source.model, tokens | {"invocation_count": 1})
     sample = sample_of(text, calls) | {"choices": told.get("choices", []), "model": source.model}
     return sample, _shown(plan, messages, text, finish, tokens, calls, settings, most)
@@ -261,15 +246,16 @@ async def _answered(
 
 def _read(told: Mapping[str, Any]) -> tuple[str, list[Any], str, dict[str, int]]:
     """Return the text, the calls, the reason of the end and the tokens of a chat's answer or a response."""
-    usage = told["usage"]
+    # Not every service counts.
+    usage = told.get("usage") or {}
     if "choices" in told:
         choice = told["choices"][0]
-        read, said = usage["prompt_tokens"], usage["completion_tokens"]
+        read, said = usage.get("prompt_tokens", 0), usage.get("completion_tokens", 0)
         details = usage.get("prompt_tokens_details") or {}
         text, calls = choice["message"].get("content") or "", choice["message"].get("tool_calls") or []
         finish = choice["finish_reason"]
     else:
-        read, said = usage["input_tokens"], usage["output_tokens"]
+        read, said = usage.get("input_tokens", 0), usage.get("output_tokens", 0)
         details = usage.get("input_tokens_details") or {}
         messages = [item for item in told["output"] if item["type"] == "message"]
         text = "".join(part.get("text", "") for item in messages for part in item["content"])

@@ -75,9 +75,9 @@ def list_all(
     after: After = None,
     limit: Limit = 20,
     order: Order = "asc",
-    order_by: Annotated[Literal["created_at", "updated_at"], Query()] = "created_at",
+    order_by: Annotated[Literal["created_at"], Query()] = "created_at",
 ) -> Response:
-    """List evals by when they were made; nothing else about them is dated."""
+    """List evals by when they were made: nothing else about them is dated, and another order is refused."""
     del order_by
     query = select(Eval).where(Eval.organisation == caller.organisation)
     rows, more = page(server.store, query, Eval, after=after, limit=limit, descending=order == "desc")

@@ -13,6 +13,7 @@ from tunesmith.serving.roster import Roster
 from tunesmith.serving.store import Store
 from tunesmith.serving.tables import Batch, EvalRun, File, Job
 
+_METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 # Seconds: reading takes milliseconds, an answer seconds, an upload minutes.
 _BUCKETS = (0.005, 0.02, 0.1, 0.5, 1, 2.5, 5, 10, 30, 60, 300)
 
@@ -36,6 +37,8 @@ class Metrics:
 
     def request(self, method: str, route: str, status: int, seconds: float) -> None:
         """Count a request; the route is its template, so that no id is told. Status 0: it was never answered."""
+        # Anybody may send any word as a method, and each would be kept.
+        method = method if method in _METHODS else "other"
         self._requests.labels(method, route, str(status)).inc()
         self._seconds.labels(method, route).observe(seconds)
 

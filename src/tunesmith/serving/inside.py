@@ -13,6 +13,14 @@ from tunesmith.serving.keys import Caller
 CALLER: Final = "tunesmith.caller"
 
 
+def refusal_in(told: Any) -> tuple[str, str]:
+    """Return the code and the message of an answer that is an error, also of a service that words it otherwise."""
+    error = told.get("error") if isinstance(told, dict) else None
+    if isinstance(error, dict):
+        return str(error.get("code") or error.get("type") or "error"), str(error.get("message") or error)
+    return "error", f"the model's service refused: {json.dumps(told)[:300]}"
+
+
 async def ask(
     app: ASGIApp, caller: Caller, method: str, path: str, body: Any = None
 ) -> tuple[int, dict[str, str], Any]:

@@ -13,7 +13,7 @@ from sqlalchemy import delete
 from starlette.responses import Response as HttpResponse
 
 from tunesmith.errors import ModelError
-from tunesmith.inference.requests import Generation, Piece, Result
+from tunesmith.inference.requests import Generation, Piece, Result, TokenLogprob
 from tunesmith.models.local import prompt_ids
 from tunesmith.serving import asking, items, proxy
 from tunesmith.serving.answers import as_events, as_json, data
@@ -322,14 +322,17 @@ async def _stream(server: Services, turn: _Turn, going: list[Generation]) -> Asy
         yield events("response.created", response=turn.shown)
         yield events("response.in_progress", response=turn.shown)
         held: bool | None = None
+        untold: list[TokenLogprob] = []
         async for _, came in asking.pieces(going):
             if isinstance(came, Piece):
+                untold += came.tokens
                 if held is None and came.text:
                     held = bool(turn.chat.callable) and came.text.startswith("{")
                     for event in () if held else _message_begun(events, turn):
                         yield event
                 if held is False and came.text:
-                    logprobs = [asking.logprob_shown(turn.model.tokenizer, each) for each in came.tokens]
+                    logprobs = [asking.logprob_shown(turn.model.tokenizer, each) for each in untold]
+                    untold = []
                     yield events(
                         "response.output_text.delta", **_of_part(turn), delta=came.text, logprobs=logprobs
                     )

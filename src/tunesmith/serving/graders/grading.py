@@ -17,6 +17,7 @@ from tunesmith.errors import TunesmithError
 from tunesmith.sandbox.run import Limits, call_function
 from tunesmith.serving.graders import formula, templates
 from tunesmith.serving.graders.similarity import METRICS
+from tunesmith.serving.inside import refusal_in
 from tunesmith.serving.wire.graders import (
     GraderMessage,
     GraderSampling,
@@ -151,7 +152,7 @@ async def _cosine(grader: TextSimilarity, text: str, reference: str, ask: Ask) -
         {"model": EMBEDDING, "input": [text or " ", reference or " "], "encoding_format": "float"},
     )
     if status != 200:
-        raise GraderFault("model_grader_server_error", told["error"]["message"])
+        raise GraderFault("model_grader_server_error", refusal_in(told)[1])
     one, other = (np.array(each["embedding"]) for each in told["data"])
     score = float(one @ other / max(np.linalg.norm(one) * np.linalg.norm(other), 1e-12))
     return Grade(grader, score, 0.0, tokens={EMBEDDING: told["usage"]["total_tokens"]})
@@ -206,9 +207,13 @@ async def _by_model(grader: ScoreModel | LabelModel, values: Mapping[str, Any], 
         "/v1/chat/completions", {name: each for name, each in body.items() if each is not None}
     )
     if status != 200:
-        raise GraderFault("model_grader_server_error", told["error"]["message"])
-    said = told["choices"][0]["message"]
-    tokens = {grader.model: told["usage"]["total_tokens"]}
+        raise GraderFault("model_grader_server_error", refusal_in(told)[1])
+    try:
+        said = told["choices"][0]["message"]
+        tokens = {grader.model: (told.get("usage") or {}).get("total_tokens", 0)}
+    except (LookupError, TypeError, AttributeError) as error:
+        # A service behind an address may answer what it likes.
+        raise GraderFault("model_grader_parse_error", f"no answer: {json.dumps(told):.300}") from error
     if said.get("refusal"):
         return Grade(
             grader, 0.0, 0.0, GraderFault("model_grader_refusal_error", said["refusal"]), tokens=tokens
