@@ -1,4 +1,4 @@
-"""The server as an ASGI app: its parts put together, the routes, and what happens around each request."""
+"""The server as an ASGI app: its routes, what goes on beside them, and its errors in OpenAI's form."""
 
 from __future__ import annotations
 
