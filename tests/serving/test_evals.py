@@ -355,3 +355,27 @@ def test_a_service_that_answers_oddly_costs_its_items_and_not_the_run(tmp_path: 
 def test_an_order_that_is_not_kept_is_refused(server: Running) -> None:
     with pytest.raises(openai.BadRequestError, match="order_by"):
         server.client.evals.list(order_by="updated_at")
+
+
+def test_a_schema_fetches_nothing(server: Running) -> None:
+    with ThreadingHTTPServer(("127.0.0.1", 0), Odd) as odd:
+        Thread(target=odd.serve_forever, daemon=True).start()
+        asked: list[str] = []
+        Odd.do_GET = lambda self: asked.append(self.path)  # type: ignore[attr-defined]
+        far = f"http://127.0.0.1:{odd.server_address[1]}/x"
+        for ref, said in (
+            (far, f"refers to '{far}'"),
+            ("#/$defs/x", "refers to '/$defs/x'"),
+            ("#", "in a circle"),
+        ):
+            schema = {"$ref": ref}
+            config: Any = {"type": "custom", "item_schema": schema}
+            grader: Any = SAME
+            made = server.client.evals.create(data_source_config=config, testing_criteria=[grader])
+            content = items(("a", "b", "c"))
+            source: Any = {"type": "jsonl", "source": {"type": "file_content", "content": content}}
+            done = ended(server.client, server.client.evals.runs.create(made.id, data_source=source))
+            assert done.status == "failed"
+            assert said in done.error.message
+        assert asked == []
+        odd.shutdown()

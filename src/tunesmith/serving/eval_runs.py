@@ -11,6 +11,8 @@ from typing import Any, Final
 
 import anyio.to_thread
 import jsonschema
+from referencing import Registry
+from referencing.exceptions import Unresolvable
 from sqlalchemy import select
 from starlette.types import ASGIApp
 
@@ -104,19 +106,13 @@ class EvalRuns:
 
     def _looked_at(self, run: EvalRun, schema: dict[str, Any]) -> tuple[int, str | None]:
         """Return how many items there are, and what is wrong with the first that has a fault."""
-        validator = jsonschema.Draft202012Validator(schema)
+        # An empty registry: by itself jsonschema would fetch what a schema refers to, from wherever that is.
+        validator = jsonschema.Draft202012Validator(schema, registry=Registry())
         total = 0
         for line in self._lines(run):
-            if isinstance(line, LineFault):
-                return total, f"line {line.number}: {line.message}"
-            item = line.value.get("item")
-            if not isinstance(item, dict):
-                return total, f"line {line.number}: 'item' is missing, or no object"
-            if not isinstance(line.value.get("sample", {}), dict):
-                return total, f"line {line.number}: 'sample' is no object"
-            for error in validator.iter_errors(item):
-                place = ".".join(map(str, error.absolute_path))
-                return total, f"line {line.number}: item{'.' if place else ''}{place}: {error.message}"
+            fault = line.message if isinstance(line, LineFault) else _fault_of(line.value, validator)
+            if fault is not None:
+                return total, f"line {line.number}: {fault}"
             total += 1
         return total, None if total else "there are no items"
 
@@ -199,6 +195,25 @@ class EvalRuns:
             if row is not None and row.status not in ENDED:
                 row.status, row.error = status, error
         shutil.rmtree(folder_of(self._server, id), ignore_errors=True)
+
+
+def _fault_of(row: dict[str, Any], validator: Any) -> str | None:
+    """Return what is wrong with an item, or None."""
+    item = row.get("item")
+    if not isinstance(item, dict):
+        return "'item' is missing, or no object"
+    if not isinstance(row.get("sample", {}), dict):
+        return "'sample' is no object"
+    try:
+        error = next(validator.iter_errors(item), None)
+    except Unresolvable as unknown:
+        return f"the item schema refers to '{unknown.ref}', which is not in it"
+    except RecursionError:
+        return "the item schema goes round in a circle"
+    if error is None:
+        return None
+    place = ".".join(map(str, error.absolute_path))
+    return f"item{'.' if place else ''}{place}: {error.message}"
 
 
 async def _answered(
