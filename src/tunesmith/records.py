@@ -76,10 +76,11 @@ class Topic:
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """One turn of a conversation."""
+    """One turn of a conversation; an assistant's of weight 0 is read in training, and not learned."""
 
     role: Role
     content: str
+    weight: Literal[0, 1] = 1
 
 
 Conversation = tuple[Message, ...]

@@ -182,6 +182,12 @@ def test_a_seed_draws_the_same_whoever_shares_the_batch(bench: Bench) -> None:
         other.result()
 
 
+def test_the_smallest_temperature_and_share_leave_the_likeliest(bench: Bench) -> None:
+    likeliest = bench.ask("find the flow", max_tokens=8, temperature=0.0).result().tokens
+    for setting in ({"temperature": 1.0, "top_p": 0.0}, {"temperature": 1e-300}, {"temperature": 1e-4}):
+        assert bench.ask("find the flow", max_tokens=8, **setting).result().tokens == likeliest
+
+
 def test_logprobs_are_those_of_the_model(bench: Bench) -> None:
     result = bench.ask("find the edge", logprobs=3, prompt_logprobs=True, max_tokens=4).result()
     prompt = bench.prompt("find the edge")

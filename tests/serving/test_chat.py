@@ -162,6 +162,31 @@ def test_a_named_tool_is_called_with_arguments_that_fit(client: OpenAI) -> None:
     assert chunks[-1].choices[0].finish_reason == "tool_calls"
 
 
+def test_several_calls_are_made_where_that_is_asked_for(client: OpenAI) -> None:
+    counts = set()
+    for seed in range(6):
+        wanted: dict[str, Any] = {
+            "tools": [WEATHER], "tool_choice": "required", "parallel_tool_calls": True, "max_tokens": 150,
+            "temperature": 1.0, "seed": seed,
+        }  # fmt: skip
+        choice = ask(client, **wanted).choices[0]
+        if choice.finish_reason == "length":
+            continue
+        calls = choice.message.tool_calls
+        counts.add(len(calls))
+        assert len({call.id for call in calls}) == len(calls)
+        for call in calls:
+            jsonschema.validate(json.loads(call.function.arguments), WEATHER["function"]["parameters"])
+        streamed = [
+            call
+            for chunk in ask(client, **wanted, stream=True)
+            for call in chunk.choices[0].delta.tool_calls or ()
+        ]
+        assert [call.index for call in streamed] == list(range(len(calls)))
+        assert [call.function.arguments for call in streamed] == [call.function.arguments for call in calls]
+    assert max(counts) > 1
+
+
 def test_where_a_tool_may_be_called_words_may_be_said(client: OpenAI) -> None:
     answers = [
         ask(client, tools=[WEATHER], temperature=1.0, seed=seed, max_tokens=60).choices[0]

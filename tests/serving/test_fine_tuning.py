@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -126,6 +128,39 @@ def test_its_result_file_has_a_line_per_step(server: Running, finished: Any) -> 
     assert [line.split(",")[0] for line in lines[1:]] == [str(step) for step in range(1, 9)]
     assert [bool(line.split(",")[3]) for line in lines[1:]] == [False, False, False, True] * 2
     assert server.client.files.retrieve(file).purpose == "fine-tune-results"
+
+
+def test_rows_with_tools_and_weights_are_learned_and_metrics_may_be_base64(
+    tmp_path: Path, options: Options
+) -> None:
+    call = {"id": "a", "type": "function", "function": {"name": "find", "arguments": '{"node": "root"}'}}
+    row = {
+        "messages": [
+            {"role": "user", "name": "Ann", "content": "find the node"},
+            {"role": "assistant", "tool_calls": [call]},
+            {"role": "tool", "tool_call_id": "a", "content": "near"},
+            {"role": "assistant", "content": "it is near", "weight": 0},
+        ],
+        "tools": [{"type": "function", "function": {"name": "find", "parameters": {"type": "object"}}}],
+    }
+    with serving(tmp_path / "home", replace(options, metrics_in_base64=True)) as running:
+        client = running.client
+        wrong = json.loads(json.dumps(row).replace('"find"', '"seek"', 1))
+        job = client.fine_tuning.jobs.create(
+            model="tiny", training_file=upload(client, json.dumps(wrong).encode())
+        )
+        while (failed := client.fine_tuning.jobs.retrieve(job.id)).status == "validating_files":
+            time.sleep(0.1)
+        assert failed.status == "failed"
+        assert "line 1, shape: 'seek' is called and is not among the tools" in failed.error.message
+        content = "".join(json.dumps(row) + "\n" for _ in range(2)).encode()
+        job = client.fine_tuning.jobs.create(
+            model="tiny", training_file=upload(client, content), hyperparameters={"n_epochs": 1}
+        )
+        done = wait(client, job.id, "succeeded")
+        table = base64.b64decode(client.files.content(done.result_files[0]).read()).decode()
+    assert table.startswith("step,train_loss,")
+    assert len(table.splitlines()) == 3
 
 
 def test_events_are_streamed_as_server_sent_events(server: Running, finished: Any) -> None:

@@ -43,6 +43,24 @@ def test_models_and_aliases_are_words_of_the_command_line() -> None:
         options_from([], ["x=nowhere"])
 
 
+def test_limits_are_words_of_the_command_line() -> None:
+    options = options_from([], [], ["most_rows=8", "idle_seconds=2.5", "metrics_in_base64=true"])
+    assert (options.most_rows, options.idle_seconds, options.metrics_in_base64) == (8, 2.5, True)
+    assert options.models == Options().models
+    with pytest.raises(UsageError) as caught:
+        options_from(
+            [],
+            [],
+            ["most_rows=0", "idle_seconds=nan", "most_row=3", "models=x", "most_engines", "most_rows=2"],
+        )
+    assert caught.value.message == (
+        "there is no setting 'most_row': did you mean 'most_rows'?; there is no setting 'models': there are "
+        "max_body_bytes, max_upload_bytes, most_engines, most_rows, embedded_tokens, body_seconds, idle_seconds, "
+        "metrics_in_base64; 'most_engines' has no value; most_rows is given twice; idle_seconds = 'nan': it should "
+        "be a finite number."
+    )
+
+
 def test_a_key_that_used_its_minute_up_is_told_how_long_to_wait(running: Running) -> None:
     key = new_key(
         running.services.store,

@@ -11,6 +11,8 @@ from hypothesis import strategies as st
 
 from tunesmith.errors import DatasetError, UsageError
 from tunesmith.records import Message, Preference
+from tunesmith.serving.talk import conversation_of, made_calls
+from tunesmith.serving.wire.chat import CreateChat
 from tunesmith.training.example_files import (
     TEXT_CHARACTERS,
     Fault,
@@ -29,6 +31,16 @@ PAIR = {
     "preferred_output": [SAID],
     "non_preferred_output": [{"role": "assistant", "content": "no."}],
 }
+FIND = {"type": "function", "function": {"name": "find", "parameters": {"type": "object"}}}
+
+
+def called(name: str, *arguments: str) -> dict[str, object]:
+    """Return a message that calls a function, once with each arguments."""
+    calls = [
+        {"id": f"call_{number}", "type": "function", "function": {"name": name, "arguments": each}}
+        for number, each in enumerate(arguments)
+    ]
+    return {"role": "assistant", "content": None, "tool_calls": calls}
 
 
 def written(folder: Path, *rows: object, name: str = "rows.jsonl") -> Path:
@@ -85,14 +97,65 @@ LOST = "Take it out."
             ],
         ),
         (
-            {"messages": [{**ASKED, "name": "Bo"}, {"role": "tool", "content": "a"}]},
+            {"messages": [{**ASKED, "mood": "good"}, {"role": "bot", "content": "a"}]},
             [
-                ("shape", "messages[0].name is not read, so it would be lost", LOST),
+                ("shape", "messages[0].mood is not read, so it would be lost", LOST),
                 (
                     "shape",
-                    "messages[1].role is \"tool\": it should be 'system', 'user' or 'assistant'",
+                    "messages[1].role is \"bot\": it should be 'system', 'developer', 'user', 'assistant', 'tool' or "
+                    "'function'",
                     SHAPE,
                 ),
+            ],
+        ),
+        (
+            {"messages": [ASKED, {**SAID, "name": "Bo"}, {**ASKED, "weight": 0}, {**SAID, "weight": 0.5}]},
+            [
+                (
+                    "shape",
+                    "messages[1]: an assistant's 'name' is not read, so it would be lost: take it out",
+                    SHAPE,
+                ),
+                (
+                    "shape",
+                    "messages[2]: a message of the user has a 'weight': only what the assistant says is learned",
+                    SHAPE,
+                ),
+                ("shape", "messages[3].weight is 0.5: it should be 0 or 1", SHAPE),
+            ],
+        ),
+        (
+            {"messages": [ASKED, called("find", "{oops")], "tools": [FIND]},
+            [
+                (
+                    "shape",
+                    "messages[1]: the arguments of 'find' are not JSON: Expecting property name enclosed in double "
+                    "quotes: line 1 column 2 (char 1)",
+                    SHAPE,
+                )
+            ],
+        ),
+        (
+            {"messages": [ASKED, called("find", "[]")], "tools": [FIND]},
+            [("shape", "messages[1]: the arguments of 'find' are no JSON object", SHAPE)],
+        ),
+        (
+            {"messages": [ASKED, called("lose", "{}")], "tools": [FIND]},
+            [("shape", "'lose' is called and is not among the tools", SHAPE)],
+        ),
+        (
+            {
+                "messages": [
+                    {"role": "user", "content": [{"type": "image_url", "image_url": {"url": "a"}}]},
+                    SAID,
+                ]
+            },
+            [
+                (
+                    "shape",
+                    "messages[0].content[0].image_url: pictures, sounds and files are not read here: send text",
+                    SHAPE,
+                )
             ],
         ),
         (
@@ -125,6 +188,62 @@ def test_a_pair_has_one_answer_on_each_side(tmp_path: Path) -> None:
     [fault] = read(written(tmp_path, {**PAIR, "preferred_output": [SAID, SAID]}), "preferences")
     assert isinstance(fault, Fault)
     assert fault.found.startswith("preferred_output is [{")
+    [fault] = read(written(tmp_path, {**PAIR, "preferred_output": [{**SAID, "weight": 1}]}), "preferences")
+    assert isinstance(fault, Fault)
+    assert fault.found == "preferred_output[0].weight is not read, so it would be lost"
+    [fault] = read(written(tmp_path, {**PAIR, "preferred_output": [called("find", "{}")]}), "preferences")
+    assert isinstance(fault, Fault)
+    assert fault.found == "'find' is called and is not among the tools"
+
+
+def test_rows_with_tools_are_what_the_server_reads_and_says(tmp_path: Path) -> None:
+    """Up to each answer a row is the prompt of the same chat; what calls is what the server takes for these calls."""
+    messages = [
+        {"role": "developer", "content": "Be brief."},
+        {"role": "user", "name": "Ann", "content": [{"type": "text", "text": each} for each in ("Two ", "nodes.")]},
+        called("find", '{"name":"a"}', '{"name": "é"}'),
+        {"role": "tool", "tool_call_id": "call_0", "content": "1"},
+        {"role": "tool", "tool_call_id": "call_1", "content": "2"},
+        SAID,
+    ]  # fmt: skip
+    [line] = read(
+        written(tmp_path, {"messages": messages, "tools": [FIND], "parallel_tool_calls": True}), "answers"
+    )
+    assert isinstance(line, Line)
+    row = line.example
+    assert isinstance(row, tuple)
+    for answer, end in ((2, 2), (4, 5)):
+        asked = CreateChat.model_validate({"model": "m", "messages": messages[:end], "tools": [FIND]})
+        assert row[:answer] == conversation_of(asked)
+    assert [message.role for message in row] == ["system", "user", "assistant", "user", "assistant"]
+    assert row[1].content == "Ann: Two nodes."
+    assert row[2].content == (
+        '{"name": "find", "arguments": {"name": "a"}}\n{"name": "find", "arguments": {"name": "é"}}'
+    )
+    assert [json.loads(call.arguments)["name"] for call in made_calls(asked, row[2].content)] == ["a", "é"]
+    assert row[3].content == "Result of find: 1\nResult of find: 2"
+    calling = {"input": {"messages": [ASKED], "tools": [FIND]}, "preferred_output": [called("find", "{}")]}
+    [pair] = read(written(tmp_path, PAIR | calling), "preferences")
+    assert isinstance(pair, Line)
+    assert isinstance(pair.example, Preference)
+    assert pair.example.chosen.content == '{"name": "find", "arguments": {}}'
+    assert "find" in pair.example.prompt[0].content
+
+
+def test_turns_of_weight_nought_are_read_and_not_learned(tmp_path: Path) -> None:
+    """The weight is the row's, and the same chat with other weights is another row."""
+    rows = [
+        {"messages": [ASKED, {**SAID, "weight": weight}, ASKED, {**SAID, "weight": 1}]} for weight in (0, 1)
+    ]
+    lines = list(read(written(tmp_path, *rows), "answers"))
+    weights = [
+        [m.weight for m in line.example]
+        for line in lines
+        if isinstance(line, Line) and isinstance(line.example, tuple)
+    ]
+    assert weights == [[1, 0, 1, 1], [1, 1, 1, 1]]
+    digests = {survey(written(tmp_path, row), "answers").digest for row in rows}
+    assert len(digests) == 2
 
 
 def test_a_plain_file_is_cut_at_blank_lines(tmp_path: Path) -> None:
@@ -189,7 +308,14 @@ def test_a_survey_refuses_with_all_lines(tmp_path: Path) -> None:
         survey(written(tmp_path, ""), "answers")
 
 
-@given(st.lists(st.text(min_size=1, max_size=5), min_size=2, max_size=60, unique=True))
+@given(
+    st.lists(
+        st.text(st.characters(exclude_characters="\0", codec="utf-8"), min_size=1, max_size=5),
+        min_size=2,
+        max_size=60,
+        unique=True,
+    )
+)
 def test_held_out_rows_are_few_stable_and_apart(
     tmp_path_factory: pytest.TempPathFactory, questions: list[str]
 ) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 from transformers import PreTrainedTokenizerFast
@@ -82,6 +83,29 @@ def test_all_faults_are_told_by_their_lines(tmp_path: Path, chat_tokenizer: PreT
         f"{longest} tokens, and max_length is 64",
         f"Train with max_length = {longest} (more memory), or with too_long = cut or drop.",
     )
+
+
+@pytest.mark.parametrize("weights", [(0, 1), (1, 0), (0, 0), (1, 1)])
+def test_only_turns_that_weigh_are_learned(
+    tmp_path: Path, chat_tokenizer: PreTrainedTokenizerFast, weights: tuple[int, int]
+) -> None:
+    """A turn of weight 0 is read, wherever it stands; where all are, nothing would be learned and that is a fault."""
+    row: Any = chat("is it?", "it is", "this?", "the path is found")
+    for turn, weight in zip((1, 3), weights, strict=True):
+        row["messages"][turn]["weight"] = weight
+    path = written(tmp_path, row)
+    if not any(weights):
+        [fault] = inspect(path, chat_tokenizer, SETTINGS).faults
+        assert fault.rule == "answer"
+        return
+    assert inspect(path, chat_tokenizer, SETTINGS).ready
+    [mask] = masks(path, chat_tokenizer, SETTINGS)
+    learned = "".join(span.text for span in mask.spans if span.kind == "learned")
+    expected = [
+        words for words, weight in zip(("it is", "the path is found"), weights, strict=True) if weight
+    ]
+    assert learned == "".join(expected)
+    assert sum(span.kind == "end" for span in mask.spans) == sum(weights)
 
 
 def test_a_rule_of_the_preflight_is_told_without_its_example(

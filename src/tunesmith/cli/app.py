@@ -375,6 +375,12 @@ def serve(
             "--alias", metavar="NAME=TARGET", help="Another name of a model, such as gpt-3.5-turbo=smollm2."
         ),
     ] = None,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set", metavar="KEY=VALUE", help="A limit, such as most_rows=64; docs/stages/serve.md has all."
+        ),
+    ] = None,
     log_level: Annotated[
         LogLevel, typer.Option(help="How much the log says: JSON lines on stderr.")
     ] = "info",
@@ -387,7 +393,7 @@ def serve(
         from tunesmith.serving.options import options_from
         from tunesmith.serving.server import serve as run_server
 
-        options = options_from(models or (), aliases or ())
+        options = options_from(models or (), aliases or (), settings or ())
         folder = home or default_home()
 
         def ready(url: str) -> None:

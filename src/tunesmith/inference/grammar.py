@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 _KEPT = 64
 # One way to write white space: a small model otherwise rambles on blanks.
-_JSON = {"whitespace_flexible": False, "item_separator": ", ", "key_separator": ": "}
+JSON = {"whitespace_flexible": False, "item_separator": ", ", "key_separator": ": "}
 
 
 class GrammarError(ModelError):
@@ -31,7 +31,7 @@ class Grammars:
 
     def of_schema(self, schema: dict[str, Any]) -> HeldGrammar:
         """Return the grammar of one answer that is JSON of a schema; raises GrammarError for what cannot be held."""
-        return self._of(lambda lib: lib.grammar_from_json_schema(json.dumps(schema), defaults=_JSON), schema)
+        return self._of(lambda lib: lib.grammar_from_json_schema(json.dumps(schema), defaults=JSON), schema)
 
     def of_lark(self, text: str) -> HeldGrammar:
         """Return the grammar of one answer in llguidance's Lark."""

@@ -9,6 +9,9 @@ from torch import Tensor
 
 from tunesmith.inference.requests import Request, TokenLogprob
 
+# Below it the likeliest token is drawn in any case, and a division by it would leave the numbers that there are.
+COLDEST = 1e-5
+
 
 class Sampler:
     """The picks of one answer."""
@@ -42,13 +45,14 @@ class Sampler:
     def pick(self, logits_V: Tensor) -> int:
         """Return the next token, drawn by temperature and top_p (nucleus sampling, arXiv:1904.09751)."""
         request = self.request
-        if request.temperature == 0:
+        if request.temperature < COLDEST:
             return int(logits_V.argmax())
-        shares_V = torch.softmax(logits_V.float() / request.temperature, -1).cpu()
+        logits_V = logits_V.float()
+        shares_V = torch.softmax((logits_V - logits_V.max()) / request.temperature, -1).cpu()
         if request.top_p < 1:
             sorted_V, order_V = shares_V.sort(descending=True)
-            # The smallest set that holds top_p: the token that reaches it is in.
-            sorted_V[sorted_V.cumsum(-1) - sorted_V >= request.top_p] = 0
+            # The smallest set that holds top_p: the token that reaches it is in, and the likeliest always is.
+            sorted_V[1:][(sorted_V.cumsum(-1) - sorted_V)[1:] >= request.top_p] = 0
             place = int(torch.multinomial(sorted_V, 1, generator=self._generator))
             return int(order_V[place])
         return int(torch.multinomial(shares_V, 1, generator=self._generator))

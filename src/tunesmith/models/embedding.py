@@ -83,10 +83,16 @@ class LocalEncoder:
 
     def vectors(self, texts: Sequence[str]) -> torch.Tensor:
         """Return one batch's vectors, (texts, dimensions) in float32; gradients flow through."""
+        import torch
+
         inputs = self.tokenizer(
             list(texts), padding=True, truncation=True, max_length=self.max_length, return_tensors="pt"
         ).to(self.model.device)
         mask_B_T = inputs["attention_mask"]
+        if mask_B_T.shape[1] == 0:
+            # Tokenizers that put nothing around a text make nothing of an empty one.
+            size = len(texts), int(self.model.config.hidden_size)
+            return torch.zeros(size, dtype=torch.float32, device=self.model.device)
         hidden_B_T_D = self.model(input_ids=inputs["input_ids"], attention_mask=mask_B_T).last_hidden_state
         return mean_pool(hidden_B_T_D, mask_B_T)
 

@@ -8,6 +8,14 @@ from typing import Any
 
 from starlette.responses import Response, StreamingResponse
 
+# How a route that can stream is described in OpenAPI.
+STREAMS: dict[int | str, dict[str, Any]] = {
+    200: {
+        "description": "The answer, whole or as a stream.",
+        "content": {"application/json": {}, "text/event-stream": {}},
+    }
+}
+
 
 def as_json(body: Any, status: int = 200) -> Response:
     """Return a body as JSON without looking at it again: what routes give is plain already."""

@@ -36,11 +36,14 @@ from tunesmith.serving.around import Around, as_error
 from tunesmith.serving.errors import ApiError, Refused, invalid, no_room
 from tunesmith.serving.eval_runs import EvalRuns
 from tunesmith.serving.state import Services
+from tunesmith.serving.wire.base import Error
 
 _LOG = logging.getLogger("tunesmith.serving")
 _FIELD = re.compile(r"[a-z_0-9]+")
 _TYPES = frozenset({"int", "str", "float", "bool"})
 _SWEEP_SECONDS, _TICK_SECONDS, _BATCH_SECONDS, _AFTER_ERROR_SECONDS = 60, 0.2, 0.5, 5
+# What the server's own description of itself (/openapi.json) says of every error.
+ERROR: dict[str, Any] = {"model": Error, "description": "What is wrong, in OpenAI's form."}
 # The routes, part by part.
 MODULES = (
     health, metrics, files, uploads, fine_tuning, models, chat, completions, responses, embeddings, moderations,
@@ -50,7 +53,13 @@ MODULES = (
 
 def make_app(services: Services) -> FastAPI:
     """Return the app over the parts of a server."""
-    app = FastAPI(title="Tunesmith", lifespan=_lifespan, docs_url=None, redoc_url=None)
+    app = FastAPI(
+        title="Tunesmith",
+        lifespan=_lifespan,
+        docs_url=None,
+        redoc_url=None,
+        responses={"4XX": ERROR, "5XX": ERROR},
+    )
     app.state.services = services
     for module in MODULES:
         app.include_router(module.router)

@@ -13,21 +13,22 @@ from tunesmith.errors import ModelError
 from tunesmith.inference.requests import Finish, Generation, Piece, Result, TokenLogprob
 from tunesmith.inference.requests import Request as Wanted
 from tunesmith.models.local import prompt_ids
+from tunesmith.models.messages import Call
 from tunesmith.serving import asking, proxy
-from tunesmith.serving.answers import as_events, as_json, data
+from tunesmith.serving.answers import STREAMS, as_events, as_json, data
 from tunesmith.serving.errors import invalid
 from tunesmith.serving.ids import new_id
 from tunesmith.serving.keys import Caller
 from tunesmith.serving.roster import Local, Remote
 from tunesmith.serving.routing import api_router
 from tunesmith.serving.state import Asker, Server, Services
-from tunesmith.serving.talk import Call, call_in, conversation_of, grammar_of
+from tunesmith.serving.talk import conversation_of, grammar_of, made_calls
 from tunesmith.serving.wire.chat import CreateChat
 
 router = api_router("/v1/chat/completions", "chat")
 
 
-@router.post("")
+@router.post("", responses=STREAMS)
 async def create(request: Request, server: Server, caller: Asker, body: CreateChat) -> Response:
     """Answer a conversation."""
     model = await anyio.to_thread.run_sync(server.roster.find, caller.organisation, body.model)
@@ -96,30 +97,35 @@ def usage(results: list[Result]) -> dict[str, Any]:
 
 
 def _choice(model: Local, body: CreateChat, number: int, result: Result) -> dict[str, Any]:
-    call = call_in(body, result.text)
+    calls = made_calls(body, result.text)
     message: dict[str, Any] = {"role": "assistant", "content": result.text, "refusal": None}
-    if call is not None:
+    if calls:
         message["content"] = None
-        message |= _called(body, call)
+        message |= _called(body, calls)
     logprobs = _logprobs(model, result.logprobs) if body.logprobs else None
     return {
         "index": number,
         "message": message,
         "logprobs": logprobs,
-        "finish_reason": _finish(body, result.finish, call),
+        "finish_reason": _finish(body, result.finish, calls),
     }
 
 
-def _called(body: CreateChat, call: Call, *, stream: bool = False) -> dict[str, Any]:
-    function = {"name": call.name, "arguments": call.arguments}
+def _called(body: CreateChat, calls: Sequence[Call], *, stream: bool = False) -> dict[str, Any]:
+    functions = [{"name": call.name, "arguments": call.arguments} for call in calls]
     if body.functions is not None:
-        return {"function_call": function}
-    place = {"index": 0} if stream else {}
-    return {"tool_calls": [place | {"id": new_id("call_"), "type": "function", "function": function}]}
+        return {"function_call": functions[0]}
+    return {
+        "tool_calls": [
+            ({"index": number} if stream else {})
+            | {"id": new_id("call_"), "type": "function", "function": function}
+            for number, function in enumerate(functions)
+        ]
+    }
 
 
-def _finish(body: CreateChat, finish: Finish, call: Call | None) -> str:
-    if call is None:
+def _finish(body: CreateChat, finish: Finish, calls: Sequence[Call]) -> str:
+    if not calls:
         return "length" if finish == "length" else "stop"
     return "function_call" if body.functions is not None else "tool_calls"
 
@@ -163,12 +169,12 @@ async def _stream(
             if came.finish == "cancelled":
                 yield data(asking.taken_away().body())
                 return
-            call = call_in(body, came.text) if holds.get(number) else None
-            if call is not None:
-                yield chunk(number, _called(body, call, stream=True))
+            calls = made_calls(body, came.text) if holds.get(number) else ()
+            if calls:
+                yield chunk(number, _called(body, calls, stream=True))
             elif holds.get(number) or untold[number]:
                 yield chunk(number, {"content": came.text if holds.get(number) else ""}, told=untold[number])
-            yield chunk(number, {}, _finish(body, came.finish, call))
+            yield chunk(number, {}, _finish(body, came.finish, calls))
         server.limiter.spent(caller, list(results.values()))
         if include_usage:
             yield data(

@@ -13,7 +13,7 @@ from tunesmith.errors import ModelError
 from tunesmith.inference.requests import Generation, Piece, Result, TokenLogprob
 from tunesmith.inference.requests import Request as Wanted
 from tunesmith.serving import asking, proxy
-from tunesmith.serving.answers import as_events, as_json, data
+from tunesmith.serving.answers import STREAMS, as_events, as_json, data
 from tunesmith.serving.errors import invalid
 from tunesmith.serving.ids import new_id
 from tunesmith.serving.keys import Caller
@@ -27,7 +27,7 @@ router = api_router("/v1/completions", "completions")
 _DEFAULT_TOKENS = 16
 
 
-@router.post("")
+@router.post("", responses=STREAMS)
 async def create(request: Request, server: Server, caller: Asker, body: CreateCompletion) -> Response:
     """Go on from texts, `n` times from each."""
     model = await anyio.to_thread.run_sync(server.roster.find, caller.organisation, body.model)

@@ -16,7 +16,7 @@ from tunesmith.serving.blobs import Blobs, Incoming
 from tunesmith.serving.errors import invalid, not_found
 from tunesmith.serving.ids import new_id
 from tunesmith.serving.keys import Caller
-from tunesmith.serving.multipart import read_form
+from tunesmith.serving.multipart import described, read_form
 from tunesmith.serving.paging import listed, page
 from tunesmith.serving.routing import api_router
 from tunesmith.serving.state import Either, Server, Services
@@ -30,7 +30,19 @@ _FIELDS: Final = ("purpose", "expires_after[anchor]", "expires_after[seconds]")
 router = api_router("/v1/files", "files")
 
 
-@router.post("")
+@router.post(
+    "",
+    openapi_extra=described(
+        "file",
+        purpose={"type": "string", "enum": list(PURPOSES)},
+        **{
+            "expires_after[anchor]": {"type": "string", "enum": ["created_at"], "optional": True},
+            "expires_after[seconds]": {
+                "type": "integer", "minimum": _SHORTEST_LIFE, "maximum": _LONGEST_LIFE, "optional": True,
+            },
+        },
+    ),
+)  # fmt: skip
 async def create(request: Request, server: Server, caller: Either) -> Response:
     """Take a file: a form with `file` and `purpose`, written to the disk as it comes."""
     with server.blobs.receive() as incoming:
@@ -73,7 +85,11 @@ def retrieve(server: Server, caller: Either, file_id: str) -> Response:
     return as_json(shown(find_file(server, caller.organisation, file_id)))
 
 
-@router.get("/{file_id}/content")
+@router.get(
+    "/{file_id}/content",
+    response_class=FileResponse,
+    responses={200: {"content": {"application/octet-stream": {}}, "description": "The bytes."}},
+)
 def content(server: Server, caller: Either, file_id: str) -> Response:
     """Give a file's bytes."""
     row = find_file(server, caller.organisation, file_id)

@@ -16,7 +16,7 @@ from starlette.responses import Response
 
 from tunesmith.errors import TunesmithError
 from tunesmith.models.address import is_remote
-from tunesmith.serving.answers import as_events, as_json, data
+from tunesmith.serving.answers import STREAMS, as_events, as_json, data
 from tunesmith.serving.errors import ApiError, invalid
 from tunesmith.serving.files import find_file
 from tunesmith.serving.ids import new_id
@@ -130,7 +130,7 @@ def resume(server: Server, caller: Tuner, job_id: str) -> Response:
     return as_json(shown(server.jobs.resume(caller.organisation, job_id)))
 
 
-@router.get("/{job_id}/events")
+@router.get("/{job_id}/events", responses=STREAMS)
 async def events(
     server: Server, caller: Tuner, job_id: str, after: After = None, limit: Limit = 20, stream: bool = False
 ) -> Response:

@@ -7,20 +7,9 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
+from tunesmith.models.messages import CalledFunction, ChatMessage, Function, TextPart, Tool, ToolCall
 from tunesmith.serving.ids import new_id
-from tunesmith.serving.wire.chat import (
-    CalledFunction,
-    ChatMessage,
-    CreateChat,
-    Function,
-    JsonSchema,
-    NamedFunction,
-    NamedTool,
-    ResponseFormat,
-    TextPart,
-    Tool,
-    ToolCall,
-)
+from tunesmith.serving.wire.chat import CreateChat, JsonSchema, NamedFunction, NamedTool, ResponseFormat
 from tunesmith.serving.wire.responses import (
     CallItem,
     Content,

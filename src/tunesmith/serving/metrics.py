@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from fastapi import APIRouter
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
-from starlette.responses import Response
+from starlette.responses import PlainTextResponse, Response
 
 from tunesmith.serving.state import Admin, Server
 
 router = APIRouter(tags=["metrics"])
 
 
-@router.get("/metrics")
+@router.get("/metrics", response_class=PlainTextResponse)
 def metrics(server: Server, caller: Admin) -> Response:
     """Tell all figures in Prometheus' text format."""
     del caller

@@ -18,6 +18,20 @@ _FIELD_BYTES: Final = 64 * 1024
 _FIELDS: Final = 32
 
 
+def described(file: str, **fields: dict[str, Any]) -> dict[str, Any]:
+    """Return how a route that reads a form is described in OpenAPI: its file and its other fields, by JSON schema.
+
+    All fields that have no default are needed.
+    """
+    schema = {
+        "type": "object",
+        "properties": {file: {"type": "string", "format": "binary"}} | fields,
+        "required": [file, *(name for name, field in fields.items() if not field.pop("optional", False))],
+        "additionalProperties": False,
+    }
+    return {"requestBody": {"required": True, "content": {"multipart/form-data": {"schema": schema}}}}
+
+
 class Form:
     """The parts of a form so far: `fields` by name, `filename` and `mime_type` of the file named `file`."""
 

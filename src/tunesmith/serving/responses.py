@@ -16,7 +16,7 @@ from tunesmith.errors import ModelError
 from tunesmith.inference.requests import Generation, Piece, Result, TokenLogprob
 from tunesmith.models.local import prompt_ids
 from tunesmith.serving import asking, items, proxy
-from tunesmith.serving.answers import as_events, as_json, data
+from tunesmith.serving.answers import STREAMS, as_events, as_json, data
 from tunesmith.serving.chat import requests_of
 from tunesmith.serving.errors import ApiError, invalid, not_found
 from tunesmith.serving.ids import new_id
@@ -27,7 +27,7 @@ from tunesmith.serving.routing import api_router
 from tunesmith.serving.state import Asker, Server, Services
 from tunesmith.serving.store import Store
 from tunesmith.serving.tables import Response
-from tunesmith.serving.talk import call_in, conversation_of
+from tunesmith.serving.talk import conversation_of, made_calls
 from tunesmith.serving.wire.chat import CreateChat
 from tunesmith.serving.wire.responses import CreateResponse, Item, Question
 
@@ -38,7 +38,7 @@ KEPT_SECONDS: Final = 30 * 24 * 3600
 _LONGEST: Final = 2048
 
 
-@router.post("")
+@router.post("", responses=STREAMS)
 async def create(request: Request, server: Server, caller: Asker, body: CreateResponse) -> HttpResponse:
     """Answer an input, after what the response before it remembers."""
     model = await anyio.to_thread.run_sync(server.roster.find, caller.organisation, body.model)
@@ -65,7 +65,7 @@ async def count(request: Request, server: Server, caller: Asker, body: Question)
     return as_json({"object": "response.input_tokens", "input_tokens": len(ids)})
 
 
-@router.get("/{response_id}")
+@router.get("/{response_id}", responses=STREAMS)
 def retrieve(
     server: Server, caller: Asker, response_id: str, stream: Annotated[bool | None, Query()] = None
 ) -> HttpResponse:
@@ -134,9 +134,11 @@ class _Turn:
 
     def output(self, result: Result) -> dict[str, Any]:
         """Return the item that a result is: a call or a message."""
-        called = call_in(self.chat, result.text)
+        calls = made_calls(self.chat, result.text)
         status = "incomplete" if result.finish == "length" else "completed"
-        if called is not None:
+        if calls:
+            # One call is made at a time: see `parallel_tool_calls`.
+            [called] = calls
             return {
                 "type": "function_call",
                 "id": self.call,

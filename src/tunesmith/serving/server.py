@@ -77,7 +77,7 @@ def open_services(root: Path, options: Options, *, database: str | None = None) 
             store=store,
             access=Access(store),
             blobs=blobs,
-            jobs=Jobs(home, store, blobs),
+            jobs=Jobs(home, store, blobs, in_base64=options.metrics_in_base64),
             roster=roster,
             limiter=Limiter(),
             metrics=Metrics(store, roster),

@@ -17,7 +17,7 @@ from tunesmith.serving.files import find_file, keep_file, most_bytes, purpose_of
 from tunesmith.serving.files import shown as file_shown
 from tunesmith.serving.ids import new_id
 from tunesmith.serving.keys import Caller
-from tunesmith.serving.multipart import read_form, too_large
+from tunesmith.serving.multipart import described, read_form, too_large
 from tunesmith.serving.routing import api_router
 from tunesmith.serving.state import Either, Server, Services
 from tunesmith.serving.store import Store
@@ -54,7 +54,7 @@ def create(server: Server, caller: Either, body: CreateUpload) -> Response:
     return as_json(_shown(server, row))
 
 
-@router.post("/{upload_id}/parts")
+@router.post("/{upload_id}/parts", openapi_extra=described("data"))
 async def add_part(request: Request, server: Server, caller: Either, upload_id: str) -> Response:
     """Take a part: a form with `data`, at most 64 MiB; parts may come in any order and at once."""
     upload = await anyio.to_thread.run_sync(_pending, server, caller, upload_id)

@@ -1,8 +1,8 @@
 """A file of examples, read line by line: chats, preference pairs or texts, and what cannot be read.
 
 Chats and pairs are JSON lines in OpenAI's two shapes; texts are lines of `{"text": ...}`, or a plain file, cut at blank
-lines. Nothing of a file stays in memory but eight bytes a row. Not covered: tools, names, weights and pictures in
-OpenAI's lines; they are faults, not left out.
+lines. Nothing of a file stays in memory but eight bytes a row. Tools, calls and names become words, as in serving.
+Pictures, sounds and an assistant's name are faults, not left out.
 """
 
 from __future__ import annotations
@@ -12,14 +12,15 @@ import heapq
 import json
 from array import array
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field, ValidationError, model_validator
 
 from tunesmith.errors import DatasetError, UsageError
-from tunesmith.records import Conversation, Message, Preference, Role, fingerprint
+from tunesmith.models.messages import Body, ChatMessage, Function, Text, Tool, conversation
+from tunesmith.records import Conversation, Preference, fingerprint
 from tunesmith.training.rows import Teaching
 from tunesmith.training.settings import Objective
 
@@ -51,40 +52,97 @@ class Fault:
         return f"line {self.line}, {self.rule}: {self.found}"
 
 
-class _Shape(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+class _Said(ChatMessage):
+    """A message in a file: all that it calls must be there, and what it calls with must be JSON."""
+
+    @model_validator(mode="after")
+    def _is_learnable(self) -> Self:
+        if self.role == "assistant" and self.name is not None:
+            raise ValueError("an assistant's 'name' is not read, so it would be lost: take it out")
+        if self.role != "assistant" and self.calls:
+            raise ValueError(f"a message of the {self.role} calls a function: only the assistant can")
+        for call in self.calls:
+            try:
+                arguments = json.loads(call.arguments)
+            except ValueError as error:
+                raise ValueError(f"the arguments of '{call.name}' are not JSON: {error}") from error
+            if not isinstance(arguments, dict):
+                raise ValueError(f"the arguments of '{call.name}' are no JSON object")
+        return self
 
 
-class _Said(_Shape):
-    role: Role
-    content: str
+class _Weighed(_Said):
+    weight: Literal[0, 1] = 1
 
-    def message(self) -> Message:
-        return Message(self.role, self.content)
+    @model_validator(mode="after")
+    def _is_weighed(self) -> Self:
+        if self.role != "assistant" and "weight" in self.model_fields_set:
+            raise ValueError(
+                f"a message of the {self.role} has a 'weight': only what the assistant says is learned"
+            )
+        return self
 
 
-class _Chat(_Shape):
+class _Input(Body):
     messages: list[_Said] = Field(min_length=1)
+    tools: list[Tool] | None = None
+    functions: list[Function] | None = None
+    # Whether several calls may be made is for who asks; what is learned is what the answers do.
+    parallel_tool_calls: bool | None = None
+
+    @property
+    def callable(self) -> list[Function]:
+        return [*(tool.function for tool in self.tools or ()), *(self.functions or ())]
+
+    @model_validator(mode="after")
+    def _calls_what_is_there(self) -> Self:
+        _check_calls(self.messages, self.callable)
+        return self
+
+
+class _Chat(_Input):
+    messages: list[_Weighed] = Field(min_length=1)  # type: ignore[assignment]
 
     def example(self) -> Conversation:
-        return tuple(each.message() for each in self.messages)
+        weights = iter([said.weight for said in self.messages if said.role == "assistant"])
+        return tuple(
+            replace(turn, weight=next(weights)) if turn.role == "assistant" else turn
+            for turn in conversation(self.messages, self.callable)
+        )
 
 
-class _Text(_Shape):
-    text: str = Field(min_length=1)
+class _Text(Body):
+    text: Text = Field(min_length=1)
 
     def example(self) -> str:
         return self.text
 
 
-class _Pair(_Shape):
-    input: _Chat
+class _Pair(Body):
+    input: _Input
     preferred_output: list[_Said] = Field(min_length=1, max_length=1)
     non_preferred_output: list[_Said] = Field(min_length=1, max_length=1)
 
+    @model_validator(mode="after")
+    def _calls_what_is_there(self) -> Self:
+        _check_calls([*self.preferred_output, *self.non_preferred_output], self.input.callable)
+        return self
+
     def example(self) -> Preference:
-        preferred, other = self.preferred_output[0], self.non_preferred_output[0]
-        return Preference(self.input.example(), preferred.message(), other.message())
+        prompt, (preferred,), (other,) = self.input, self.preferred_output, self.non_preferred_output
+        # In company: results are told by the names of the calls before them.
+        chosen, rejected = (
+            conversation([*prompt.messages, answer], prompt.callable)[-1] for answer in (preferred, other)
+        )
+        return Preference(conversation(prompt.messages, prompt.callable), chosen, rejected)
+
+
+def _check_calls(messages: Sequence[ChatMessage], functions: Sequence[Function]) -> None:
+    names = {function.name for function in functions}
+    for message in messages:
+        for call in message.calls:
+            if call.name not in names:
+                raise ValueError(f"'{call.name}' is called and is not among the tools")
 
 
 _SHAPES: Final[Mapping[Objective, type[_Chat] | type[_Text] | type[_Pair]]] = {
@@ -155,13 +213,30 @@ def _faults(number: int, line: bytes, objective: Objective, error: ValidationErr
         way = f"Take it out, or take the objective {other} for the whole file."
         yield Fault(number, "shape", f"{_CALLED[other]}, where {_CALLED[objective]} is needed", way)
         return
+    for each in _meant(error):
+        yield _misfit(number, objective, each)
+
+
+def _meant(error: ValidationError) -> Iterator[Mapping[str, Any]]:
+    """Yield what is wrong, and where several shapes are allowed, what is wrong with the one that fits best."""
+    found: dict[tuple[int | str, ...], dict[str, Any]] = {}
     for each in error.errors():
-        yield _misfit(number, objective, dict(each))
+        shapes = [
+            i for i, part in enumerate(each["loc"]) if isinstance(part, str) and not part.isidentifier()
+        ]
+        place = each["loc"][: shapes[0]] if shapes else each["loc"]
+        loc = tuple(part for i, part in enumerate(each["loc"]) if i not in shapes)
+        if place not in found or len(loc) > len(found[place]["loc"]):
+            found[place] = dict(each) | {"loc": loc}
+    yield from found.values()
 
 
 def _misfit(number: int, objective: Objective, error: Mapping[str, Any]) -> Fault:
     place = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in error["loc"]).lstrip(".")
     wanted = f"A line is {_CALLED[objective]} as OpenAI's files have it."
+    if error["type"] == "value_error":
+        said = str(error["msg"]).removeprefix("Value error, ")
+        return Fault(number, "shape", f"{place}: {said}" if place else said, wanted)
     if not place:
         return Fault(number, "shape", f"a {type(error['input']).__name__}, not an object", wanted)
     if error["type"] == "missing":
@@ -299,5 +374,5 @@ def _plain(example: Teaching) -> object:
     return _plain_turns(example)
 
 
-def _plain_turns(messages: Conversation) -> list[list[str]]:
-    return [[message.role, message.content] for message in messages]
+def _plain_turns(messages: Conversation) -> list[list[object]]:
+    return [[message.role, message.content, *([] if message.weight else [0])] for message in messages]

@@ -52,7 +52,12 @@ class TokenCount:
 def chat_jsonl(conversations: Sequence[Conversation]) -> bytes:
     """Return conversations as the lines of a training file."""
     lines = (
-        {"messages": [{"role": message.role, "content": message.content} for message in conversation]}
+        {
+            "messages": [
+                {"role": message.role, "content": message.content} | ({} if message.weight else {"weight": 0})
+                for message in conversation
+            ]
+        }
         for conversation in conversations
     )
     return "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines).encode()

@@ -1,8 +1,8 @@
 """Turn a conversation into token ids and a loss mask, the same way for training and serving.
 
-The mask covers exactly the assistant's words and its end-of-turn token, found by rendering the conversation with
-the model's own chat template up to each assistant turn, so it holds for any template whose rendering of a prefix is
-a prefix of its rendering of the whole; templates for which that is not so are refused.
+The mask covers exactly the assistant's words and its end-of-turn token, in turns of weight 1, found by rendering the
+conversation with the model's own chat template up to each assistant turn, so it holds for any template whose rendering
+of a prefix is a prefix of its rendering of the whole; templates for which that is not so are refused.
 """
 
 from __future__ import annotations
@@ -51,11 +51,11 @@ def render(
         raise _rewritten()
     prompt, *answers = stretches(tokenizer, text, starts)
     ids, mask, end_of_last = list(prompt), [False] * len(prompt), 0
-    for answer in answers:
+    for turn, answer in zip(turns, answers, strict=True):
         said = _end_of_turn(answer, end_ids)
         end_of_last = len(ids) + said
         ids += answer
-        mask += [True] * said + [False] * (len(answer) - said)
+        mask += [bool(conversation[turn].weight)] * said + [False] * (len(answer) - said)
     # What a template writes after the last end-of-turn token (a line break, say) is never generated: cut it.
     row = Rendered(tuple(ids[:end_of_last]), tuple(mask[:end_of_last]))
     if len(turns) > 1:

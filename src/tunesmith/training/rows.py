@@ -150,7 +150,13 @@ def _rows(
             raise _other_kind(number, "a conversation", example)
         row = render(tokenizer, example, ends=ends)
         if check is not None:
-            check(number, example[:-1], tuple(m.content for m in example if m.role == "assistant"), row)
+            learned = [i for i, turn in enumerate(example) if turn.role == "assistant" and turn.weight]
+            check(
+                number,
+                example[: learned[-1]] if learned else (),
+                tuple(example[i].content for i in learned),
+                row,
+            )
         yield from fitting.fit(number, row)
 
 

@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
+from tunesmith.models.messages import ChatMessage, Function, FunctionName, Tool
 from tunesmith.serving.wire.base import Body, Metadata, Name, Text, refused
 
 Penalty = Annotated[float, Field(ge=-2, le=2, allow_inf_nan=False)]
@@ -19,92 +20,7 @@ Bias = Annotated[
     dict[Annotated[str, Field(pattern=r"^\d{1,7}$")], Annotated[float, Field(ge=-100, le=100)]],
     Field(max_length=4096),
 ]
-FunctionName = Annotated[str, Field(pattern=r"^[a-zA-Z0-9_.-]{1,64}$")]
 _ONLY_TEXT = "pictures, sounds and files are not read here: send text"
-
-
-class TextPart(Body):
-    """A part of a message."""
-
-    type: Literal["text", "refusal", "image_url", "input_audio", "file"]
-    text: Text | None = None
-    refusal: Text | None = None
-    image_url: Annotated[Any, refused(_ONLY_TEXT)] = None
-    input_audio: Annotated[Any, refused(_ONLY_TEXT)] = None
-    file: Annotated[Any, refused(_ONLY_TEXT)] = None
-
-    @model_validator(mode="after")
-    def _is_text(self) -> TextPart:
-        if self.words is None:
-            raise ValueError(
-                _ONLY_TEXT if self.type not in ("text", "refusal") else f"'{self.type}' is missing"
-            )
-        return self
-
-    @property
-    def words(self) -> str | None:
-        """What it says."""
-        return self.text if self.type == "text" else self.refusal
-
-
-class CalledFunction(Body):
-    """A function that the assistant called, its arguments as JSON text."""
-
-    name: FunctionName
-    arguments: Text
-
-
-class ToolCall(Body):
-    """A call of a tool."""
-
-    id: Name
-    type: Literal["function"] = "function"
-    function: CalledFunction
-
-
-class ChatMessage(Body):
-    """One message."""
-
-    role: Literal["system", "developer", "user", "assistant", "tool", "function"]
-    content: Text | list[TextPart] | None = None
-    name: Name | None = None
-    tool_calls: Annotated[list[ToolCall], Field(max_length=128)] | None = None
-    tool_call_id: Name | None = None
-    function_call: CalledFunction | None = None
-    refusal: Text | None = None
-    audio: Annotated[Any, refused(_ONLY_TEXT)] = None
-    annotations: list[Any] | None = None
-
-    @model_validator(mode="after")
-    def _says_something(self) -> ChatMessage:
-        if self.content is None and not (self.tool_calls or self.function_call or self.refusal):
-            raise ValueError("'content' is missing")
-        if self.role == "tool" and self.tool_call_id is None:
-            raise ValueError("a message of a tool needs 'tool_call_id'")
-        return self
-
-    @property
-    def words(self) -> str:
-        """What it says as one text."""
-        if isinstance(self.content, list):
-            return "".join(part.words or "" for part in self.content)
-        return self.content if self.content is not None else self.refusal or ""
-
-
-class Function(Body):
-    """A function that may be called."""
-
-    name: FunctionName
-    description: Text | None = None
-    parameters: dict[str, Any] | None = None
-    strict: bool | None = None
-
-
-class Tool(Body):
-    """A tool that may be called."""
-
-    type: Literal["function"]
-    function: Function
 
 
 class NamedFunction(Body):
@@ -259,11 +175,18 @@ class CreateCompletion(Body):
         return self
 
 
+Said = Annotated[Text, Field(min_length=1)]
+
+
 class CreateEmbedding(Body):
     """Texts to be embedded."""
 
     model: Name
-    input: Text | Strings | Annotated[Ids | ManyIds, refused("send texts: token ids are another model's")]
+    input: (
+        Said
+        | Annotated[list[Said], Field(min_length=1, max_length=2048)]
+        | Annotated[Ids | ManyIds, refused("send texts: token ids are another model's")]
+    )
     encoding_format: Literal["float", "base64"] | None = None
     dimensions: Annotated[int, Field(ge=1, le=2**16)] | None = None
     user: Name | None = None

@@ -6,8 +6,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Discriminator, Field, model_validator
 
+from tunesmith.models.messages import Tool
 from tunesmith.serving.wire.base import Body, Metadata, Name, Text, refused
-from tunesmith.serving.wire.chat import ResponseFormat, Seed, Share, Temperature, Tokens, Tool
+from tunesmith.serving.wire.chat import ResponseFormat, Seed, Share, Temperature, Tokens
 from tunesmith.serving.wire.graders import Messages, Single
 from tunesmith.serving.wire.responses import FunctionTool, TextSettings
 

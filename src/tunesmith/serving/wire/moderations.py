@@ -6,8 +6,8 @@ from typing import Annotated
 
 from pydantic import Field
 
+from tunesmith.models.messages import TextPart
 from tunesmith.serving.wire.base import Body, Name, Text
-from tunesmith.serving.wire.chat import TextPart
 
 Texts = Annotated[list[Text], Field(min_length=1, max_length=2048)]
 Parts = Annotated[list[TextPart], Field(min_length=1, max_length=2048)]

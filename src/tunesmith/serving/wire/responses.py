@@ -6,8 +6,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
+from tunesmith.models.messages import FunctionName
 from tunesmith.serving.wire.base import Body, Metadata, Name, Text, refused
-from tunesmith.serving.wire.chat import FunctionName, Share, Temperature, Tokens
+from tunesmith.serving.wire.chat import Share, Temperature, Tokens
 
 _ONLY_TEXT = "pictures, sounds and files are not read here: send text"
 _NO_TOOLS = "tools that run at OpenAI are not served here: give functions"
