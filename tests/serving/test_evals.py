@@ -44,9 +44,9 @@ def server(tmp_path_factory: pytest.TempPathFactory, options: Options) -> Iterat
         yield running
 
 
-def new_eval(client: OpenAI, *criteria: Any, **more: Any) -> Any:
+def new_eval(client: OpenAI, *criteria: Any, schema: Any = SCHEMA, **more: Any) -> Any:
     """Describe an eval."""
-    config: Any = {"type": "custom", "item_schema": SCHEMA, "include_sample_schema": True}
+    config: Any = {"type": "custom", "item_schema": schema, "include_sample_schema": True}
     graders: Any = list(criteria) or [SAME, LONG]
     return client.evals.create(name="e", data_source_config=config, testing_criteria=graders, **more)
 
@@ -229,8 +229,8 @@ def test_a_run_goes_on_after_a_restart_without_grading_twice(tmp_path: Path, opt
     [
         (b"{", "line 1: not JSON"),
         (b'{"item": {"question": "a", "answer": "b"}}\n{"items": {}}', "line 2: 'item' is missing"),
-        (b'{"item": {"question": "a"}}', "line 1: item: 'answer' is a required property"),
-        (b'{"item": {"question": "a", "answer": 3}}', "line 1: item.answer: 3 is not of type 'string'"),
+        (b'{"item": {"question": "a"}}', 'line 1: item: "answer" is a required property'),
+        (b'{"item": {"question": "a", "answer": 3}}', 'line 1: item.answer: 3 is not of type "string"'),
         (b"\n\n", "there are no items"),
     ],
 )
@@ -248,7 +248,7 @@ def test_a_faulty_item_fails_the_run_by_its_line(server: Running, content: bytes
     ("given", "said"),
     [
         ({"data_source_config": {"type": "logs"}}, "data_source_config"),
-        ({"data_source_config": {"type": "custom", "item_schema": {"type": "thing"}}}, "The item schema is none"),
+        ({"data_source_config": {"type": "custom", "item_schema": {"type": "thing"}}}, "schema cannot be used"),
         ({"testing_criteria": []}, "testing_criteria"),
         ({"testing_criteria": [LONG | {"source": "x"}]}, "Invalid criterion 'long'"),
         ({"testing_criteria": [SAME | {"type": "text_similarity", "evaluation_metric": "bleu"}]}, "operation"),
@@ -357,6 +357,19 @@ def test_an_order_that_is_not_kept_is_refused(server: Running) -> None:
         server.client.evals.list(order_by="updated_at")
 
 
+def test_a_folder_that_no_run_knows_is_taken_away(tmp_path: Path, options: Options) -> None:
+    """A server was killed while it made the run; items of a run that is known stay."""
+    with serving(tmp_path / "home", options) as running:
+        made = new_eval(running.client)
+        source: Any = {"type": "jsonl", "source": {"type": "file_content", "content": items(("a", "b", "b"))}}
+        run = ended(running.client, running.client.evals.runs.create(made.id, data_source=source))
+    folder = tmp_path / "home/evals"
+    for name in (run.id, "evalrun_lost"):
+        (folder / name).mkdir(exist_ok=True)
+    with serving(tmp_path / "home", options):
+        assert [each.name for each in folder.iterdir()] == [run.id]
+
+
 def test_a_schema_fetches_nothing(server: Running) -> None:
     with ThreadingHTTPServer(("127.0.0.1", 0), Odd) as odd:
         Thread(target=odd.serve_forever, daemon=True).start()
@@ -364,18 +377,31 @@ def test_a_schema_fetches_nothing(server: Running) -> None:
         Odd.do_GET = lambda self: asked.append(self.path)  # type: ignore[attr-defined]
         far = f"http://127.0.0.1:{odd.server_address[1]}/x"
         for ref, said in (
-            (far, f"refers to '{far}'"),
-            ("#/$defs/x", "refers to '/$defs/x'"),
-            ("#", "in a circle"),
+            (far, f"cannot fetch {far}"),
+            ("file:///etc/hostname", "cannot fetch file:///etc/hostname"),
+            ("#/$defs/x", "Pointer '/\\$defs/x' does not exist"),
         ):
-            schema = {"$ref": ref}
-            config: Any = {"type": "custom", "item_schema": schema}
-            grader: Any = SAME
-            made = server.client.evals.create(data_source_config=config, testing_criteria=[grader])
-            content = items(("a", "b", "c"))
-            source: Any = {"type": "jsonl", "source": {"type": "file_content", "content": content}}
-            done = ended(server.client, server.client.evals.runs.create(made.id, data_source=source))
-            assert done.status == "failed"
-            assert said in done.error.message
+            with pytest.raises(openai.BadRequestError, match=said):
+                new_eval(server.client, schema={"$ref": ref})
         assert asked == []
         odd.shutdown()
+
+
+def test_a_schema_costs_no_more_time_than_its_items_are_long(server: Running) -> None:
+    """A circle ends, and a pattern on which backtracking takes forever is read in one pass or not at all."""
+    source: Any = {
+        "type": "jsonl",
+        "source": {"type": "file_content", "content": items(("a" * 5_000 + "!", "b", "b"))},
+    }
+    for schema, status in (
+        ({"properties": {"question": {"pattern": "^(a+)+$"}}}, "failed"),
+        ({"$ref": "#"}, "completed"),
+        ({"pattern": "(?=a)b"}, None),
+    ):
+        if status is None:
+            with pytest.raises(openai.BadRequestError, match="look-around and back references are not"):
+                new_eval(server.client, schema=schema)
+            continue
+        made = new_eval(server.client, SAME, schema=schema)
+        done = ended(server.client, server.client.evals.runs.create(made.id, data_source=source))
+        assert done.status == status

@@ -152,6 +152,7 @@ def test_rows_with_tools_and_weights_are_learned_and_metrics_may_be_base64(
         while (failed := client.fine_tuning.jobs.retrieve(job.id)).status == "validating_files":
             time.sleep(0.1)
         assert failed.status == "failed"
+        assert failed.error is not None
         assert "line 1, shape: 'seek' is called and is not among the tools" in failed.error.message
         content = "".join(json.dumps(row) + "\n" for _ in range(2)).encode()
         job = client.fine_tuning.jobs.create(

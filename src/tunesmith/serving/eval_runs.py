@@ -10,9 +10,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 import anyio.to_thread
-import jsonschema
-from referencing import Registry
-from referencing.exceptions import Unresolvable
+from jsonschema_rs import Draft202012Validator
 from sqlalchemy import select
 from starlette.types import ASGIApp
 
@@ -25,6 +23,7 @@ from tunesmith.serving.ids import new_id
 from tunesmith.serving.inside import refusal_in
 from tunesmith.serving.jsonl import JsonLine, LineFault, read_lines
 from tunesmith.serving.keys import caller_by_id
+from tunesmith.serving.schemas import validator_of
 from tunesmith.serving.state import Services
 from tunesmith.serving.tables import Eval, EvalItem, EvalRun
 from tunesmith.serving.wire.evals import Completions, CreateEval, CreateRun, ItemReference, Jsonl, Responses
@@ -58,6 +57,14 @@ class EvalRuns:
 
     def __init__(self, server: Services, app: ASGIApp) -> None:
         self._server, self._app = server, app
+        self._forget()
+
+    def _forget(self) -> None:
+        """Take away folders that no run knows: a server was killed while it made or deleted one."""
+        known = set(self._server.store.all(select(EvalRun.id)))
+        for folder in self._server.home.evals.iterdir():
+            if folder.name not in known:
+                shutil.rmtree(folder)
 
     async def turn(self) -> None:
         """Work on the runs that have not ended, the oldest first."""
@@ -106,8 +113,7 @@ class EvalRuns:
 
     def _looked_at(self, run: EvalRun, schema: dict[str, Any]) -> tuple[int, str | None]:
         """Return how many items there are, and what is wrong with the first that has a fault."""
-        # An empty registry: by itself jsonschema would fetch what a schema refers to, from wherever that is.
-        validator = jsonschema.Draft202012Validator(schema, registry=Registry())
+        validator = validator_of(schema, "data_source_config.item_schema")
         total = 0
         for line in self._lines(run):
             fault = line.message if isinstance(line, LineFault) else _fault_of(line.value, validator)
@@ -197,22 +203,17 @@ class EvalRuns:
         shutil.rmtree(folder_of(self._server, id), ignore_errors=True)
 
 
-def _fault_of(row: dict[str, Any], validator: Any) -> str | None:
+def _fault_of(row: dict[str, Any], validator: Draft202012Validator) -> str | None:
     """Return what is wrong with an item, or None."""
     item = row.get("item")
     if not isinstance(item, dict):
         return "'item' is missing, or no object"
     if not isinstance(row.get("sample", {}), dict):
         return "'sample' is no object"
-    try:
-        error = next(validator.iter_errors(item), None)
-    except Unresolvable as unknown:
-        return f"the item schema refers to '{unknown.ref}', which is not in it"
-    except RecursionError:
-        return "the item schema goes round in a circle"
+    error = next(validator.iter_errors(item), None)
     if error is None:
         return None
-    place = ".".join(map(str, error.absolute_path))
+    place = ".".join(map(str, error.instance_path))
     return f"item{'.' if place else ''}{place}: {error.message}"
 
 

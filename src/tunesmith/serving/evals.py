@@ -7,7 +7,6 @@ import shutil
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 
-import jsonschema
 from fastapi import Query
 from sqlalchemy import delete, select
 from starlette.responses import Response
@@ -22,6 +21,7 @@ from tunesmith.serving.jobs import link
 from tunesmith.serving.keys import Caller
 from tunesmith.serving.paging import listed, page
 from tunesmith.serving.routing import api_router
+from tunesmith.serving.schemas import validator_of
 from tunesmith.serving.state import Asker, Server, Services
 from tunesmith.serving.tables import Eval, EvalItem, EvalRun
 from tunesmith.serving.wire.evals import CreateEval, CreateRun, FileContent, FileId, UpdateEval
@@ -40,12 +40,7 @@ Order = Annotated[Literal["asc", "desc"], Query()]
 @router.post("")
 def create(server: Server, caller: Asker, body: CreateEval) -> Response:
     """Describe what is graded."""
-    try:
-        jsonschema.Draft202012Validator.check_schema(body.data_source_config.item_schema)
-    except jsonschema.SchemaError as error:
-        raise invalid(
-            f"The item schema is none: {error.message}.", param="data_source_config.item_schema"
-        ) from error
+    validator_of(body.data_source_config.item_schema, "data_source_config.item_schema")
     for number, criterion in enumerate(body.testing_criteria):
         try:
             check(criterion)
@@ -240,7 +235,7 @@ def retrieve_item(server: Server, caller: Asker, eval_id: str, run_id: str, item
 
 def folder_of(server: Services, run: str) -> Path:
     """Return where the items of a run lie while it runs."""
-    return server.home.root / "evals" / run
+    return server.home.evals / run
 
 
 def _lay_out(server: Services, caller: Caller, source: Any, to: Path) -> None:

@@ -5,6 +5,7 @@
 ├── blobs/ab/ab12...               bytes of files, by their SHA-256
 ├── incoming/                      bytes that are still coming; emptied when a server starts
 ├── batches/batch_.../            the answers of a batch so far
+├── evals/evalrun_.../           the items of a run while it runs
 ├── jobs/ftjob-.../                a folder per fine-tuning job
 ├── models/                        what jobs have tuned
 └── lock                           held (flock) by the server that works here
@@ -46,7 +47,7 @@ class Home:
         home = cls(root.expanduser().absolute())
         try:
             home.root.mkdir(parents=True, exist_ok=True, mode=0o700)
-            for part in (home.blobs, home.incoming, home.jobs, home.models):
+            for part in (home.blobs, home.incoming, home.evals, home.jobs, home.models):
                 part.mkdir(exist_ok=True)
         except OSError as error:
             raise ServerError(
@@ -69,6 +70,11 @@ class Home:
     def incoming(self) -> Path:
         """Where bytes lie while they come."""
         return self.root / "incoming"
+
+    @property
+    def evals(self) -> Path:
+        """Where each run of an eval has its items."""
+        return self.root / "evals"
 
     @property
     def jobs(self) -> Path:
