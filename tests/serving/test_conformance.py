@@ -17,7 +17,16 @@ from .running import serving
 
 SCRIPT = Path(__file__).with_name("conformance.py")
 # What 1.3.3 cannot call.
-NEWER = {"raw_and_streamed_responses", "uploads", "checkpoints", "job_by_method", "responses", "batches", "evals", "graders"}
+NEWER = {
+    "raw_and_streamed_responses",
+    "uploads",
+    "checkpoints",
+    "job_by_method",
+    "responses",
+    "batches",
+    "evals",
+    "graders",
+}
 
 
 @pytest.fixture(scope="session")

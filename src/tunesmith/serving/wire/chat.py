@@ -92,6 +92,7 @@ class CreateChat(Body):
     response_format: ResponseFormat | None = None
     modalities: list[Literal["text"]] | None = None
     audio: Annotated[Any, refused(_ONLY_TEXT)] = None
+    moderation: Annotated[Any, refused("ask /v1/moderations beside it")] = None
     web_search_options: Annotated[Any, refused("nothing is searched here")] = None
     # What changes no word of an answer: accounts, bills, caches and hints of speed.
     metadata: Metadata | None = None
@@ -99,6 +100,7 @@ class CreateChat(Body):
     user: Name | None = None
     safety_identifier: Name | None = None
     prompt_cache_key: Name | None = None
+    prompt_cache_options: Any = None
     prompt_cache_retention: Name | None = None
     service_tier: Name | None = None
     prediction: Any = None

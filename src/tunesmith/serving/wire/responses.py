@@ -144,6 +144,7 @@ class Question(Body):
     text: TextSettings | None = None
     truncation: Literal["auto", "disabled"] | None = None
     reasoning: dict[str, Any] | None = None
+    personality: Annotated[Any, refused("models have none here: use instructions")] = None
     conversation: Annotated[Any, refused("conversations are not kept here: use previous_response_id")] = None
 
     @model_validator(mode="after")
@@ -175,6 +176,8 @@ class CreateResponse(Question):
     background: Annotated[
         bool | None, refused("nothing is answered in the background here: stream, or use /v1/batches")
     ] = None
+    background_options: Annotated[Any, refused("nothing is answered in the background here")] = None
+    image: Annotated[Any, refused("no pictures are made here")] = None
     prompt: Annotated[Any, refused("prompts are not kept here: send 'input'")] = None
     moderation: Annotated[Any, refused("ask /v1/moderations beside it")] = None
     context_management: Annotated[Any, refused("use truncation 'auto'")] = None
@@ -183,6 +186,8 @@ class CreateResponse(Question):
     user: Name | None = None
     safety_identifier: Name | None = None
     prompt_cache_key: Name | None = None
+    prompt_cache_options: Any = None
+    access_programs: Any = None
     prompt_cache_retention: Name | None = None
     service_tier: Name | None = None
 
