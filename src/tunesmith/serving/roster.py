@@ -23,6 +23,7 @@ from tunesmith.models.address import Address, Place, is_remote, locate, parse
 from tunesmith.serving.errors import ApiError, invalid
 from tunesmith.serving.names import address_of
 from tunesmith.serving.options import Options
+from tunesmith.serving.settling import settle_with_libraries
 from tunesmith.serving.store import Store
 from tunesmith.serving.tables import Model
 
@@ -200,6 +201,8 @@ class Roster:
         _LOG.info("loading a model", extra={"folder": folder.name})
 
         def load() -> Engine:
+            if not self._engines:
+                settle_with_libraries()
             model = load_model(folder, adapter=adapter)
             tokenizer = load_tokenizer(folder, adapter=adapter)
             return Engine(model, tokenizer, name=folder.name, most_rows=self._options.most_rows)

@@ -19,6 +19,7 @@ from tunesmith.serving.keys import has_keys
 from tunesmith.serving.limits import Limiter
 from tunesmith.serving.options import Options
 from tunesmith.serving.roster import Roster
+from tunesmith.serving.settling import settle
 from tunesmith.serving.state import Services
 from tunesmith.serving.store import Store
 
@@ -110,6 +111,7 @@ def _ready_server(config: uvicorn.Config, ready: Callable[[str], None]) -> uvico
             await super().startup(sockets)
             if self.started:
                 assert sockets is not None
+                settle()
                 host, port = sockets[0].getsockname()[:2]
                 shown = f"[{host}]" if ":" in host else host
                 ready(f"http://{shown}:{port}/v1")
