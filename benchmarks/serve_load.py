@@ -339,7 +339,7 @@ def answer_figures(url: str, plan: Plan) -> dict[str, float]:
 
 def metadata_figures(client: OpenAI, url: str, place: Path, plan: Plan) -> dict[str, float]:
     """Read files, jobs and models while a job trains."""
-    # What this process has imported is looked through by its own collections of garbage: pauses that are not the server's.
+    # Collections of garbage look through all that this process has imported: pauses that are not the server's.
     gc.collect()
     gc.freeze()
     file, job = start_job(client, training_set(place / "chats.jsonl", 400))

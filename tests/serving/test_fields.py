@@ -1,4 +1,4 @@
-"""Each field that today's SDK can send is known here: honoured, passed over because it changes no answer, or refused."""
+"""Each field that today's SDK can send is known here: honoured, passed over as it changes no answer, or refused."""
 
 from __future__ import annotations
 

@@ -23,7 +23,7 @@ from tunesmith.models.address import Address, Place, is_remote, locate, parse
 from tunesmith.serving.errors import ApiError, invalid
 from tunesmith.serving.names import address_of
 from tunesmith.serving.options import Options
-from tunesmith.serving.settling import settle_with_libraries
+from tunesmith.serving.settling import settle
 from tunesmith.serving.store import Store
 from tunesmith.serving.tables import Model
 
@@ -104,6 +104,7 @@ class Roster:
                     self._encoders[address] = computed_apart(
                         lambda: load_encoder(address, max_length=self._options.embedded_tokens)
                     )
+                    settle()
                 except (AddressError, ModelError) as error:
                     raise invalid(
                         f"The model '{name}' cannot embed texts: {error.message}", param="model"
@@ -121,6 +122,7 @@ class Roster:
             if address not in self._classifiers:
                 try:
                     self._classifiers[address] = computed_apart(lambda: load_classifier(address))
+                    settle()
                 except (AddressError, ModelError) as error:
                     raise invalid(
                         f"The model '{name}' cannot judge texts: {error.message}", param="model"
@@ -136,13 +138,13 @@ class Roster:
         """Take a tuned model out of memory: its answers in the making end."""
         with self._lock:
             engines = list(self._engines.items())
-        for key, (engine, _) in engines:
+        for _, (engine, _) in engines:
             if address in engine.mixture.names:
                 engine.remove_adapter(address)
-            if key == address:
-                with self._lock:
-                    self._engines.pop(key, None)
-                engine.close()
+        with self._lock:
+            own = self._engines.pop(address, None)
+        engines.clear()
+        _end([] if own is None else [own[0]])
         self._tokenizers.pop(address, None)
 
     def loads(self) -> Iterator[tuple[str, Any]]:
@@ -201,13 +203,12 @@ class Roster:
         _LOG.info("loading a model", extra={"folder": folder.name})
 
         def load() -> Engine:
-            if not self._engines:
-                settle_with_libraries()
             model = load_model(folder, adapter=adapter)
             tokenizer = load_tokenizer(folder, adapter=adapter)
             return Engine(model, tokenizer, name=folder.name, most_rows=self._options.most_rows)
 
         engine = computed_apart(load)
+        settle()
         with self._lock:
             self._engines[key] = engine, Grammars(engine.tokenizer)
             return self._engines[key]
@@ -222,8 +223,7 @@ class Roster:
                 load = engine.load
                 if load.rows == load.waiting == 0:
                     gone.append(self._engines.pop(key)[0])
-        for engine in gone:
-            engine.close()
+        _end(gone)
 
     @contextmanager
     def _one_at_a_time(self, key: str) -> Iterator[None]:
@@ -231,6 +231,15 @@ class Roster:
             lock = self._loading.setdefault(key, threading.Lock())
         with lock:
             yield
+
+
+def _end(engines: list[Engine]) -> None:
+    """End engines; the list is emptied, so that their weights go as well."""
+    if not engines:
+        return
+    while engines:
+        engines.pop().close()
+    settle()
 
 
 def _remote(address: Address) -> Remote:

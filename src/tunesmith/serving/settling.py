@@ -8,16 +8,8 @@ import gc
 def settle() -> None:
     """Leave what is in memory now out of later collections, each of which would stop all threads for 0.1 to 0.3 s.
 
-    For what stays as long as the process: what could go, such as a model, must not be there yet.
+    Called again where something large has come or gone: what is garbage by then is taken away.
     """
+    gc.unfreeze()
     gc.collect()
     gc.freeze()
-
-
-def settle_with_libraries() -> None:
-    """Do the same once what loads models has been imported."""
-    import torch
-    from transformers import AutoModelForCausalLM, AutoTokenizer
-
-    del torch, AutoModelForCausalLM, AutoTokenizer
-    settle()
