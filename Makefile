@@ -6,6 +6,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+WORKERS ?= 2
 EXAMPLE := examples/networkx-assistant
 
 .DEFAULT_GOAL := help
@@ -28,8 +29,9 @@ demo: install
 	cd $(EXAMPLE) && ../../$(BIN)/tunesmith run
 	cd $(EXAMPLE) && ../../$(BIN)/tunesmith report
 
+# Two processes of one thread each use two cores better than one process does; a file stays in one of them.
 test: install
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
 
 test-slow: install
 	$(BIN)/python -m pytest -m slow
