@@ -49,7 +49,7 @@ def test_notebooks_keep_cells_and_leave_outputs_out(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "data", "rule", "detail"),
     [
-        ("a.pdf", b"%PDF", "suffix", "the ending .pdf is none that can be read"),
+        ("a.exe", b"MZ", "suffix", "the ending .exe is none that can be read"),
         ("Makefile", b"all:", "suffix", "a name without an ending is none that can be read"),
         ("a.txt", b"caf\xe9", "encoding", "byte 3 is not UTF-8"),
         ("a.md", b"a\0b", "binary", "it holds zero bytes, so it is no UTF-8 text"),

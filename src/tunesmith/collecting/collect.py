@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tunesmith.catalogue import Catalogue, merge
+from tunesmith.collecting.archives import ARCHIVE, try_archive
 from tunesmith.collecting.python_package import PackageRead, package_source, read_package
 from tunesmith.collecting.readers import KINDS, try_file
 from tunesmith.errors import AddressError, SourceError
@@ -34,8 +35,9 @@ def collect(addresses: Sequence[str], *, base: Path) -> Collected:
     """Read what the addresses name; relative paths start at `base`.
 
     An address is `python:PACKAGE`, a file, a folder (read with all below it, hidden files left out) or a
-    glob pattern. One file that cannot be read is a Rejection. Raises AddressError for an address of no such
-    form, and SourceError that names what is missing, empty, or unreadable altogether.
+    glob pattern; what is in a .zip archive is read like the files of a folder. One file that cannot be read is a
+    Rejection. Raises AddressError for an address of no such form, and SourceError that names what is missing, empty,
+    or unreadable altogether.
     """
     packages: list[PackageRead] = []
     documents: dict[str, Document] = {}
@@ -52,11 +54,13 @@ def collect(addresses: Sequence[str], *, base: Path) -> Collected:
                 rejections.append(Rejection("collect", "twice", file.name, "another address has read it"))
                 continue
             seen.add(file.path.resolve())
-            outcome = try_file(file.path, name=file.name, source=listing.address)
-            if isinstance(outcome, Rejection):
-                rejections.append(outcome)
-            else:
-                documents[outcome.id] = outcome
+            is_archive = file.path.suffix.lower() == ARCHIVE
+            read = try_archive if is_archive else _try_one
+            for outcome in read(file.path, name=file.name, source=listing.address):
+                if isinstance(outcome, Rejection):
+                    rejections.append(outcome)
+                else:
+                    documents[outcome.id] = outcome
     every = [*(each for package in packages for each in package.documents), *documents.values()]
     if not every:
         raise SourceError(_nothing_readable(addresses, rejections), hint=_readable_hint())
@@ -75,6 +79,10 @@ def digest_sources(addresses: Sequence[str], base: Path) -> tuple[Source, ...]:
     Raises as `collect` does for what is missing, empty or not understood.
     """
     return tuple(_source(_listing(address, base)) for address in _each_once(addresses))
+
+
+def _try_one(path: Path, *, name: str, source: str) -> Iterator[Document | Rejection]:
+    yield try_file(path, name=name, source=source)
 
 
 # --- from an address to files ---
@@ -183,7 +191,7 @@ def _source(listing: _Listing) -> Source:
 
 def _file_digest(path: Path) -> bytes:
     """Return the bytes' SHA-256; nothing for a file that is refused without looking into it."""
-    if path.suffix.lower() not in KINDS:
+    if path.suffix.lower() not in (*KINDS, ARCHIVE):
         return b""
     try:
         return hashlib.sha256(path.read_bytes()).digest()
@@ -198,4 +206,4 @@ def _nothing_readable(addresses: Sequence[str], rejections: Sequence[Rejection])
 
 
 def _readable_hint() -> str:
-    return f"What can be read: UTF-8 text in {', '.join(KINDS)}."
+    return f"What can be read: {', '.join(KINDS)}, and .zip archives of these; text is UTF-8."

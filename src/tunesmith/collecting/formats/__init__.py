@@ -1,0 +1,1 @@
+"""Files of other formats as Markdown: PDF, Office, web pages, books."""
