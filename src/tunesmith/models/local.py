@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -63,11 +64,16 @@ def fast_dtype() -> torch.dtype:
 
     if torch.cuda.is_available():
         return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
-    seconds = {}
-    for dtype in (torch.float32, torch.bfloat16):
-        a, b = torch.ones(512, 576, dtype=dtype), torch.ones(576, 1536, dtype=dtype)
-        # The fastest of several: a busy machine must not change the answer from one run to the next.
-        seconds[dtype] = min(_seconds(lambda a=a, b=b: a @ b) for _ in range(8))  # type: ignore[misc]
+    types = torch.float32, torch.bfloat16
+    pairs = {
+        dtype: (torch.ones(512, 576, dtype=dtype), torch.ones(576, 1536, dtype=dtype)) for dtype in types
+    }
+    seconds = dict.fromkeys(types, math.inf)
+    # In turns, and the fastest of many: a machine that is busy for a moment must not change the answer from one run to
+    # the next.
+    for _ in range(24):
+        for dtype, (a, b) in pairs.items():
+            seconds[dtype] = min(seconds[dtype], _seconds(lambda a=a, b=b: a @ b))  # type: ignore[misc]
     return torch.bfloat16 if seconds[torch.bfloat16] < 0.8 * seconds[torch.float32] else torch.float32
 
 

@@ -1,0 +1,457 @@
+"""Web pages as files: a page, or a site's pages, fetched once into a folder and read from there ever after.
+
+    FOLDER/ab12.../          one address
+    ├── snapshot.json        what was fetched, written last: a snapshot without it is begun, and gone on with
+    ├── fetched.jsonl        each page as it came: its address, its file, how the server knows it again
+    └── 0001.html            the bodies
+
+Robots are told where they may go (RFC 9309, as "tunesmith"), one request at a time. Nothing is fetched from addresses
+that only this machine or its network reaches, unless that is allowed, wherever names and redirects lead.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import json
+import re
+import socket
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict, dataclass, field
+from functools import partial
+from hashlib import sha256
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import urldefrag, urljoin, urlsplit, urlunsplit
+from urllib.robotparser import RobotFileParser
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from tunesmith.collecting.formats.refusal import Refusal
+from tunesmith.errors import SourceError
+
+if TYPE_CHECKING:
+    import httpx
+
+SITE: Final = "site:"
+MOST_BYTES: Final = 20 * 2**20
+_SECONDS: Final = 20.0
+_REDIRECTS: Final = 5
+_SITEMAPS: Final = 50
+_LONGEST_WAIT: Final = 30.0
+_OK, _NOT_MODIFIED = 200, 304
+# What is kept, and the ending that it is read by.
+_ENDINGS: Final[Mapping[str, str]] = {
+    "text/html": ".html",
+    "application/xhtml+xml": ".html",
+    "text/plain": ".txt",
+    "text/markdown": ".md",
+    "application/pdf": ".pdf",
+    "application/epub+zip": ".epub",
+    "application/vnd.openxmlformats-officedocument.wordprocessingml.document": ".docx",
+    "application/vnd.openxmlformats-officedocument.presentationml.presentation": ".pptx",
+    "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet": ".xlsx",
+}
+
+
+class WebSettings(BaseModel):
+    """How far a site is followed, how fast, and whether private addresses may be fetched."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    depth: int = Field(default=3, ge=0)
+    pages: int = Field(default=500, ge=1)
+    seconds_apart: float = Field(default=0.5, ge=0, allow_inf_nan=False)
+    private: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """A page as it was fetched: the address it was asked at and that it was found at, and its file."""
+
+    address: str
+    found_at: str
+    file: str
+    etag: str | None
+    modified: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Missing:
+    """A page that was not fetched: the rule, and what exactly."""
+
+    address: str
+    rule: str
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """What an address gave: pages in the order in which they were met, and those that were not to be had."""
+
+    folder: Path
+    pages: tuple[Page, ...]
+    missing: tuple[Missing, ...]
+
+
+def is_web(address: str) -> bool:
+    """Tell whether a source's address is a page (https://...) or a site (site:https://...)."""
+    return re.match(rf"(?:{SITE})?https?://", address) is not None
+
+
+def snapshot(
+    address: str,
+    folder: Path,
+    settings: WebSettings,
+    *,
+    again: bool = False,
+    say: Callable[[str], None] = lambda text: None,
+    sleep: Callable[[float], None] = time.sleep,
+) -> Snapshot:
+    """Return what an address gave when it was fetched, fetching it if that has not been done, or `again`.
+
+    Fetched again, pages that have not changed are not sent again. Raises SourceError where not one page is had.
+    """
+    whole = json.dumps([address, settings.model_dump()], sort_keys=True)
+    place = folder / sha256(whole.encode()).hexdigest()[:16]
+    done = place / "snapshot.json"
+    if done.is_file() and not again:
+        return _read(place)
+    place.mkdir(parents=True, exist_ok=True)
+    done.unlink(missing_ok=True)
+    found = _Fetching(address, place, settings, say=say, sleep=sleep).all()
+    if not found.pages:
+        told = "; ".join(f"{each.address}: {each.detail}" for each in found.missing[:5])
+        raise SourceError(f"nothing of {address} can be fetched: {told}", hint="Look at it in a browser.")
+    from tunesmith.artifacts import write_text_atomic
+
+    noted = {
+        "pages": [asdict(each) for each in found.pages],
+        "missing": [asdict(each) for each in found.missing],
+    }
+    write_text_atomic(done, json.dumps(noted, ensure_ascii=False, indent=1))
+    return found
+
+
+def _read(place: Path) -> Snapshot:
+    noted = json.loads((place / "snapshot.json").read_text(encoding="utf-8"))
+    return Snapshot(
+        place,
+        tuple(Page(**each) for each in noted["pages"]),
+        tuple(Missing(**each) for each in noted["missing"]),
+    )
+
+
+@dataclass(slots=True)
+class _Answer:
+    """What a server gave: where it was found, what kind it is, and the body, None where it has not changed."""
+
+    url: str
+    kind: str
+    body: bytes | None
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+class _Fetching:
+    """One address being fetched."""
+
+    def __init__(
+        self,
+        address: str,
+        place: Path,
+        settings: WebSettings,
+        *,
+        say: Callable[[str], None],
+        sleep: Callable[[float], None],
+    ) -> None:
+        self._is_site = address.startswith(SITE)
+        self._start = _normal(address.removeprefix(SITE))
+        self._place, self._settings, self._say, self._sleep = place, settings, say, sleep
+        self._before = {page.address: page for page in self._journal()}
+        self._robots: dict[str, RobotFileParser] = {}
+        self._asked_at: float | None = None
+        parts = urlsplit(self._start)
+        self._origin = parts.scheme, parts.netloc
+        self._below = parts.path[: parts.path.rfind("/") + 1] or "/"
+
+    def all(self) -> Snapshot:
+        """Fetch the page, or the site's pages."""
+        import httpx
+
+        agent = f"tunesmith/{version('tunesmith')}"
+        with httpx.Client(headers={"user-agent": agent}, timeout=_SECONDS, follow_redirects=False) as client:
+            self._client = client
+            pages, missing = self._pages()
+        return Snapshot(self._place, tuple(pages), tuple(missing))
+
+    def _pages(self) -> tuple[list[Page], list[Missing]]:
+        pages: dict[str, Page] = {}
+        missing: list[Missing] = []
+        waiting = deque([(self._start, 0)])
+        if self._is_site:
+            waiting += [(url, 1) for url in self._mapped()]
+        seen = {url for url, _ in waiting}
+        beyond = 0
+        while waiting:
+            url, depth = waiting.popleft()
+            if len(pages) == self._settings.pages:
+                beyond += 1 + len(waiting)
+                break
+            try:
+                page = self._page(url)
+            except Refusal as refusal:
+                missing.append(Missing(url, refusal.rule, refusal.detail))
+                continue
+            if page.found_at in pages:
+                # Another address of the same page.
+                continue
+            pages[page.found_at] = page
+            self._say(f"{len(pages)} pages of {self._start}")
+            for link in self._links(page) if self._is_site else ():
+                if link in seen:
+                    continue
+                seen.add(link)
+                if depth == self._settings.depth:
+                    beyond += 1
+                else:
+                    waiting.append((link, depth + 1))
+        if beyond:
+            limits = f"depth = {self._settings.depth}, pages = {self._settings.pages}"
+            missing.append(
+                Missing(self._start, "limit", f"{beyond} more pages lie beyond {limits} in [collect]")
+            )
+        return list(pages.values()), missing
+
+    # --- one page
+
+    def _page(self, url: str) -> Page:
+        before = self._before.get(url)
+        kept = before is not None and (self._place / before.file).is_file()
+        headers = {}
+        if before is not None and kept:
+            headers = {
+                name: value
+                for name, value in (("if-none-match", before.etag), ("if-modified-since", before.modified))
+                if value
+            }
+        answer = self._get(url, headers)
+        if answer.body is None:
+            assert before is not None
+            return before
+        if self._is_site and not self._inside(answer.url):
+            raise Refusal("elsewhere", f"it leads to {answer.url}, which is no part of the site")
+        ending = _ENDINGS.get(answer.kind)
+        if ending is None:
+            raise Refusal("type", f"{answer.kind or 'an unknown type'} is none that can be read")
+        file = before.file if before is not None and before.file.endswith(ending) else self._new_file(ending)
+        (self._place / file).write_bytes(answer.body)
+        page = Page(url, answer.url, file, answer.headers.get("etag"), answer.headers.get("last-modified"))
+        self._before[url] = page
+        with (self._place / "fetched.jsonl").open("a", encoding="utf-8") as journal:
+            journal.write(json.dumps(asdict(page), ensure_ascii=False) + "\n")
+        return page
+
+    def _new_file(self, ending: str) -> str:
+        taken = {page.file.partition(".")[0] for page in self._before.values()}
+        number = len(taken) + 1
+        while f"{number:04}" in taken:
+            number += 1
+        return f"{number:04}{ending}"
+
+    def _journal(self) -> Iterator[Page]:
+        try:
+            lines = (self._place / "fetched.jsonl").read_text(encoding="utf-8").split("\n")
+        except FileNotFoundError:
+            return
+        for line in lines:
+            try:
+                yield Page(**json.loads(line))
+            except ValueError:
+                # Cut by a kill, or the end.
+                continue
+
+    def _get(self, url: str, headers: Mapping[str, str] | None = None, *, robots: bool = True) -> _Answer:
+        """Ask for an address, following it where it leads; raises Refusal for what is not to be had."""
+        import httpx
+
+        for _ in range(_REDIRECTS + 1):
+            if robots and not self._may(url):
+                raise Refusal("robots", "the site's robots.txt keeps it from programs like this one")
+            self._check_reach(url)
+            self._wait(url)
+            try:
+                with self._client.stream("GET", url, headers=dict(headers or {})) as response:
+                    self._check_peer(response)
+                    if response.is_redirect:
+                        url = _normal(urljoin(url, response.headers["location"]))
+                        continue
+                    return self._answered(url, response)
+            except httpx.InvalidURL as error:
+                raise Refusal("address", f"it is no address: {error}") from error
+            except httpx.HTTPError as error:
+                raise Refusal("unreachable", str(error) or type(error).__name__) from error
+        raise Refusal("redirects", f"it leads on more than {_REDIRECTS} times")
+
+    def _answered(self, url: str, response: httpx.Response) -> _Answer:
+        kind = response.headers.get("content-type", "").partition(";")[0].strip().lower()
+        if response.status_code == _NOT_MODIFIED:
+            return _Answer(url, kind, None)
+        if response.status_code != _OK:
+            raise Refusal("status", f"the server answers {response.status_code}")
+        body = b""
+        for piece in response.iter_bytes():
+            body += piece
+            if len(body) > MOST_BYTES:
+                raise Refusal("size", f"it has more than {MOST_BYTES:,} bytes")
+        return _Answer(url, kind, body, response.headers)
+
+    def _wait(self, url: str) -> None:
+        """Let the server rest between two requests, as long as it wants up to half a minute."""
+        robots = self._robots.get(_origin(url))
+        wanted = 0.0 if robots is None else float(robots.crawl_delay("tunesmith") or 0)
+        apart = max(self._settings.seconds_apart, min(wanted, _LONGEST_WAIT))
+        now = time.monotonic()
+        if self._asked_at is not None and now < self._asked_at + apart:
+            self._sleep(self._asked_at + apart - now)
+        self._asked_at = time.monotonic()
+
+    # --- where it may go
+
+    def _may(self, url: str) -> bool:
+        origin = _origin(url)
+        if origin not in self._robots:
+            robots = RobotFileParser()
+            self._robots[origin] = robots
+            try:
+                answer = self._get(origin + "/robots.txt", robots=False)
+            except Refusal as refusal:
+                # RFC 9309, 2.3.1: one that is not there allows all, one that cannot be had nothing.
+                absent = re.search(r" 4\d\d$", refusal.detail) is not None
+                robots.parse([] if absent else ["User-agent: *", "Disallow: /"])
+            else:
+                robots.parse((answer.body or b"").decode("utf-8", "replace").splitlines())
+        return self._robots[origin].can_fetch("tunesmith", url)
+
+    def _check_reach(self, url: str) -> None:
+        parts = urlsplit(url)
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            raise Refusal("address", f"{url} is no address of the web")
+        if self._settings.private:
+            return
+        try:
+            found = socket.getaddrinfo(parts.hostname, parts.port or 443, type=socket.SOCK_STREAM)
+        except OSError as error:
+            raise Refusal("unreachable", f"{parts.hostname} is not known: {error.strerror}") from error
+        for *_, address in found:
+            _check_public(str(address[0]), parts.hostname)
+
+    def _check_peer(self, response: httpx.Response) -> None:
+        """Check who answers: a name may lead elsewhere than when it was looked up."""
+        if self._settings.private:
+            return
+        stream = response.extensions.get("network_stream")
+        peer = None if stream is None else stream.get_extra_info("server_addr")
+        if peer is not None:
+            _check_public(str(peer[0]), response.url.host)
+
+    def _inside(self, url: str) -> bool:
+        parts = urlsplit(url)
+        return (parts.scheme, parts.netloc) == self._origin and parts.path.startswith(self._below)
+
+    # --- what a site has
+
+    def _links(self, page: Page) -> Iterator[str]:
+        """Yield the addresses of the site that a page leads to, each once."""
+        if not page.file.endswith(".html"):
+            return
+        from lxml import etree, html
+
+        try:
+            tree = html.document_fromstring((self._place / page.file).read_bytes())
+        except (etree.LxmlError, ValueError):
+            return
+        base = tree.find(".//base[@href]")
+        start = page.found_at if base is None else urljoin(page.found_at, base.get("href"))
+        told = " ".join(tree.xpath('//meta[@name="robots"]/@content')).lower()
+        if "nofollow" in told:
+            return
+        links = (_normal(urljoin(start, link)) for link in tree.xpath("//a[@href]/@href") if _is_link(link))
+        yield from dict.fromkeys(link for link in links if self._inside(link) and not _is_other(link))
+
+    def _mapped(self) -> list[str]:
+        """Return the pages that the site's own map names (sitemaps.org), as far as they are inside."""
+        origin = _origin(self._start)
+        self._may(self._start)
+        maps = deque(self._robots[origin].site_maps() or [origin + "/sitemap.xml"])
+        found: dict[str, None] = {}
+        read: set[str] = set()
+        while maps and len(read) < _SITEMAPS:
+            url = maps.popleft()
+            if url in read:
+                continue
+            read.add(url)
+            try:
+                answer = self._get(url)
+            except Refusal:
+                # Most sites have none; what is linked is found anyway.
+                continue
+            more, pages = _map_in(answer.body or b"")
+            maps += more
+            found |= dict.fromkeys(page for page in map(_normal, pages) if self._inside(page))
+        found.pop(self._start, None)
+        return list(found)
+
+
+def _map_in(data: bytes) -> tuple[list[str], list[str]]:
+    """Return the maps and the pages that a sitemap names; nothing of what is none."""
+    from lxml import etree
+
+    parser = etree.XMLParser(resolve_entities=False, no_network=True, recover=True)
+    try:
+        root: Any = etree.fromstring(data, parser)
+    except (etree.LxmlError, ValueError):
+        return [], []
+    if root is None:
+        return [], []
+    within = partial("//*[local-name()='{}']/*[local-name()='loc']/text()".format)
+    maps, pages = ([str(text).strip() for text in root.xpath(within(name))] for name in ("sitemap", "url"))
+    return maps, pages
+
+
+def _is_link(link: str) -> bool:
+    return not re.match(r"(?i)\s*(?:mailto|javascript|data|tel|ftp):", link)
+
+
+def _is_other(link: str) -> bool:
+    """Tell whether an address is that of a picture or a program, by its ending."""
+    return (
+        re.search(
+            r"(?i)\.(?:png|jpe?g|gif|svg|ico|css|js|zip|gz|tar|whl|exe|mp4|woff2?)$", urlsplit(link).path
+        )
+        is not None
+    )
+
+
+def _normal(url: str) -> str:
+    """Return an address as it is compared: no fragment, names in small letters, no usual port, a path."""
+    parts = urlsplit(urldefrag(url.strip()).url)
+    usual = {"http": ":80", "https": ":443"}.get(parts.scheme.lower(), "")
+    host = parts.netloc.lower().removesuffix(usual) if usual else parts.netloc.lower()
+    return urlunsplit((parts.scheme.lower(), host, parts.path or "/", parts.query, ""))
+
+
+def _origin(url: str) -> str:
+    parts = urlsplit(url)
+    return f"{parts.scheme}://{parts.netloc}"
+
+
+def _check_public(address: str, host: str) -> None:
+    found = ipaddress.ip_address(address.partition("%")[0])
+    mapped = getattr(found, "ipv4_mapped", None) or found
+    if not mapped.is_global or mapped.is_multicast:
+        raise Refusal(
+            "private",
+            f"{host} is {address}, which only this network reaches; private = true in [collect] allows it",
+        )
