@@ -21,6 +21,7 @@ from pydantic.fields import FieldInfo
 
 from tunesmith.chunking.chunk import ChunkSettings
 from tunesmith.chunking.topics import TopicSettings
+from tunesmith.collecting.web import WebSettings
 from tunesmith.curating.curate import CurateSettings
 from tunesmith.errors import AddressError, ConfigError, UsageError
 from tunesmith.evaluating.evaluate import EvaluateSettings
@@ -113,6 +114,7 @@ class Config:
     contenders: tuple[str, ...] = USUAL
     generate: GenerateSettings = field(default_factory=GenerateSettings)
     curate: CurateSettings = field(default_factory=CurateSettings)
+    collect: WebSettings = field(default_factory=WebSettings)
     chunk: ChunkSettings = field(default_factory=ChunkSettings)
     topics: TopicSettings = field(default_factory=TopicSettings)
     retrieve: RetrieveSettings = field(default_factory=RetrieveSettings)
@@ -129,7 +131,7 @@ class Config:
 # Each table's classes, in the pipeline's order: first what config reads itself, then the stage's settings.
 _TABLES: Final[dict[str, tuple[type[BaseModel], ...]]] = {
     "project": (ProjectTable,),
-    "collect": (CollectTable,),
+    "collect": (CollectTable, WebSettings),
     "chunk": (ChunkSettings,),
     "topics": (TopicSettings,),
     "generate": (GenerateTable, GenerateSettings),
@@ -151,7 +153,15 @@ class _Why:
 
 _EXPLAINED: Final[dict[str, dict[str, _Why]]] = {
     "project": {"name": _Why("how reports call it")},
-    "collect": {"sources": _Why("python:PACKAGE, a file, a folder or a glob; paths start here")},
+    "collect": {
+        "sources": _Why(
+            "python:PACKAGE, a file, folder or glob, https://PAGE, site:https://PAGE; paths start here"
+        ),
+        "depth": _Why("so many links away from a site's first page"),
+        "pages": _Why("at most so many pages of a site"),
+        "seconds_apart": _Why("between two requests"),
+        "private": _Why("whether pages that only this network reaches may be fetched"),
+    },
     "chunk": {"max_characters": _Why("a longer document is cut, where its structure lets it")},
     "topics": {
         "count": _Why("as many topics; left out, about the square root of half the chunks", 12),

@@ -103,6 +103,8 @@ def run(config: Config, store: Store, upto: str | None, show: Show) -> dict[str,
     wanted = needed_for(upto)
     made: dict[str, Artifact] = {}
     with store.lock():
+        # Before anything is planned: what a stage is called hangs on the pages.
+        steps.fetch_sources(config, show.say)
         for one in plan(config):
             if one.stage.name in wanted:
                 made[one.stage.name] = _make(one, config, store, made, show)

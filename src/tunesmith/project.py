@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -17,6 +17,7 @@ from tunesmith.pipeline import Planned, Show, counts_of, needed_for, plan, run
 from tunesmith.records import Answer, Evidence, Message
 
 if TYPE_CHECKING:
+    from tunesmith.collecting.web import Snapshot
     from tunesmith.exporting.export import Exported, Form
     from tunesmith.exporting.gguf import Precision
     from tunesmith.models.base import ChatModel
@@ -118,6 +119,12 @@ class Project:
         """Make every stage up to `upto` (None: all) that is not finished, going on where a run was stopped."""
         made = run(self.config, self.store, upto, show or Silent())
         return RunResult({stage: artifact.path for stage, artifact in made.items()})
+
+    def fetch(self, say: Callable[[str], None] = lambda text: None) -> dict[str, Snapshot]:
+        """Fetch the web pages among the sources again; what has changed is collected anew by the next run."""
+        from tunesmith.collecting.collect import fetch
+
+        return fetch(self.config.sources, self.config.folder, self.config.collect, again=True, say=say)
 
     def status(self) -> tuple[StageState, ...]:
         """Return every stage in order, as this config and these sources would have it."""

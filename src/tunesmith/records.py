@@ -30,7 +30,7 @@ class Source:
     """Where material comes from: its address as the user wrote it, and a digest of the bytes behind it."""
 
     address: str
-    kind: Literal["python", "files"]
+    kind: Literal["python", "files", "web"]
     digest: str
     version: str | None = None
 

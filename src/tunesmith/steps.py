@@ -77,7 +77,14 @@ def source_digests(config: Config) -> tuple[str, ...]:
     """Return the digests of the sources' bytes."""
     from tunesmith.collecting.collect import digest_sources
 
-    return tuple(source.digest for source in digest_sources(config.sources, config.folder))
+    return tuple(source.digest for source in digest_sources(config.sources, config.folder, config.collect))
+
+
+def fetch_sources(config: Config, say: Callable[[str], None]) -> None:
+    """Fetch what of the sources is on the web and was not fetched yet."""
+    from tunesmith.collecting.collect import fetch
+
+    fetch(config.sources, config.folder, config.collect, say=say)
 
 
 def question_digests(config: Config) -> tuple[str, ...]:
@@ -197,7 +204,10 @@ def _digest_of_files(files: tuple[tuple[str, int, int], ...]) -> str:
 
 def collect_settings(config: Config) -> dict[str, Any]:
     """Return what collecting is told."""
-    return {"sources": config.sources}
+    from tunesmith.collecting.web import is_web
+
+    web = {"web": config.collect.model_dump()} if any(map(is_web, config.sources)) else {}
+    return {"sources": config.sources} | web
 
 
 def chunk_settings(config: Config) -> dict[str, Any]:
@@ -261,7 +271,9 @@ def collect(work: Work) -> dict[str, int]:
     """Read the sources into documents and a catalogue."""
     from tunesmith.collecting.collect import collect as collect_sources
 
-    found = collect_sources(work.config.sources, base=work.config.folder)
+    found = collect_sources(
+        work.config.sources, base=work.config.folder, web=work.config.collect, say=work.say
+    )
     if found.catalogue is None or not found.catalogue.entries:
         raise SourceError(
             "the sources name nothing that can be called, so no answers can be derived from them",

@@ -78,6 +78,22 @@ class Asked:
 
 
 @dataclass(frozen=True)
+class Gone:
+    """A page that was not to be had."""
+
+    address: str = "https://shop.example/gone"
+    detail: str = "the server answers 404"
+
+
+@dataclass(frozen=True)
+class Fetched:
+    """A site of two pages."""
+
+    pages: tuple[int, ...] = (1, 2)
+    missing: tuple[Gone, ...] = (Gone(),)
+
+
+@dataclass(frozen=True)
 class Files:
     """A written report."""
 
@@ -155,6 +171,11 @@ class StandIn:
         show.progress(1, 1)
         show.stage_done("collect", 3.2, False, {"documents": 7})
         return Ran(upto)
+
+    def fetch(self, say: Callable[[str], None]) -> Mapping[str, Fetched]:
+        """Fetch nothing."""
+        say("1 page")
+        return {"site:https://shop.example/": Fetched()}
 
     def status(self) -> tuple[State, ...]:
         """Return one stage that is done."""
@@ -260,6 +281,7 @@ def test_run_hands_on_the_stage_and_the_project(tmp_path: Path) -> None:
     [
         (["status"], ["collect", "7 documents", "Next: tunesmith report"]),
         (["estimate"], ["LoRA here", "Next: tunesmith run"]),
+        (["fetch"], ["2 pages, 1 not fetched", "gone: the server answers 404", "Next: tunesmith run"]),
         (["ask", "Why [1]?"], ["You ask: Why [1]?", "✓ valid p.f", "by best", "Next: tunesmith report"]),
         (["ask", "Why?", "--model", "base"], ["Answered by base"]),
         (["report"], ["Retrieval is enough.", "shop/report.html", "Next: tunesmith report --open"]),
@@ -289,6 +311,7 @@ def test_commands_show_and_name_the_next(arguments: list[str], pieces: list[str]
     [
         (["status"], {"project", "path", "stages", "next"}),
         (["estimate"], {"plan", "next"}),
+        (["fetch"], {"fetched", "next"}),
         (["ask", "Why?"], {"asked", "next"}),
         (["report"], {"verdict", "contenders"}),
         (["export", "--to", "gguf"], {"export", "next"}),

@@ -113,6 +113,27 @@ def run(
 
 
 @app.command()
+def fetch(context: typer.Context, project: At = None, as_json: AsJson = False) -> None:
+    """Fetch the web pages among the sources again; what has changed is collected by the next run."""
+    with _edge(as_json) as edge:
+        opened = _open(context, project)
+        found = opened.fetch(edge.say)
+        for address, each in found.items():
+            edge.say(f"{address}: {len(each.pages)} pages, {len(each.missing)} not fetched")
+            for missing in each.missing[:10]:
+                edge.say(f"  {missing.address}: {missing.detail}")
+        if not found:
+            edge.say(
+                "No source is on the web: write https://PAGE or site:https://PAGE into [collect] sources."
+            )
+        told = {
+            address: {"pages": len(each.pages), "missing": each.missing} for address, each in found.items()
+        }
+        edge.result({"fetched": told, "next": "tunesmith run"})
+        edge.then("tunesmith run")
+
+
+@app.command()
 def status(context: typer.Context, project: At = None, as_json: AsJson = False) -> None:
     """Show each stage: done or not, what it holds, how long it took."""
     with _edge(as_json) as edge:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
@@ -176,6 +176,24 @@ class Exported(Protocol):
     def parity(self) -> Parity | None: ...  # noqa: D102
 
 
+class Missing(Protocol):
+    """A page that was not fetched, and why."""
+
+    @property
+    def address(self) -> str: ...  # noqa: D102
+    @property
+    def detail(self) -> str: ...  # noqa: D102
+
+
+class Snapshot(Protocol):
+    """What an address of the web gave."""
+
+    @property
+    def pages(self) -> Sequence[object]: ...  # noqa: D102
+    @property
+    def missing(self) -> Sequence[Missing]: ...  # noqa: D102
+
+
 class Project(Protocol):
     """A project that commands work on."""
 
@@ -186,6 +204,10 @@ class Project(Protocol):
 
     def run(self, upto: str | None, show: Show) -> object:
         """Make every stage up to one that is not done yet."""
+
+    def fetch(self, say: Callable[[str], None]) -> Mapping[str, Snapshot]:
+        """Fetch the web pages among the sources again; by their addresses."""
+        ...
 
     def status(self) -> Sequence[StageState]:
         """Return every stage in order."""

@@ -6,18 +6,25 @@ import hashlib
 import os
 import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from tunesmith.catalogue import Catalogue, merge
 from tunesmith.collecting.archives import ARCHIVE, try_archive
 from tunesmith.collecting.python_package import PackageRead, package_source, read_package
 from tunesmith.collecting.readers import KINDS, try_file
+from tunesmith.collecting.web import Snapshot, WebSettings, is_fetched, is_web, snapshot
 from tunesmith.errors import AddressError, SourceError
 from tunesmith.records import Document, Rejection, Source
 
-_UNDERSTOOD = "Understood are: python:PACKAGE, a file, a folder, a pattern such as docs/**/*.md."
+_UNDERSTOOD = (
+    "Understood are: python:PACKAGE, a file, a folder, a pattern such as docs/**/*.md, a page (https://...), a site "
+    "(site:https://...)."
+)
+# Where what the web gave is kept, below where relative paths start.
+WEB = ".tunesmith/web"
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,18 +38,25 @@ class Collected:
     left_out: dict[str, int]
 
 
-def collect(addresses: Sequence[str], *, base: Path) -> Collected:
+def collect(
+    addresses: Sequence[str],
+    *,
+    base: Path,
+    web: WebSettings | None = None,
+    say: Callable[[str], None] = lambda text: None,
+) -> Collected:
     """Read what the addresses name; relative paths start at `base`.
 
-    An address is `python:PACKAGE`, a file, a folder (read with all below it, hidden files left out) or a
-    glob pattern; what is in a .zip archive is read like the files of a folder. One file that cannot be read is a
-    Rejection. Raises AddressError for an address of no such form, and SourceError that names what is missing, empty,
-    or unreadable altogether.
+    An address is `python:PACKAGE`, a file, a folder (read with all below it, hidden files left out), a glob pattern, a
+    web page (`https://...`) or a site (`site:https://...`: what lies below that page's folder); what is in a .zip
+    archive is read like the files of a folder. What the web gave is kept in `base`, and read from there the next time.
+    One file that cannot be read is a Rejection. Raises AddressError for an address of no such form, and SourceError
+    that names what is missing, empty, or unreadable altogether.
     """
     packages: list[PackageRead] = []
     documents: dict[str, Document] = {}
     rejections: list[Rejection] = []
-    listings = [_listing(address, base) for address in _each_once(addresses)]
+    listings = [_listing_of(address, base, web or WebSettings(), say) for address in _each_once(addresses)]
     seen: set[Path] = set()
     for listing in listings:
         if listing.package is not None:
@@ -73,12 +87,40 @@ def collect(addresses: Sequence[str], *, base: Path) -> Collected:
     )
 
 
-def digest_sources(addresses: Sequence[str], base: Path) -> tuple[Source, ...]:
-    """Return the addresses' sources with digests of the bytes behind them, without parsing anything.
+def digest_sources(
+    addresses: Sequence[str], base: Path, web: WebSettings | None = None
+) -> tuple[Source, ...]:
+    """Return the addresses' sources with digests of the bytes behind them, without parsing or fetching anything.
+
+    What was not fetched yet from the web has an empty digest.
 
     Raises as `collect` does for what is missing, empty or not understood.
     """
-    return tuple(_source(_listing(address, base)) for address in _each_once(addresses))
+    return tuple(
+        Source(address, "web", "")
+        if is_web(address) and not is_fetched(address, base / WEB, web or WebSettings())
+        else _source(_listing_of(address, base, web or WebSettings(), lambda text: None))
+        for address in _each_once(addresses)
+    )
+
+
+def fetch(
+    addresses: Sequence[str],
+    base: Path,
+    web: WebSettings | None = None,
+    *,
+    again: bool = False,
+    say: Callable[[str], None] = lambda text: None,
+) -> dict[str, Snapshot]:
+    """Return what the web gave for the addresses that are there, fetching what was not, or all `again`.
+
+    Fetched again, pages that have not changed are not sent again.
+    """
+    return {
+        address: snapshot(address, base / WEB, web or WebSettings(), again=again, say=say)
+        for address in _each_once(addresses)
+        if is_web(address)
+    }
 
 
 def _try_one(path: Path, *, name: str, source: str) -> Iterator[Document | Rejection]:
@@ -110,6 +152,20 @@ def _each_once(addresses: Sequence[str]) -> list[str]:
     if not addresses:
         raise SourceError("no source is given.", hint=_UNDERSTOOD)
     return list(dict.fromkeys(addresses))
+
+
+def _listing_of(address: str, base: Path, web: WebSettings, say: Callable[[str], None]) -> _Listing:
+    if is_web(address):
+        return _pages(snapshot(address, base / WEB, web, say=say), address)
+    return _listing(address, base)
+
+
+def _pages(found: Snapshot, address: str) -> _Listing:
+    return _Listing(
+        address,
+        files=tuple(_File(found.folder / page.file, page.found_at) for page in found.pages),
+        hidden=tuple(Rejection("collect", each.rule, each.address, each.detail) for each in found.missing),
+    )
 
 
 def _listing(address: str, base: Path) -> _Listing:
@@ -186,7 +242,8 @@ def _source(listing: _Listing) -> Source:
     for file in listing.files:
         digest.update(file.name.encode("utf-8", "surrogateescape") + b"\0")
         digest.update(_file_digest(file.path))
-    return Source(address=listing.address, kind="files", digest=digest.hexdigest())
+    kind: Literal["files", "web"] = "web" if is_web(listing.address) else "files"
+    return Source(address=listing.address, kind=kind, digest=digest.hexdigest())
 
 
 def _file_digest(path: Path) -> bytes:

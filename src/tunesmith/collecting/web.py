@@ -41,6 +41,8 @@ _SECONDS: Final = 20.0
 _REDIRECTS: Final = 5
 _SITEMAPS: Final = 50
 _LONGEST_WAIT: Final = 30.0
+# How far it is, is said every so many pages.
+_TOLD: Final = 25
 _OK, _NOT_MODIFIED = 200, 304
 # What is kept, and the ending that it is read by.
 _ENDINGS: Final[Mapping[str, str]] = {
@@ -114,8 +116,7 @@ def snapshot(
 
     Fetched again, pages that have not changed are not sent again. Raises SourceError where not one page is had.
     """
-    whole = json.dumps([address, settings.model_dump()], sort_keys=True)
-    place = folder / sha256(whole.encode()).hexdigest()[:16]
+    place = _place(address, folder, settings)
     done = place / "snapshot.json"
     if done.is_file() and not again:
         return _read(place)
@@ -133,6 +134,17 @@ def snapshot(
     }
     write_text_atomic(done, json.dumps(noted, ensure_ascii=False, indent=1))
     return found
+
+
+def is_fetched(address: str, folder: Path, settings: WebSettings) -> bool:
+    """Tell whether an address was fetched, with these settings."""
+    return (_place(address, folder, settings) / "snapshot.json").is_file()
+
+
+def _place(address: str, folder: Path, settings: WebSettings) -> Path:
+    # How fast it was fetched changes nothing.
+    whole = json.dumps([address, settings.model_dump(exclude={"seconds_apart"})], sort_keys=True)
+    return folder / sha256(whole.encode()).hexdigest()[:16]
 
 
 def _read(place: Path) -> Snapshot:
@@ -208,7 +220,8 @@ class _Fetching:
                 # Another address of the same page.
                 continue
             pages[page.found_at] = page
-            self._say(f"{len(pages)} pages of {self._start}")
+            if len(pages) % _TOLD == 0:
+                self._say(f"{len(pages)} pages of {self._start}")
             for link in self._links(page) if self._is_site else ():
                 if link in seen:
                     continue
@@ -277,14 +290,14 @@ class _Fetching:
         import httpx
 
         for _ in range(_REDIRECTS + 1):
+            self._check_reach(url)
             if robots and not self._may(url):
                 raise Refusal("robots", "the site's robots.txt keeps it from programs like this one")
-            self._check_reach(url)
             self._wait(url)
             try:
                 with self._client.stream("GET", url, headers=dict(headers or {})) as response:
                     self._check_peer(response)
-                    if response.is_redirect:
+                    if response.has_redirect_location:
                         url = _normal(urljoin(url, response.headers["location"]))
                         continue
                     return self._answered(url, response)
@@ -327,6 +340,9 @@ class _Fetching:
             try:
                 answer = self._get(origin + "/robots.txt", robots=False)
             except Refusal as refusal:
+                if refusal.rule in ("private", "unreachable"):
+                    del self._robots[origin]
+                    raise
                 # RFC 9309, 2.3.1: one that is not there allows all, one that cannot be had nothing.
                 absent = re.search(r" 4\d\d$", refusal.detail) is not None
                 robots.parse([] if absent else ["User-agent: *", "Disallow: /"])
@@ -383,7 +399,12 @@ class _Fetching:
     def _mapped(self) -> list[str]:
         """Return the pages that the site's own map names (sitemaps.org), as far as they are inside."""
         origin = _origin(self._start)
-        self._may(self._start)
+        try:
+            self._check_reach(self._start)
+            self._may(self._start)
+        except Refusal:
+            # Told of the first page.
+            return []
         maps = deque(self._robots[origin].site_maps() or [origin + "/sitemap.xml"])
         found: dict[str, None] = {}
         read: set[str] = set()
