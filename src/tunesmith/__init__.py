@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from tunesmith.evaluating.evaluate import evaluate
     from tunesmith.evaluating.scores import summarise
     from tunesmith.evaluating.verdict import compare, decide
-    from tunesmith.files import check_file, train_file
+    from tunesmith.files import check_file, convert_file, train_file
     from tunesmith.generating.generate import generate
     from tunesmith.generating.written import read_written
     from tunesmith.models.address import load_chat, load_encoder
@@ -39,6 +39,7 @@ __all__ = [
     "chunk",
     "collect",
     "compare",
+    "convert_file",
     "curate",
     "decide",
     "evaluate",
@@ -67,7 +68,7 @@ _HOMES: Final = {
     "tunesmith.evaluating.evaluate": ("evaluate",),
     "tunesmith.evaluating.scores": ("summarise",),
     "tunesmith.evaluating.verdict": ("compare", "decide"),
-    "tunesmith.files": ("check_file", "train_file"),
+    "tunesmith.files": ("check_file", "convert_file", "train_file"),
     "tunesmith.generating.generate": ("generate",),
     "tunesmith.generating.written": ("read_written",),
     "tunesmith.models.address": ("load_chat", "load_encoder"),

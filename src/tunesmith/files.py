@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from tunesmith.models.shelf import Say
     from tunesmith.pipeline import Show
     from tunesmith.training.example_files import HoldOut
+    from tunesmith.training.formats import Converted, Format
     from tunesmith.training.inspect import Inspection, Mask
     from tunesmith.training.rows import Teaching
     from tunesmith.training.settings import Objective, TrainSettings
@@ -91,6 +92,18 @@ def check_file(
     tokenizer = _tokenizer(base, say)
     shown = masks_of(path, tokenizer, settings, count=masks, line=line) if masks or line is not None else ()
     return Checked(inspect(path, tokenizer, settings, on_progress=on_progress), shown)
+
+
+def convert_file(path: Path, out: Path, target: Format) -> Converted:
+    """Write a file of chats or preferences in another form, as JSON lines: all rows, or none.
+
+    Read are OpenAI's, ShareGPT's, Alpaca's and TRL's forms, prompt and completion, question and answer, as JSON lines,
+    a JSON list or CSV. Raises UsageError for what cannot be read or written, and DatasetError with the lines of the
+    rows that the target cannot hold.
+    """
+    from tunesmith.training.formats import convert
+
+    return convert(path, out, target)
 
 
 def train_file(

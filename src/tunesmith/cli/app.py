@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
 import typer
 from typer.core import TyperCommand
 
-from tunesmith.cli.ports import MAX_LENGTH, TRAINERS, Form, Objective, Precision, Target
+from tunesmith.cli.ports import MAX_LENGTH, TRAINERS, Form, Objective, Precision, RowForm, Target
 from tunesmith.errors import TrainingError, TunesmithError, UsageError
 from tunesmith.progress import leads
 
@@ -203,6 +203,27 @@ def report(
         if browse:
             typer.launch(files.html.resolve().as_uri())
         edge.then('tunesmith ask "QUESTION"' if browse else "tunesmith report --open")
+
+
+@app.command()
+def convert(
+    file: Annotated[Path, typer.Argument(help="Rows as JSON lines, a JSON list, or CSV with a head.")],
+    out: Annotated[Path, typer.Option("--out", metavar="FILE", help="Where to; it must not be there yet.")],
+    target: Annotated[RowForm, typer.Option("--to", help="The form of the rows.")] = "openai",
+    as_json: AsJson = False,
+) -> None:
+    """Write a file of chats or preferences in another form (OpenAI, ShareGPT, Alpaca, ...): all rows or none."""
+    with _edge(as_json) as edge:
+        from tunesmith.files import convert_file
+
+        done = convert_file(file, out, target)
+        left = ", ".join(f"{key} ({count:,} rows)" for key, count in done.left_out.items())
+        edge.say(f"{done.rows:,} rows of {done.source} written to {out} as {done.target}.")
+        if left:
+            edge.say(f"Left out, for no form has them: {left}.")
+        command = f"tunesmith check {out}"
+        edge.result({"converted": done, "out": str(out), "next": command})
+        edge.then(command)
 
 
 @app.command()

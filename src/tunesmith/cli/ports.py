@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 Form = Literal["adapter", "merged", "gguf", "ollama"]
 Precision = Literal["f16", "q8_0"]
 Objective = Literal["answers", "text", "preferences"]
+RowForm = Literal["openai", "sharegpt", "alpaca", "prompt-completion", "preferences", "question-answer"]
 Target = Literal["adapter", "merged", "gguf", "ollama", "axolotl", "litgpt", "trl", "unsloth"]
 # As in TrainSettings, which loads too much to be asked (a test compares).
 MAX_LENGTH = 1024

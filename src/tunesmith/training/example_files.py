@@ -21,6 +21,7 @@ from pydantic import Field, ValidationError, model_validator
 from tunesmith.errors import DatasetError, UsageError
 from tunesmith.models.messages import Body, ChatMessage, Function, Text, Tool, conversation
 from tunesmith.records import Conversation, Preference, fingerprint
+from tunesmith.training.formats import form_of
 from tunesmith.training.rows import Teaching
 from tunesmith.training.settings import Objective
 
@@ -207,6 +208,11 @@ def _faults(number: int, line: bytes, objective: Objective, error: ValidationErr
     if first["type"] == "json_invalid":
         said = str(first["ctx"]["error"]).replace("at line 1 column", "in column")
         yield Fault(number, "json", f"not JSON: {said}", "Write one JSON object on each line.")
+        return
+    foreign = form_of(json.loads(line))
+    if foreign not in (None, "openai"):
+        way = "Convert the file: tunesmith convert FILE --to openai --out NEW"
+        yield Fault(number, "shape", f"a row of {foreign}, where {_CALLED[objective]} is needed", way)
         return
     other = _shape_of(json.loads(line))
     if other not in (None, objective):
