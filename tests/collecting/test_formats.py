@@ -40,14 +40,15 @@ def test_a_pdf_is_its_text_with_the_headings_of_its_outline(tmp_path: Path) -> N
         "1 Using it\nFill the kettle with wa-\nter, and use a well-\nknown brand (or an-\nother).\nKettle manual 2",
         "Chapter 1: Using it 3\nA well-known brand lasts.\nKettle manual 3",
         "2 Care\nWater leaves lime. Clean it.\nKettle manual 4",
-        "Chapter 2: Care 5\nThat is all.\nKettle manual 5",
+        "civil\nChapter 2: Care 5\nThat is all.\nKettle manual 5",
     ]
     path = made.pdf(tmp_path / "a.pdf", pages, outline=[("1 Using it", 1), ("2 Care", 3)], title="The kettle")
     document = read_file(path)
     assert (document.title, document.kind) == ("The kettle", "pdf")
     assert document.text == (
         "# The kettle\n\nContents\n\n## 1 Using it\n\nFill the kettle with water,\nand use a well-known\nbrand "
-        "(or another).\nA well-known brand lasts.\n\n## 2 Care\n\nWater leaves lime. Clean it.\nThat is all."
+        "(or another).\nA well-known brand lasts.\n\n## 2 Care\n\nWater leaves lime. Clean it.\ncivil\n"
+        "Chapter 2: Care 5\nThat is all."
     )
     plain = read_file(made.pdf(tmp_path / "b.pdf", ["One page."]), name="docs/b.pdf")
     assert (plain.title, plain.text) == ("b.pdf", "One page.")

@@ -209,3 +209,16 @@ def test_a_site_is_named_by_its_pages_in_what_is_collected(site: Site, tmp_path:
     assert [each.title for each in found.documents] == ["Start"]
     assert [(each.rule, each.item) for each in found.rejections] == [("damaged", f"{site.url}/docs/a.pdf")]
     assert (tmp_path / WEB).is_dir()
+
+
+def test_behind_a_proxy_names_are_looked_up_by_it(
+    site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The one who answers is the proxy, on this network; an address in numbers is refused all the same."""
+    monkeypatch.setenv("http_proxy", site.url)
+    monkeypatch.setenv("no_proxy", "")
+    site.answers = {"http://docs.example/a": page("A")}
+    taken = take(site, tmp_path, "http://docs.example/a", private=False)
+    assert [each.found_at for each in taken.pages] == ["http://docs.example/a"]
+    with pytest.raises(SourceError, match="only this network reaches"):
+        take(site, tmp_path, "http://10.0.0.1/a", private=False)

@@ -18,6 +18,7 @@ import socket
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from hashlib import sha256
@@ -25,6 +26,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urldefrag, urljoin, urlsplit, urlunsplit
+from urllib.request import getproxies, proxy_bypass
 from urllib.robotparser import RobotFileParser
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -356,6 +358,11 @@ class _Fetching:
             raise Refusal("address", f"{url} is no address of the web")
         if self._settings.private:
             return
+        if _is_proxied(url):
+            # Who asks for us looks names up as well; a number is known here.
+            with suppress(ValueError):
+                _check_public(str(ipaddress.ip_address(parts.hostname)), parts.hostname)
+            return
         try:
             found = socket.getaddrinfo(parts.hostname, parts.port or 443, type=socket.SOCK_STREAM)
         except OSError as error:
@@ -365,7 +372,7 @@ class _Fetching:
 
     def _check_peer(self, response: httpx.Response) -> None:
         """Check who answers: a name may lead elsewhere than when it was looked up."""
-        if self._settings.private:
+        if self._settings.private or _is_proxied(str(response.url)):
             return
         stream = response.extensions.get("network_stream")
         peer = None if stream is None else stream.get_extra_info("server_addr")
@@ -466,6 +473,12 @@ def _normal(url: str) -> str:
 def _origin(url: str) -> str:
     parts = urlsplit(url)
     return f"{parts.scheme}://{parts.netloc}"
+
+
+def _is_proxied(url: str) -> bool:
+    """Tell whether a proxy of the environment asks for an address, as httpx has it."""
+    parts = urlsplit(url)
+    return parts.scheme in getproxies() and not proxy_bypass(parts.hostname or "")
 
 
 def _check_public(address: str, host: str) -> None:

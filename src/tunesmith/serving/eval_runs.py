@@ -31,6 +31,7 @@ from tunesmith.serving.working import one_after_another, some_at_a_time
 
 # What OpenAI's runs have where nothing is said.
 _MOST_TOKENS: Final = 2048
+_TOLD: Final = 300
 _USED: Final = ("prompt_tokens", "completion_tokens", "total_tokens", "cached_tokens")
 
 
@@ -214,7 +215,9 @@ def _fault_of(row: dict[str, Any], validator: Draft202012Validator) -> str | Non
     if error is None:
         return None
     place = ".".join(map(str, error.instance_path))
-    return f"item{'.' if place else ''}{place}: {error.message}"
+    # The value is told with it, however long that is.
+    said = error.message if len(error.message) <= _TOLD else f"{error.message[:_TOLD]}..."
+    return f"item{'.' if place else ''}{place}: {said}"
 
 
 async def _answered(

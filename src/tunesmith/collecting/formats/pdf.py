@@ -22,7 +22,8 @@ _FURNITURE: Final = 0.5
 _FEW_PAGES: Final = 4
 # Dots that lead to a page's number.
 _LEADERS: Final = re.compile(r"(?:\s?\.){5,}\s*\w+\s*$")
-_NUMERAL: Final = r"(?:\d+|[ivxlc]+)"
+# Of pages: in digits, or small Roman ones up to 99.
+_NUMERAL: Final = r"(?:\d+|(?=[ivxl])(?:xc|xl|l?x{0,3})(?:ix|iv|v?i{0,3}))"
 _NUMBER: Final = re.compile(rf"\b{_NUMERAL}\b")
 
 
