@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from tunesmith.training.example_files import HoldOut
     from tunesmith.training.formats import Converted, Format
     from tunesmith.training.inspect import Inspection, Mask
+    from tunesmith.training.openai_chat import Bill
     from tunesmith.training.rows import Teaching
     from tunesmith.training.settings import Objective, TrainSettings
     from tunesmith.training.train import Trained
@@ -34,10 +35,11 @@ WORK: Final = ".work"
 
 @dataclass(frozen=True, slots=True)
 class Checked:
-    """What a file holds, what is wrong with it, and what the rows that were asked for teach."""
+    """What a file holds, what is wrong with it, what the rows that were asked for teach, and the price asked for."""
 
     inspection: Inspection
     masks: tuple[Mask, ...]
+    bill: Bill | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,24 +76,35 @@ def check_file(
     max_length: int = 1024,
     masks: int = 0,
     line: int | None = None,
+    price: str | None = None,
+    epochs: int = 3,
     on_progress: Progress = silent,
     say: Say = lambda text: None,
 ) -> Checked:
     """Return all faults of a file by line, its tokens and lengths, as training a base on it would find them.
 
     `objective` None: what the first row is. `masks` rows are shown with what each teaches, or the row that begins at
-    `line`. Raises UsageError if there is no such file or line, and RowError if nothing can be learned from that line.
+    `line`. `price` names a model of OpenAI's: what training it on so many epochs of sound chats costs is told as well.
+    Raises UsageError if there is no such file or line or if what is priced are no chats, and RowError if nothing can be
+    learned from that line.
     """
     from tunesmith.training.example_files import objective_in
     from tunesmith.training.inspect import inspect
     from tunesmith.training.inspect import masks as masks_of
+    from tunesmith.training.openai_chat import bill_of
     from tunesmith.training.settings import settings_from
 
     learned_as = objective or objective_in(path)
+    if price is not None and learned_as != "answers":
+        raise UsageError(
+            f"{path} is learned as {learned_as}, and chats alone are priced.", hint="Leave out --price."
+        )
     settings = settings_from([f"max_length={max_length}"], base=base, objective=learned_as)
     tokenizer = _tokenizer(base, say)
     shown = masks_of(path, tokenizer, settings, count=masks, line=line) if masks or line is not None else ()
-    return Checked(inspect(path, tokenizer, settings, on_progress=on_progress), shown)
+    found = inspect(path, tokenizer, settings, on_progress=on_progress)
+    bill = bill_of(path, price, epochs) if price is not None and found.ready else None
+    return Checked(found, shown, bill)
 
 
 def convert_file(path: Path, out: Path, target: Format) -> Converted:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import builtins
 import json
 import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,8 +18,10 @@ from tunesmith.training import openai_chat
 from tunesmith.training.openai_chat import (
     OPENAI,
     TokenCount,
+    bill_of,
     chat_jsonl,
     check_chat,
+    count_rows,
     count_tokens,
     encoding_of,
     price_of,
@@ -132,3 +135,44 @@ def test_without_the_tokenizer_the_extra_is_named(monkeypatch: pytest.MonkeyPatc
     openai_chat._counter.cache_clear()
     with pytest.raises(MissingExtra, match=r"pip install 'tunesmith\[hosted\]'"):
         count_tokens([PAIR], "gpt-4o")
+
+
+def test_rows_of_files_are_counted_as_they_stand(tmp_path: Path) -> None:
+    """A name costs one more than its tokens, a weight nothing, tools and calls their JSON; long ones are cut."""
+    plain: dict[str, Any] = {
+        "messages": [{"role": "user", "content": "why?"}, {"role": "assistant", "content": "so."}]
+    }
+    named = {"messages": [plain["messages"][0] | {"name": "Ann"}, plain["messages"][1] | {"weight": 0}]}
+
+    def tokens(row: Any) -> int:
+        return count_rows([row], "gpt-3.5-turbo").tokens
+
+    assert (
+        tokens(plain)
+        == count_tokens([(Message("user", "why?"), Message("assistant", "so."))], "gpt-4").tokens
+    )
+    assert tokens(named) == tokens(plain) + 1 + 1
+    assert tokens(plain | {"tools": [{"type": "function"}]}) > tokens(plain)
+    long = {"messages": [*plain["messages"], {"role": "assistant", "content": "word " * 20_000}]}
+    found = count_rows([plain, long], "gpt-3.5-turbo-1106")
+    assert (found.over, found.tokens) == (1, tokens(plain) + 16_385)
+    assert found.longest > 20_000
+    path = tmp_path / "a.jsonl"
+    path.write_text("\ufeff" + f"{json.dumps(plain)}\n\n{json.dumps(named)}\n", encoding="utf-8")
+    bill = bill_of(path, "gpt-3.5-turbo", 3)
+    whole = tokens(plain) + tokens(named)
+    assert (bill.tokens, bill.billed) == (3 * whole, 3 * (whole - 2 * 2))
+    assert bill.dollars == pytest.approx(3 * whole * 8e-6)
+    assert bill_of(path, "other", 1).dollars is None
+
+
+def test_the_known_sets_come_to_their_known_bills() -> None:
+    """69 examples of 8,391 tokens and 506 of 88,823, three epochs each: what was estimated, and what was billed."""
+    shortest = count_rows([{"messages": [{"role": "user", "content": ""}]}], "gpt-3.5-turbo").tokens
+    for examples, tokens, estimated, billed in ((69, 8_391, 25_173, 24_759), (506, 88_823, 266_469, 263_433)):
+        words, more = divmod(tokens - shortest * examples, examples)
+        counts = [words + more, *[words] * (examples - 1)]
+        rows = [{"messages": [{"role": "user", "content": " a" * count}]} for count in counts]
+        found = count_rows(rows, "gpt-3.5-turbo")
+        assert (found.examples, found.tokens) == (examples, tokens)
+        assert (3 * found.tokens, 3 * found.billed) == (estimated, billed)

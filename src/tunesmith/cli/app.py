@@ -310,6 +310,13 @@ def check(
     line: Annotated[
         int | None, typer.Option("--line", metavar="L", min=1, help="Show what the row at this line teaches.")
     ] = None,
+    price: Annotated[
+        str | None,
+        typer.Option("--price", metavar="MODEL", help="Say what training OpenAI's MODEL on it would cost."),
+    ] = None,
+    epochs: Annotated[
+        int, typer.Option("--epochs", metavar="N", min=1, help="With --price: the epochs.")
+    ] = 3,
     as_json: AsJson = False,
 ) -> None:
     """Check a file of examples as training would read it: faults by line, tokens, lengths; nothing is trained."""
@@ -326,14 +333,18 @@ def check(
                 max_length=max_length,
                 masks=show_mask,
                 line=line,
+                price=price,
+                epochs=epochs,
                 on_progress=screen.progress,
                 say=screen.say,
             )
         command = rows.after_check(found.inspection, base)
-        edge.result({"check": found.inspection, "masks": found.masks, "next": command})
+        edge.result({"check": found.inspection, "masks": found.masks, "bill": found.bill, "next": command})
         if found.masks:
             edge.say(rows.masks_view(found.masks, coloured=edge.coloured))
         edge.say(rows.inspection_view(found.inspection))
+        if found.bill is not None:
+            edge.say(rows.bill_view(found.bill))
         edge.then(command)
         if not found.inspection.ready:
             raise typer.Exit(1)

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from tunesmith.files import FileRun
     from tunesmith.training.example_files import Fault
     from tunesmith.training.inspect import Inspection, Mask, Span
+    from tunesmith.training.openai_chat import Bill
 
 _SHOWN = 20
 _STYLES = {"read": "dim", "learned": "green", "end": "bold reverse green"}
@@ -59,6 +60,19 @@ def _judgement(found: Inspection) -> Text:
     if not found.rows:
         return Text.assemble(("\n✗ not ready: ", "red"), "there is no row")
     return Text.assemble(("\n✓ ready: ", "green"), "each row teaches what it says")
+
+
+def bill_view(bill: Bill) -> Text:
+    """Return what training a service's model costs."""
+    from tunesmith.training.openai_chat import priced
+
+    count = bill.count
+    cut = f", {count.over:,} of them longer than its training reads" if count.over else ""
+    lines = [
+        f"for {bill.model}: {count.examples:,} examples{cut}, {count.tokens:,} tokens ({count.encoding})",
+        f"{bill.epochs} epochs: {bill.tokens:,} tokens, {bill.billed:,} on a bill; {priced(bill.dollars)}",
+    ]
+    return Text("\n".join(lines))
 
 
 def after_check(found: Inspection, base: str) -> str:

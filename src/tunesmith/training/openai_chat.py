@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
@@ -29,6 +30,15 @@ PRICES: Final = {
     "gpt-4o-mini": 3.0,
     "gpt-3.5-turbo": 8.0,
 }
+# Tokens of an example that training reads, as OpenAI's pages had it then.
+TRAINED: Final = {
+    "gpt-4.1": 65_536,
+    "gpt-4.1-mini": 65_536,
+    "gpt-4.1-nano": 65_536,
+    "gpt-4o": 65_536,
+    "gpt-4o-mini": 65_536,
+    "gpt-3.5-turbo": 16_385,
+}
 PRICES_OF: Final = "2025"
 
 _PER_MESSAGE, _PER_EXAMPLE, _BILLED_PER_EXAMPLE = 3, 3, 1
@@ -36,10 +46,26 @@ _SHOWN = 20
 
 
 @dataclass(frozen=True, slots=True)
+class Bill:
+    """What training a service's model on a file comes to: tokens over all epochs by the guide and by the bill, dollars.
+
+    `dollars` is None where no price is known.
+    """
+
+    model: str
+    epochs: int
+    count: TokenCount
+    tokens: int
+    billed: int
+    dollars: float | None
+
+
+@dataclass(frozen=True, slots=True)
 class TokenCount:
     """What a training file holds: examples, and tokens in one pass over them as `encoding` cuts them.
 
     `tokens` is the count by which OpenAI's guide estimates, `billed` what its bills add up to: 2 less an example.
+    `over` examples are longer than the model's training reads, and are counted as cut there.
     """
 
     encoding: str
@@ -47,6 +73,7 @@ class TokenCount:
     tokens: int
     billed: int
     longest: int
+    over: int = 0
 
 
 def chat_jsonl(conversations: Sequence[Conversation]) -> bytes:
@@ -103,18 +130,54 @@ def _problems(conversation: Conversation) -> Iterator[str]:
 def count_tokens(conversations: Sequence[Conversation], model: str) -> TokenCount:
     """Return the tokens of a training file, as OpenAI counts them for a model; of a model of others' an estimate.
 
-    Raises MissingExtra where the tokenizer is not installed. Not covered: names and tools, which we never write.
+    Raises MissingExtra where the tokenizer is not installed.
     """
-    encoding = encoding_of(model)
-    tokens_in = _counter(encoding)
-    lengths = [
-        _PER_EXAMPLE
-        + sum(_PER_MESSAGE + tokens_in(message.role) + tokens_in(message.content) for message in conversation)
+    rows = (
+        {"messages": [{"role": message.role, "content": message.content} for message in conversation]}
         for conversation in conversations
-    ]
-    total = sum(lengths)
-    billed = total - (_PER_EXAMPLE - _BILLED_PER_EXAMPLE) * len(lengths)
-    return TokenCount(encoding, len(lengths), total, billed, max(lengths, default=0))
+    )
+    return count_rows(rows, model)
+
+
+def count_rows(rows: Iterable[Mapping[str, Any]], model: str) -> TokenCount:
+    """Return the tokens of a file's rows, each with its `messages`, as OpenAI's guide counts them for a model.
+
+    A name costs one token more than its own. What calls and describes functions is counted by its JSON, which is an
+    estimate: how OpenAI writes it is not known. Rows are cut where the model's training reads no further.
+    """
+    encoding, limit = encoding_of(model), TRAINED.get(_family(model))
+    tokens_in = _counter(encoding)
+    examples = total = longest = over = 0
+    for row in rows:
+        length = _PER_EXAMPLE + sum(_of_message(message, tokens_in) for message in row["messages"])
+        length += sum(tokens_in(json.dumps(row[key])) for key in ("tools", "functions") if row.get(key))
+        examples += 1
+        longest = max(longest, length)
+        over += limit is not None and length > limit
+        total += length if limit is None else min(length, limit)
+    billed = total - (_PER_EXAMPLE - _BILLED_PER_EXAMPLE) * examples
+    return TokenCount(encoding, examples, total, billed, longest, over)
+
+
+def _of_message(message: Mapping[str, Any], tokens_in: Callable[[str], int]) -> int:
+    tokens = _PER_MESSAGE + (1 if message.get("name") else 0)
+    for key, value in message.items():
+        if value is None or key == "weight":
+            continue
+        tokens += tokens_in(value if isinstance(value, str) else json.dumps(value, ensure_ascii=False))
+    return tokens
+
+
+def bill_of(path: Path, model: str, epochs: int) -> Bill:
+    """Return what it would cost to have OpenAI train a model on a file of sound chats.
+
+    The price is of the tokens by the guide, as one estimates; the bill's are fewer.
+    """
+    with path.open("rb") as file:
+        rows = (json.loads(line.removeprefix(b"\xef\xbb\xbf")) for line in file if line.strip())
+        count = count_rows(rows, model)
+    tokens, billed = count.tokens * epochs, count.billed * epochs
+    return Bill(model, epochs, count, tokens, billed, price_of(tokens, model, OPENAI))
 
 
 def encoding_of(model: str) -> str:
