@@ -17,7 +17,7 @@ def pdf(
 
     writer: Any = PdfWriter(clone_from=PdfReader(BytesIO(_plain_pdf(pages))))
     for name, page in outline:
-        writer.add_outline_item(name, page)
+        writer.add_outline_item(title=name, page_number=page)
     if title:
         writer.add_metadata({"/Title": title})
     with path.open("wb") as file:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import random
 import zipfile
+from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -223,3 +225,39 @@ def test_a_damaged_member_leaves_the_others(tmp_path: Path) -> None:
         (Rejection, "damaged"),
         (Document, "b.md"),
     ]
+
+
+@pytest.mark.parametrize("suffix", [".pdf", ".docx", ".pptx", ".xlsx", ".epub", ".html", ".ipynb", ".zip"])
+def test_whatever_is_broken_about_a_file_is_its_own_fault(tmp_path: Path, suffix: str) -> None:
+    """Bytes changed, cut out and cut off: a document or a rejection, never an error that stops the others."""
+    make: dict[str, Callable[[Path], object]] = {
+        ".pdf": lambda path: made.pdf(path, ["one", "two"], outline=[("one", 0)], title="T"),
+        ".docx": made.word,
+        ".pptx": made.slides,
+        ".xlsx": lambda path: made.sheets(path, {"a": [["x", 1]]}),
+        ".epub": lambda path: made.book(path, "<h1>A</h1>", "<p>b</p>"),
+        ".html": lambda path: path.write_text(PAGE, encoding="utf-8"),
+        ".ipynb": lambda path: path.write_text('{"cells": [{"cell_type": "code", "source": ["x"]}]}'),
+        ".zip": lambda path: packed(path, {"a.md": b"# A\n" * 50, "b.txt": b"words"}),
+    }
+    whole = tmp_path / f"a{suffix}"
+    make[suffix](whole)
+    content, rng = whole.read_bytes(), random.Random(0)
+    for _ in range(60):
+        data = bytearray(content)
+        for _ in range(rng.choice((1, 2, 5, 30))):
+            place, way = rng.randrange(len(data)), rng.random()
+            if way < 0.7:
+                data[place] = rng.randrange(256)
+            elif way < 0.85:
+                del data[place : place + rng.randrange(1, 20)]
+            elif place > 0:
+                del data[place:]
+            data = data or bytearray(b"x")
+        whole.write_bytes(data)
+        read = (
+            try_archive(whole, name="a", source="s")
+            if suffix == ".zip"
+            else [try_file(whole, name="a", source="s")]
+        )
+        assert all(isinstance(each, Document | Rejection) for each in read)

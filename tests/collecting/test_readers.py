@@ -33,6 +33,12 @@ def test_restructuredtext_and_text_have_titles(tmp_path: Path) -> None:
     assert [(each.title, each.kind) for each in read] == [("Using it", "restructuredtext"), ("b.txt", "text")]
 
 
+def test_code_alone_has_no_title(tmp_path: Path) -> None:
+    """A document that is one fence is called like its file."""
+    (tmp_path / "a.md").write_text("```\n# no title\n```")
+    assert read_file(tmp_path / "a.md").title == "a.md"
+
+
 def test_notebooks_keep_cells_and_leave_outputs_out(tmp_path: Path) -> None:
     """Markdown cells stand as they are, code cells are fenced in their language, outputs are gone."""
     cells = [

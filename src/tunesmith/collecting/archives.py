@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import shutil
 import tempfile
 import zipfile
@@ -53,7 +54,10 @@ def _member(
             shutil.copyfileobj(packed, file)
     except RuntimeError as error:
         return Rejection("collect", "locked", name, f"it is encrypted: {error}")
-    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError) as error:
+    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, ValueError, OSError) as error:
+        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+            # Not the archive's fault.
+            raise
         return Rejection("collect", "damaged", name, f"it cannot be unpacked: {error}")
     return try_file(copy, name=name, source=source)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Mapping
+from itertools import pairwise
 from pathlib import Path, PurePath
 from typing import Any
 
@@ -156,7 +157,7 @@ def _first_heading(text: str) -> str:
 def _title(text: str) -> str:
     """Return the first Markdown heading or underlined title, outside fences, or nothing."""
     lines = re.sub(r"^```.*?^```", "", text, flags=re.DOTALL | re.MULTILINE).splitlines()
-    for line, following in zip(lines, [*lines[1:], ""], strict=True):
+    for line, following in pairwise([*lines, ""]):
         heading = re.match(r"#{1,6}\s+(.*?)\s*#*$", line)
         if heading:
             return heading[1]

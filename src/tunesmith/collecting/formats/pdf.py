@@ -5,6 +5,7 @@ Not read: pictures (a scanned page has no text), forms, notes in the margin. Tab
 
 from __future__ import annotations
 
+import logging
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -32,6 +33,8 @@ def pdf_text(path: Path) -> str:
     from pypdf import PdfReader
     from pypdf.errors import DependencyError, FileNotDecryptedError
 
+    # It says on stderr what it mends in each file; what cannot be mended is raised.
+    logging.getLogger("pypdf").setLevel(logging.CRITICAL)
     try:
         with path.open("rb") as file:
             reader = PdfReader(file)

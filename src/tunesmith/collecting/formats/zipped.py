@@ -24,7 +24,7 @@ def opened(path: Path) -> Iterator[zipfile.ZipFile]:
         archive = zipfile.ZipFile(path)
     except OSError as error:
         raise Refusal("unreadable", error.strerror or str(error)) from error
-    except zipfile.BadZipFile as error:
+    except (zipfile.BadZipFile, NotImplementedError, ValueError) as error:
         raise Refusal("damaged", f"it is no zip file, as this format is one: {error}") from error
     with archive:
         _check(archive)
