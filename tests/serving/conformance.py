@@ -6,6 +6,7 @@ wrong, null for nothing. A call that an old SDK does not know is told as skipped
 
 from __future__ import annotations
 
+import asyncio
 import json
 import sys
 import time
@@ -291,6 +292,20 @@ def responses() -> None:
     assert said == events[-1].response.output_text
     counted = client.responses.input_tokens.count(model=MODEL, input="find")
     assert counted.input_tokens == events[-1].response.usage.input_tokens
+
+
+@call
+def the_async_client() -> None:
+    async def ask() -> tuple[str, str]:
+        async with openai.AsyncOpenAI(_strict_response_validation=True) as client:
+            given: Any = {"model": MODEL, "messages": ASKED, "max_tokens": 6, "temperature": 0}
+            whole = await client.chat.completions.create(**given)
+            stream: Any = await client.chat.completions.create(**given, stream=True)
+            pieces = [chunk.choices[0].delta.content or "" async for chunk in stream if chunk.choices]
+            return whole.choices[0].message.content, "".join(pieces)
+
+    whole, streamed = asyncio.run(ask())
+    assert whole == streamed
 
 
 @call
