@@ -122,9 +122,8 @@ class Project:
 
     def fetch(self, say: Callable[[str], None] = lambda text: None) -> dict[str, Snapshot]:
         """Fetch the web pages among the sources again; what has changed is collected anew by the next run."""
-        from tunesmith.collecting.collect import fetch
-
-        return fetch(self.config.sources, self.config.folder, self.config.collect, again=True, say=say)
+        with self.store.lock("tunesmith fetch"):
+            return steps.fetch_sources(self.config, say, again=True)
 
     def status(self) -> tuple[StageState, ...]:
         """Return every stage in order, as this config and these sources would have it."""

@@ -12,7 +12,7 @@ from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tunesmith.artifacts import SCRATCH, Artifact, write_text_atomic
+from tunesmith.artifacts import SCRATCH, Artifact, disk_full_named, write_text_atomic
 from tunesmith.catalogue import Catalogue
 from tunesmith.config import Config
 from tunesmith.contenders import Workshop
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 
     import torch
 
+    from tunesmith.collecting.web import Snapshot
     from tunesmith.evaluating.plots import CurvePoint
     from tunesmith.models.address import Place
     from tunesmith.models.base import ChatModel
@@ -80,11 +81,12 @@ def source_digests(config: Config) -> tuple[str, ...]:
     return tuple(source.digest for source in digest_sources(config.sources, config.folder, config.collect))
 
 
-def fetch_sources(config: Config, say: Callable[[str], None]) -> None:
-    """Fetch what of the sources is on the web and was not fetched yet."""
+def fetch_sources(config: Config, say: Callable[[str], None], *, again: bool = False) -> dict[str, Snapshot]:
+    """Fetch what of the sources is on the web and was not fetched yet, or all of it `again`; by address."""
     from tunesmith.collecting.collect import fetch
 
-    fetch(config.sources, config.folder, config.collect, say=say)
+    with disk_full_named(config.folder):
+        return fetch(config.sources, config.folder, config.collect, again=again, say=say)
 
 
 def question_digests(config: Config) -> tuple[str, ...]:

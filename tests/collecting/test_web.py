@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import socket
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,7 +12,7 @@ import pytest
 from tunesmith.collecting import web
 from tunesmith.collecting.collect import WEB, collect, digest_sources, fetch
 from tunesmith.collecting.web import Snapshot, WebSettings, snapshot
-from tunesmith.errors import SourceError
+from tunesmith.errors import AddressError, SourceError
 
 from .site import Site, page, served
 
@@ -185,6 +186,81 @@ def test_what_was_fetched_is_kept_and_only_changes_are_sent_again(site: Site, tm
     [second] = digest_sources(addresses, tmp_path, OPEN)
     fetch(addresses, tmp_path, OPEN, again=True)
     assert digest_sources(addresses, tmp_path, OPEN) == (second,)
+
+
+def test_a_bad_day_of_the_server_costs_nothing(site: Site, tmp_path: Path) -> None:
+    """Fetched again while it is down, all is kept; a page that does not answer stays, one that is gone goes."""
+    site.answers = {"/docs/": page("Start", "a", "b"), "/docs/a": page("A"), "/docs/b": page("B")}
+    first = take(site, tmp_path)
+    whole = dict(site.answers)
+    site.answers = {path: (503, {}, b"") for path in whole}
+    with pytest.raises(SourceError, match="nothing of") as caught:
+        take(site, tmp_path / "new", again=True)
+    assert "What was fetched before" not in str(caught.value.hint)
+    down = take(site, tmp_path, again=True)
+    assert [each.rule for each in down.missing] == ["old"] * 3
+    assert down.pages == first.pages
+    site.answers = whole | {"/docs/": (404, {}, b"")}
+    with pytest.raises(SourceError) as caught:
+        take(site, tmp_path, again=True)
+    assert "What was fetched before is kept." in str(caught.value.hint)
+    assert take(site, tmp_path) == down
+    assert all((first.folder / each.file).is_file() for each in first.pages)
+    site.answers = whole | {"/docs/a": (503, {}, b""), "/docs/b": (404, {}, b"")}
+    again = take(site, tmp_path, again=True)
+    assert found_at(site, again) == ["/docs/", "/docs/a"]
+    assert [(each.rule, each.address.rpartition("/")[2]) for each in again.missing] == [
+        ("old", "a"),
+        ("status", "b"),
+    ]
+    left = {each.name for each in first.folder.glob("*.html")}
+    assert left == {each.file for each in again.pages}
+
+
+@pytest.mark.parametrize(
+    "link", ["http://[bad/", "http://x:99999999/", "http://" + "a" * 300 + "/", "//[::1", "http:///x"]
+)
+def test_links_that_are_no_addresses_are_passed_over(site: Site, tmp_path: Path, link: str) -> None:
+    """In a page, in a redirect, in a sitemap, and as a source."""
+    site.answers = {
+        "/docs/": page("Start", link, "moved"),
+        "/docs/moved": (302, {"location": link}, b""),
+        "/sitemap.xml": f"<urlset><url><loc>{link}</loc></url></urlset>".encode(),
+    }
+    taken = take(site, tmp_path)
+    assert found_at(site, taken) == ["/docs/"]
+    assert [each.address.rpartition("/")[2] for each in taken.missing] == ["moved"]
+    for settings in (OPEN, WebSettings(seconds_apart=0)):
+        with pytest.raises((SourceError, AddressError)):
+            snapshot(link if link[:2] != "//" else f"http:{link}", tmp_path / "x", settings)
+
+
+def test_not_modified_is_no_answer_to_who_has_nothing(site: Site, tmp_path: Path) -> None:
+    """A server that says so unasked gives nothing."""
+    site.answers = {"/docs/": (304, {}, b"")}
+    with pytest.raises(SourceError, match="it was never fetched"):
+        take(site, tmp_path)
+
+
+def test_a_full_disk_is_named_and_leaves_the_old_snapshot(
+    site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No half of a page is left, and what was there is there."""
+    site.answers = {"/docs/": page("Start")}
+    first = take(site, tmp_path)
+    site.answers = {"/docs/": page("Changed")}
+    honest = Path.write_bytes
+
+    def full(path: Path, data: bytes) -> int:
+        honest(path, data[:10])
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    with pytest.raises(OSError, match="No space"):
+        take(site, tmp_path, again=True)
+    assert take(site, tmp_path) == first
+    assert (first.folder / first.pages[0].file).read_bytes() == page("Start")
+    assert not list(first.folder.glob("*.part"))
 
 
 def test_a_snapshot_that_was_begun_is_gone_on_with(site: Site, tmp_path: Path) -> None:

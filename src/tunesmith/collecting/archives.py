@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-import errno
 import shutil
 import tempfile
 import zipfile
-import zlib
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from typing import Final
 
-from tunesmith.collecting.formats.refusal import Refusal
+from tunesmith.collecting.formats.refusal import Refusal, parsing
 from tunesmith.collecting.formats.zipped import opened
 from tunesmith.collecting.readers import try_file, unknown_suffix
 from tunesmith.records import Document, Rejection
 
 ARCHIVE: Final = ".zip"
+# The first bit of a file's flags (PKWARE's APPNOTE, 4.4.4).
+_ENCRYPTED: Final = 1
 
 
 def try_archive(path: Path, *, name: str, source: str) -> Iterator[Document | Rejection]:
@@ -49,16 +49,13 @@ def _member(
         return Rejection("collect", unread.rule, name, unread.detail)
     # Never under its own name: that may lead anywhere.
     copy = folder / f"member{inside.suffix}"
+    if info.flag_bits & _ENCRYPTED:
+        return Rejection("collect", "locked", name, "it is encrypted, and needs a password")
     try:
-        with archive.open(info) as packed, copy.open("wb") as file:
+        with parsing("a file of this archive"), archive.open(info) as packed, copy.open("wb") as file:
             shutil.copyfileobj(packed, file)
-    except RuntimeError as error:
-        return Rejection("collect", "locked", name, f"it is encrypted: {error}")
-    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, ValueError, OSError) as error:
-        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-            # Not the archive's fault.
-            raise
-        return Rejection("collect", "damaged", name, f"it cannot be unpacked: {error}")
+    except Refusal as refusal:
+        return Rejection("collect", refusal.rule, name, refusal.detail)
     return try_file(copy, name=name, source=source)
 
 

@@ -1,9 +1,9 @@
 """Web pages as files: a page, or a site's pages, fetched once into a folder and read from there ever after.
 
     FOLDER/ab12.../          one address
-    ├── snapshot.json        what was fetched, written last: a snapshot without it is begun, and gone on with
+    ├── snapshot.json        what was fetched, written last: until then the one before it holds, or none does
     ├── fetched.jsonl        each page as it came: its address, its file, how the server knows it again
-    └── 0001.html            the bodies
+    └── cd34....html         the bodies, by their SHA-256: never written over
 
 Robots are told where they may go (RFC 9309, as "tunesmith"), one request at a time. Nothing is fetched from addresses
 that only this machine or its network reaches, unless that is allowed, wherever names and redirects lead.
@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import ipaddress
 import json
+import os
 import re
 import socket
 import time
@@ -32,7 +33,7 @@ from urllib.robotparser import RobotFileParser
 from pydantic import BaseModel, ConfigDict, Field
 
 from tunesmith.collecting.formats.refusal import Refusal
-from tunesmith.errors import SourceError
+from tunesmith.errors import AddressError, SourceError
 
 if TYPE_CHECKING:
     import httpx
@@ -45,7 +46,7 @@ _SITEMAPS: Final = 50
 _LONGEST_WAIT: Final = 30.0
 # How far it is, is said every so many pages.
 _TOLD: Final = 25
-_OK, _NOT_MODIFIED = 200, 304
+_OK, _NOT_MODIFIED, _TOO_MANY, _SERVERS_FAULT = 200, 304, 429, 500
 # What is kept, and the ending that it is read by.
 _ENDINGS: Final[Mapping[str, str]] = {
     "text/html": ".html",
@@ -116,25 +117,31 @@ def snapshot(
 ) -> Snapshot:
     """Return what an address gave when it was fetched, fetching it if that has not been done, or `again`.
 
-    Fetched again, pages that have not changed are not sent again. Raises SourceError where not one page is had.
+    Fetched again, pages that have not changed are not sent again, and one whose server does not answer now stays as it
+    was. Raises SourceError where not one page is had; what was fetched before is then kept.
     """
     place = _place(address, folder, settings)
     done = place / "snapshot.json"
-    if done.is_file() and not again:
-        return _read(place)
+    before = _read(place) if done.is_file() else None
+    if before is not None and not again:
+        return before
     place.mkdir(parents=True, exist_ok=True)
-    done.unlink(missing_ok=True)
-    found = _Fetching(address, place, settings, say=say, sleep=sleep).all()
+    found = _Fetching(address, place, settings, before=before, say=say, sleep=sleep).all()
     if not found.pages:
         told = "; ".join(f"{each.address}: {each.detail}" for each in found.missing[:5])
-        raise SourceError(f"nothing of {address} can be fetched: {told}", hint="Look at it in a browser.")
-    from tunesmith.artifacts import write_text_atomic
-
+        kept = "" if before is None else " What was fetched before is kept."
+        raise SourceError(
+            f"nothing of {address} can be fetched: {told}", hint=f"Look at it in a browser.{kept}"
+        )
     noted = {
         "pages": [asdict(each) for each in found.pages],
         "missing": [asdict(each) for each in found.missing],
     }
-    write_text_atomic(done, json.dumps(noted, ensure_ascii=False, indent=1))
+    _put(done, json.dumps(noted, ensure_ascii=False, indent=1).encode())
+    needed = {page.file for page in found.pages}
+    for page in () if before is None else before.pages:
+        if page.file not in needed:
+            (place / page.file).unlink(missing_ok=True)
     return found
 
 
@@ -158,6 +165,16 @@ def _read(place: Path) -> Snapshot:
     )
 
 
+def _put(path: Path, data: bytes) -> None:
+    """Write a file whole or not at all."""
+    part = path.with_name(f"{path.name}.{os.getpid()}.part")
+    try:
+        part.write_bytes(data)
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
 @dataclass(slots=True)
 class _Answer:
     """What a server gave: where it was found, what kind it is, and the body, None where it has not changed."""
@@ -177,11 +194,16 @@ class _Fetching:
         place: Path,
         settings: WebSettings,
         *,
+        before: Snapshot | None,
         say: Callable[[str], None],
         sleep: Callable[[float], None],
     ) -> None:
         self._is_site = address.startswith(SITE)
-        self._start = _normal(address.removeprefix(SITE))
+        try:
+            self._start = _normal(address.removeprefix(SITE))
+        except ValueError as error:
+            raise AddressError(f"the source address {address!r} is none of the web: {error}.") from error
+        self._old = {} if before is None else {page.address: page for page in before.pages}
         self._place, self._settings, self._say, self._sleep = place, settings, say, sleep
         self._before = {page.address: page for page in self._journal()}
         self._robots: dict[str, RobotFileParser] = {}
@@ -216,8 +238,12 @@ class _Fetching:
             try:
                 page = self._page(url)
             except Refusal as refusal:
-                missing.append(Missing(url, refusal.rule, refusal.detail))
-                continue
+                old = self._old.get(url)
+                if old is None or refusal.rule not in ("unreachable", "busy"):
+                    missing.append(Missing(url, refusal.rule, refusal.detail))
+                    continue
+                missing.append(Missing(url, "old", f"{refusal.detail}; it stays as it was fetched before"))
+                page = old
             if page.found_at in pages:
                 # Another address of the same page.
                 continue
@@ -253,27 +279,21 @@ class _Fetching:
             }
         answer = self._get(url, headers)
         if answer.body is None:
-            assert before is not None
+            if before is None or not kept:
+                raise Refusal("status", "the server says that it has not changed, and it was never fetched")
             return before
         if self._is_site and not self._inside(answer.url):
             raise Refusal("elsewhere", f"it leads to {answer.url}, which is no part of the site")
         ending = _ENDINGS.get(answer.kind)
         if ending is None:
             raise Refusal("type", f"{answer.kind or 'an unknown type'} is none that can be read")
-        file = before.file if before is not None and before.file.endswith(ending) else self._new_file(ending)
-        (self._place / file).write_bytes(answer.body)
+        file = sha256(answer.body).hexdigest()[:24] + ending
+        _put(self._place / file, answer.body)
         page = Page(url, answer.url, file, answer.headers.get("etag"), answer.headers.get("last-modified"))
         self._before[url] = page
         with (self._place / "fetched.jsonl").open("a", encoding="utf-8") as journal:
             journal.write(json.dumps(asdict(page), ensure_ascii=False) + "\n")
         return page
-
-    def _new_file(self, ending: str) -> str:
-        taken = {page.file.partition(".")[0] for page in self._before.values()}
-        number = len(taken) + 1
-        while f"{number:04}" in taken:
-            number += 1
-        return f"{number:04}{ending}"
 
     def _journal(self) -> Iterator[Page]:
         try:
@@ -303,8 +323,9 @@ class _Fetching:
                         url = _normal(urljoin(url, response.headers["location"]))
                         continue
                     return self._answered(url, response)
-            except httpx.InvalidURL as error:
-                raise Refusal("address", f"it is no address: {error}") from error
+            except (httpx.InvalidURL, ValueError) as error:
+                # Also a redirect to what is none.
+                raise Refusal("address", f"it is, or leads to, no address: {error}") from error
             except httpx.HTTPError as error:
                 raise Refusal("unreachable", str(error) or type(error).__name__) from error
         raise Refusal("redirects", f"it leads on more than {_REDIRECTS} times")
@@ -314,7 +335,8 @@ class _Fetching:
         if response.status_code == _NOT_MODIFIED:
             return _Answer(url, kind, None)
         if response.status_code != _OK:
-            raise Refusal("status", f"the server answers {response.status_code}")
+            later = response.status_code == _TOO_MANY or response.status_code >= _SERVERS_FAULT
+            raise Refusal("busy" if later else "status", f"the server answers {response.status_code}")
         body = b""
         for piece in response.iter_bytes():
             body += piece
@@ -346,14 +368,17 @@ class _Fetching:
                     del self._robots[origin]
                     raise
                 # RFC 9309, 2.3.1: one that is not there allows all, one that cannot be had nothing.
-                absent = re.search(r" 4\d\d$", refusal.detail) is not None
-                robots.parse([] if absent else ["User-agent: *", "Disallow: /"])
+                robots.parse([] if refusal.rule == "status" else ["User-agent: *", "Disallow: /"])
             else:
                 robots.parse((answer.body or b"").decode("utf-8", "replace").splitlines())
         return self._robots[origin].can_fetch("tunesmith", url)
 
     def _check_reach(self, url: str) -> None:
-        parts = urlsplit(url)
+        try:
+            parts = urlsplit(url)
+            port = parts.port or 443
+        except ValueError as error:
+            raise Refusal("address", f"{url} is no address: {error}") from error
         if parts.scheme not in ("http", "https") or not parts.hostname:
             raise Refusal("address", f"{url} is no address of the web")
         if self._settings.private:
@@ -364,9 +389,9 @@ class _Fetching:
                 _check_public(str(ipaddress.ip_address(parts.hostname)), parts.hostname)
             return
         try:
-            found = socket.getaddrinfo(parts.hostname, parts.port or 443, type=socket.SOCK_STREAM)
-        except OSError as error:
-            raise Refusal("unreachable", f"{parts.hostname} is not known: {error.strerror}") from error
+            found = socket.getaddrinfo(parts.hostname, port, type=socket.SOCK_STREAM)
+        except (OSError, UnicodeError) as error:
+            raise Refusal("unreachable", f"{parts.hostname} is not known: {error}") from error
         for *_, address in found:
             _check_public(str(address[0]), parts.hostname)
 
@@ -396,12 +421,14 @@ class _Fetching:
         except (etree.LxmlError, ValueError):
             return
         base = tree.find(".//base[@href]")
-        start = page.found_at if base is None else urljoin(page.found_at, base.get("href"))
+        start = page.found_at if base is None else _joined(page.found_at, base.get("href")) or page.found_at
         told = " ".join(tree.xpath('//meta[@name="robots"]/@content')).lower()
         if "nofollow" in told:
             return
-        links = (_normal(urljoin(start, link)) for link in tree.xpath("//a[@href]/@href") if _is_link(link))
-        yield from dict.fromkeys(link for link in links if self._inside(link) and not _is_other(link))
+        links = (_joined(start, link) for link in tree.xpath("//a[@href]/@href") if _is_link(link))
+        yield from dict.fromkeys(
+            link for link in links if link and self._inside(link) and not _is_other(link)
+        )
 
     def _mapped(self) -> list[str]:
         """Return the pages that the site's own map names (sitemaps.org), as far as they are inside."""
@@ -427,7 +454,8 @@ class _Fetching:
                 continue
             more, pages = _map_in(answer.body or b"")
             maps += more
-            found |= dict.fromkeys(page for page in map(_normal, pages) if self._inside(page))
+            named = (_joined(url, page) for page in pages)
+            found |= dict.fromkeys(page for page in named if page and self._inside(page))
         found.pop(self._start, None)
         return list(found)
 
@@ -462,6 +490,14 @@ def _is_other(link: str) -> bool:
     )
 
 
+def _joined(base: str, link: str) -> str | None:
+    """Return where a link leads as it is compared, None for what is no address."""
+    try:
+        return _normal(urljoin(base, link))
+    except ValueError:
+        return None
+
+
 def _normal(url: str) -> str:
     """Return an address as it is compared: no fragment, names in small letters, no usual port, a path."""
     parts = urlsplit(urldefrag(url.strip()).url)
@@ -478,7 +514,9 @@ def _origin(url: str) -> str:
 def _is_proxied(url: str) -> bool:
     """Tell whether a proxy of the environment asks for an address, as httpx has it."""
     parts = urlsplit(url)
-    return parts.scheme in getproxies() and not proxy_bypass(parts.hostname or "")
+    return not getproxies().keys().isdisjoint({parts.scheme, "all"}) and not proxy_bypass(
+        parts.hostname or ""
+    )
 
 
 def _check_public(address: str, host: str) -> None:

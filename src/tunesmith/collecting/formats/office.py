@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from tunesmith.collecting.formats.markdown import heading, joined, table
-from tunesmith.collecting.formats.refusal import Refusal
+from tunesmith.collecting.formats.refusal import Refusal, parsing
 from tunesmith.collecting.formats.zipped import opened
 
 _CODE_STYLE: Final = re.compile(r"code|preformatted|source|listing", re.IGNORECASE)
@@ -39,12 +39,8 @@ def _read(path: Path, program: str, read: Callable[[Path], Iterable[str]]) -> st
     with opened(path):
         # Its sizes are checked; the library opens it itself.
         pass
-    try:
+    with parsing(f"a file of {program}"):
         text = joined(read(path))
-    except Exception as error:
-        raise Refusal(
-            "damaged", f"it cannot be read as a file of {program}: {error or type(error).__name__}"
-        ) from error
     if not text:
         raise Refusal("empty", "it holds no text")
     return text

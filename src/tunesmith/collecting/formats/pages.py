@@ -10,7 +10,7 @@ from typing import Any, Final
 from urllib.parse import unquote
 
 from tunesmith.collecting.formats.markdown import heading, joined
-from tunesmith.collecting.formats.refusal import Refusal
+from tunesmith.collecting.formats.refusal import Refusal, parsing
 from tunesmith.collecting.formats.zipped import opened
 
 # The mark beside a heading by which one links to it.
@@ -36,7 +36,7 @@ def page_text(data: bytes, *, url: str | None = None) -> str:
 
     if not data.strip():
         raise Refusal("empty", "it holds no text")
-    try:
+    with parsing("HTML"):
         found = trafilatura.extract(
             data,
             url=url,
@@ -49,8 +49,6 @@ def page_text(data: bytes, *, url: str | None = None) -> str:
         )
         text = found or trafilatura.html2txt(data)
         title = trafilatura.extract_metadata(data, default_url=url)
-    except Exception as error:
-        raise Refusal("damaged", f"it cannot be read as HTML: {error or type(error).__name__}") from error
     if not text or not text.strip():
         raise Refusal("empty", "no text is found in it")
     # Code ends where its fence does: what follows begins a block.
@@ -74,13 +72,8 @@ def _apart() -> Any:
 
 def book_text(path: Path) -> str:
     """Return an .epub file's text, chapter after chapter; raises Refusal for what is none."""
-    with opened(path) as archive:
-        try:
-            chapters = [_chapter(archive.read(name)) for name in _spine(archive)]
-        except Refusal:
-            raise
-        except Exception as error:
-            raise Refusal("damaged", f"it cannot be read as EPUB: {error or type(error).__name__}") from error
+    with opened(path) as archive, parsing("EPUB"):
+        chapters = [_chapter(archive.read(name)) for name in _spine(archive)]
     text = joined(chapters)
     if not text:
         raise Refusal("empty", "it holds no text")

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from tunesmith.collecting.formats.markdown import heading, joined
-from tunesmith.collecting.formats.refusal import Refusal
+from tunesmith.collecting.formats.refusal import Refusal, parsing
 
 if TYPE_CHECKING:
     from pypdf import PdfReader
@@ -36,17 +36,16 @@ def pdf_text(path: Path) -> str:
     # It says on stderr what it mends in each file; what cannot be mended is raised.
     logging.getLogger("pypdf").setLevel(logging.CRITICAL)
     try:
-        with path.open("rb") as file:
-            reader = PdfReader(file)
-            pages = [page.extract_text() for page in reader.pages]
+        with path.open("rb") as file, parsing("a PDF"):
+            try:
+                reader = PdfReader(file)
+                pages = [page.extract_text() for page in reader.pages]
+            except (DependencyError, FileNotDecryptedError) as error:
+                raise Refusal("locked", "it is encrypted, and needs a password") from error
             titles = dict(_outline(reader))
             named = str((reader.metadata and reader.metadata.title) or "").strip()
     except OSError as error:
         raise Refusal("unreadable", error.strerror or str(error)) from error
-    except (DependencyError, FileNotDecryptedError) as error:
-        raise Refusal("locked", "it is encrypted, and needs a password") from error
-    except Exception as error:
-        raise Refusal("damaged", f"it cannot be read as a PDF: {error or type(error).__name__}") from error
     if not any(page.strip() for page in pages):
         raise Refusal("empty", f"none of its {len(pages)} pages holds text: run OCR on it first")
     text = _unbroken("\n".join(_without_furniture(pages, titles)))

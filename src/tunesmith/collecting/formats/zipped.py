@@ -25,6 +25,7 @@ def opened(path: Path) -> Iterator[zipfile.ZipFile]:
     except OSError as error:
         raise Refusal("unreadable", error.strerror or str(error)) from error
     except (zipfile.BadZipFile, NotImplementedError, ValueError) as error:
+        # The last two: a version that zipfile does not know, and a directory that points outside the file.
         raise Refusal("damaged", f"it is no zip file, as this format is one: {error}") from error
     with archive:
         _check(archive)
@@ -39,8 +40,9 @@ def _check(archive: zipfile.ZipFile) -> None:
     if whole > MOST_BYTES:
         raise Refusal("size", f"unpacked it would hold {whole:,} bytes, more than {MOST_BYTES:,}")
     for info in infos:
-        if info.file_size > _SMALL and info.file_size > MOST_SHRUNK * max(1, info.compress_size):
+        times = info.file_size / max(1, info.compress_size)
+        if info.file_size > _SMALL and times > MOST_SHRUNK:
             raise Refusal(
                 "size",
-                f"{info.filename} would unpack to {info.file_size / info.compress_size:,.0f} times its size",
+                f"{info.filename} would unpack to {times:,.0f} times its size",
             )
