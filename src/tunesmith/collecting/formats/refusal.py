@@ -20,9 +20,9 @@ class Refusal(Exception):
 def parsing(what: str) -> Iterator[None]:
     """Make a Refusal of whatever a parser raises over a file that is not what it says it is.
 
-    The parsers of these formats promise no kind of error, and a list of kinds would never be whole: among those seen are
-    OSError (a directory that points before its file) and NotImplementedError. One file must not stop the others. What is
-    not the file's fault goes on: no memory, no room on the disk.
+    The parsers of these formats promise no kind of error, and a list would never be whole: among those seen are
+    OSError (a directory that points before its file) and NotImplementedError. One file must not stop the others. What
+    is not the file's fault goes on: no memory, no room on the disk.
     """
     try:
         yield
