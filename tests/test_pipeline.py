@@ -314,7 +314,7 @@ def test_running_up_to_a_stage_makes_only_what_it_needs(fresh: Project, record: 
 @pytest.mark.parametrize(
     ("table", "values", "first"),
     [
-        ("chunk", {"max_characters": 900}, {"chunk"}),
+        ("chunk", {"max_tokens": 300}, {"chunk"}),
         ("topics", {"count": 2}, {"chunk"}),
         ("generate", {"seed": 1}, {"generate"}),
         ("curate", {"seed": 1}, {"curate"}),

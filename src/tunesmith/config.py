@@ -52,11 +52,23 @@ class CollectTable(_Table):
     sources: tuple[str, ...] = Field(min_length=1)
 
 
+class TopicsTable(_Table):
+    """The file in which a person has named, weighted, dropped or joined topics."""
+
+    choices: str | None = None
+
+
 class GenerateTable(_Table):
-    """Where questions come from, besides the rules: files of written ones, and a teacher's model address."""
+    """Where examples come from, besides the rules: files of written ones, models' addresses, a folder of prompts.
+
+    How many questions are asked at once changes no result.
+    """
 
     written: tuple[str, ...] = ()
     teacher: str | None = None
+    judge: str | None = None
+    prompts: str | None = None
+    concurrency: int = Field(default=8, ge=1, le=512)
 
 
 class CurateTable(_Table):
@@ -109,6 +121,10 @@ class Config:
     sources: tuple[str, ...]
     written: tuple[str, ...] = ()
     teacher: str | None = None
+    judge: str | None = None
+    prompts: str | None = None
+    concurrency: int = 8
+    choices: str | None = None
     asked: str | None = None
     adapters: Mapping[str, str] = field(default_factory=dict)
     contenders: tuple[str, ...] = USUAL
@@ -133,7 +149,7 @@ _TABLES: Final[dict[str, tuple[type[BaseModel], ...]]] = {
     "project": (ProjectTable,),
     "collect": (CollectTable, WebSettings),
     "chunk": (ChunkSettings,),
-    "topics": (TopicSettings,),
+    "topics": (TopicsTable, TopicSettings),
     "generate": (GenerateTable, GenerateSettings),
     "curate": (CurateTable, CurateSettings),
     "retrieve": (RetrieveSettings,),
@@ -162,10 +178,13 @@ _EXPLAINED: Final[dict[str, dict[str, _Why]]] = {
         "seconds_apart": _Why("between two requests"),
         "private": _Why("whether pages that only this network reaches may be fetched"),
     },
-    "chunk": {"max_characters": _Why("a longer document is cut, where its structure lets it")},
+    "chunk": {
+        "max_tokens": _Why("a longer document is cut, where its structure lets it; tokens of the model")
+    },
     "topics": {
         "count": _Why("as many topics; left out, about the square root of half the chunks", 12),
         "seed": _Why("another seed finds other topics"),
+        "choices": _Why("your file: names, weights, which to drop or join (tunesmith topics)", "topics.toml"),
     },
     "generate": {
         "written": _Why("questions in users' own words: nothing helps more", ["questions/train.jsonl"]),
@@ -173,6 +192,17 @@ _EXPLAINED: Final[dict[str, dict[str, _Why]]] = {
         "rules": _Why("the rules that ask questions of their own"),
         "rules_per_entry": _Why("how many of those questions about one entry"),
         "questions_per_entry": _Why("how many the teacher is asked for about one entry"),
+        "judge": _Why("who checks what the teacher wrote; left out, the teacher", "openai:MODEL@URL"),
+        "prompts": _Why("a folder of your own prompts (tunesmith prompts --out FOLDER)", "prompts"),
+        "concurrency": _Why("so many questions to a service at once; fewer while it says it is too many"),
+        "examples_per_chunk": _Why("how many the teacher writes about a piece of a document"),
+        "budget": _Why("how many of all documents, spread over topics; left out, every piece", 500),
+        "styles": _Why("which kinds of examples"),
+        "personas": _Why("in whose words"),
+        "gates": _Why("what is checked besides the gates that need no model"),
+        "judge_threshold": _Why("the least score, of 5, that the judge must give"),
+        "usd_per_million": _Why("US dollars for a million tokens read, and written", [0.5, 1.5]),
+        "max_cost_usd": _Why("asking stops before this is passed", 5.0),
         "seed": _Why("another seed words them otherwise"),
     },
     "curate": {

@@ -9,6 +9,8 @@ TunesmithError
 ├── DatasetError          examples that cannot be used
 │   └── LeakError           test questions that stand in the training set
 ├── ModelError            a model that cannot be found, fetched or asked
+│   ├── ModelBusy           a service that may be asked again later
+│   ├── ModelRefused        a model that will not answer this one question
 │   ├── FetchError          a download that failed or whose bytes are wrong
 │   └── ParityError         an export that does not say what the model says
 ├── TrainingError         a training run that would make, or made, nonsense
@@ -79,6 +81,18 @@ class LeakError(DatasetError):
 
 class ModelError(TunesmithError):
     """A model cannot be found, loaded or asked."""
+
+
+class ModelBusy(ModelError):
+    """A service is asked too much, or has failed for now; `retry_after` is how many seconds it wants to be left."""
+
+    def __init__(self, message: str, *, hint: str | None = None, retry_after: float | None = None) -> None:
+        super().__init__(message, hint=hint)
+        self.retry_after = retry_after
+
+
+class ModelRefused(ModelError):
+    """A model will not answer this question, and may answer others."""
 
 
 class FetchError(ModelError):

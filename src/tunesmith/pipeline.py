@@ -52,9 +52,10 @@ class Stage:
 
 STAGES: Final = (
     Stage("collect", "read the sources", (), steps.collect_settings, steps.source_digests, steps.collect),
-    Stage("chunk", "cut documents, find topics", ("collect",), steps.chunk_settings, steps.encoder_digest, steps.chunk),
-    Stage("generate", "make questions and answers", ("collect",), steps.generate_settings, steps.question_digests,
-          steps.generate),
+    Stage("chunk", "cut documents, find topics", ("collect",), steps.chunk_settings, steps.both_digests, steps.chunk,
+          2),
+    Stage("generate", "make questions and answers", ("collect", "chunk"), steps.generate_settings,
+          steps.question_digests, steps.generate, 2),
     Stage("curate", "check, deduplicate, split", ("collect", "generate"), steps.curate_settings, steps.asked_digest,
           steps.curate),
     Stage("index", "embed the catalogue", ("collect",), steps.index_settings, steps.encoder_digest, steps.index, 2),

@@ -66,12 +66,17 @@ class Chunk:
 
 @dataclass(frozen=True, slots=True)
 class Topic:
-    """A cluster of chunks with a label that a person understands."""
+    """A cluster of chunks with a label that a person understands.
+
+    `share` is the share of all text that its chunks hold, `outliers` are those of them that are far from the others.
+    """
 
     id: str
     label: str
     keywords: tuple[str, ...]
     chunks: tuple[str, ...]
+    share: float = 0.0
+    outliers: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +113,7 @@ class Evidence:
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """A question, its answer, and where both come from.
+    """A question, its answer, and where both come from; `messages` are what was said before the question, if anything.
 
     `entry` is the catalogue id the answer calls, and the group that splits keep together. `acceptable` holds all
     catalogue ids that would be a right answer, `entry` first. `origin` is "rule:NAME", "teacher:ADDRESS" or
@@ -129,12 +134,16 @@ class Example:
 
 @dataclass(frozen=True, slots=True)
 class Written:
-    """A question that a person wrote, and all catalogue ids that answer it, the best first; `line` from 1."""
+    """A question that a person wrote, and what answers it; `line` from 1.
+
+    That is all catalogue ids that do, the best first, or, where nothing is to be called, the answer in words.
+    """
 
     question: str
     acceptable: tuple[str, ...]
     file: str
     line: int
+    answer: str = ""
 
     @property
     def origin(self) -> str:

@@ -7,6 +7,7 @@ import json
 import platform
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import closing
 from dataclasses import asdict, dataclass, replace
 from functools import cache, partial
 from pathlib import Path
@@ -19,6 +20,7 @@ from tunesmith.contenders import Workshop
 from tunesmith.errors import DatasetError, ModelError, SourceError
 from tunesmith.progress import Progress
 from tunesmith.records import (
+    Chunk,
     Conversation,
     Document,
     Example,
@@ -28,6 +30,7 @@ from tunesmith.records import (
     Tally,
     Topic,
     Written,
+    fingerprint,
     read_jsonl,
     write_jsonl,
 )
@@ -37,8 +40,13 @@ if TYPE_CHECKING:
 
     import torch
 
+    from tunesmith.chunking.choices import Chosen
     from tunesmith.collecting.web import Snapshot
     from tunesmith.evaluating.plots import CurvePoint
+    from tunesmith.generating.asking import Asker, Purse
+    from tunesmith.generating.generate import Material
+    from tunesmith.generating.prompts import Prompts
+    from tunesmith.generating.replies import Replies
     from tunesmith.models.address import Place
     from tunesmith.models.base import ChatModel
     from tunesmith.models.embedding import LocalEncoder
@@ -90,9 +98,21 @@ def fetch_sources(config: Config, say: Callable[[str], None], *, again: bool = F
 
 
 def question_digests(config: Config) -> tuple[str, ...]:
-    """Return the digests of the files of written questions, and of the teacher's folder if its address is one."""
-    teacher = () if config.teacher is None else _folder_digest(config, config.teacher)
-    return (*(_file_digest(config, name) for name in config.written), *teacher)
+    """Return the digests of the files of written questions, prompts and topics, and of the models' folders, if any."""
+    models = [address for address in (config.teacher, config.judge) if address is not None]
+    files = [*config.written, *([] if config.choices is None else [config.choices])]
+    return (
+        *(_file_digest(config, name) for name in files),
+        *(digest for address in models for digest in _folder_digest(config, address)),
+        *(() if config.prompts is None else (fingerprint(dict(prompts_of(config).texts)),)),
+    )
+
+
+def prompts_of(config: Config) -> Prompts:
+    """Return the prompts of the project's folder of them, or the usual ones."""
+    from tunesmith.generating.prompts import load_prompts
+
+    return load_prompts(None if config.prompts is None else config.folder / config.prompts)
 
 
 def asked_digest(config: Config) -> tuple[str, ...]:
@@ -218,12 +238,14 @@ def chunk_settings(config: Config) -> dict[str, Any]:
         "chunk": config.chunk.model_dump(),
         "topics": config.topics.model_dump(),
         "encoder": config.encoder.base,
+        "counted by": _counted_by(config),
     }
 
 
 def generate_settings(config: Config) -> dict[str, Any]:
     """Return what generating is told."""
-    return {"generate": config.generate.model_dump(), "teacher": config.teacher}
+    told = {"generate": config.generate.model_dump(), "teacher": config.teacher}
+    return told if config.judge is None else told | {"judge": config.judge}
 
 
 def curate_settings(config: Config) -> dict[str, Any]:
@@ -276,19 +298,15 @@ def collect(work: Work) -> dict[str, int]:
     found = collect_sources(
         work.config.sources, base=work.config.folder, web=work.config.collect, say=work.say
     )
-    if found.catalogue is None or not found.catalogue.entries:
-        raise SourceError(
-            "the sources name nothing that can be called, so no answers can be derived from them",
-            hint="This version makes assistants for Python packages: add python:PACKAGE to [collect] sources.",
-        )
+    catalogue = found.catalogue or Catalogue(package="", version="", entries=())
     write_jsonl(work.draft / "sources.jsonl", found.sources)
     write_jsonl(work.draft / "documents.jsonl", found.documents)
     write_jsonl(work.draft / "rejections.jsonl", found.rejections)
-    work.draft.joinpath("catalogue.json").write_text(found.catalogue.to_json(), encoding="utf-8")
+    work.draft.joinpath("catalogue.json").write_text(catalogue.to_json(), encoding="utf-8")
     _write_json(work.draft / "left_out.json", found.left_out)
     return {
         "documents": len(found.documents),
-        "entries": len(found.catalogue.entries),
+        "entries": len(catalogue.entries),
         "left out": sum(found.left_out.values()),
     }
 
@@ -298,7 +316,7 @@ def chunk(work: Work) -> dict[str, int]:
     from tunesmith.chunking.chunk import chunk as cut
     from tunesmith.chunking.topics import find_topics
 
-    chunks = cut(documents_of(work.inputs), work.config.chunk)
+    chunks = cut(documents_of(work.inputs), work.config.chunk, count=_counting(work))
     # The beginning of a chunk says what it is about; reading all of it would take four times as long.
     encoder = encoder_of(work.config, work.say, max_length=48)
     chunks, topics = find_topics(chunks, encoder, work.config.topics)
@@ -307,25 +325,60 @@ def chunk(work: Work) -> dict[str, int]:
     return {"chunks": len(chunks), "topics": len(topics)}
 
 
+def _counted_by(config: Config) -> str:
+    """Return whose tokens a chunk's length is counted in: the model's, or where that is a service the encoder's."""
+    from tunesmith.models.address import is_remote
+
+    return config.encoder.base if is_remote(config.train.base) else config.train.base
+
+
+def _counting(work: Work) -> Callable[[Sequence[str]], Sequence[int]]:
+    from tunesmith.models.address import model_folder
+    from tunesmith.models.local import load_tokenizer
+
+    address = _from_project(work.config, _counted_by(work.config))
+    tokenizer = load_tokenizer(model_folder(address, say=work.say))
+
+    def count(texts: Sequence[str]) -> list[int]:
+        if not texts:
+            return []
+        ids = tokenizer(list(texts), add_special_tokens=False, return_attention_mask=False, verbose=False)
+        return [len(each) for each in ids["input_ids"]]
+
+    return count
+
+
 def generate(work: Work) -> dict[str, int]:
-    """Make examples from the catalogue, the written questions and the teacher."""
+    """Make examples from the catalogue, the documents, the written questions and the teacher."""
     from tunesmith.generating.generate import generate as make
+    from tunesmith.generating.replies import Replies
     from tunesmith.generating.written import read_written
-    from tunesmith.models.address import load_chat
 
     config = work.config
+    catalogue, documents = catalogue_of(work.inputs), documents_of(work.inputs)
     written = [one for name in config.written for one in read_written(config.folder / name)]
-    made = make(
-        documents_of(work.inputs),
-        catalogue_of(work.inputs),
-        written=written,
-        teacher=None
-        if config.teacher is None
-        else load_chat(_from_project(config, config.teacher), say=work.say),
-        settings=config.generate,
-        journal=work.draft / "teacher.jsonl",
-        on_progress=work.progress,
-    )
+    if config.teacher is None and not written and not catalogue.entries:
+        raise SourceError(
+            "the sources name nothing that can be called, so no answers can be derived from them",
+            hint="Name a model that writes examples from documents: teacher in [generate]; or add python:PACKAGE to "
+            "[collect] sources.",
+        )
+    replies = Replies(config.folder / ".tunesmith" / REPLIES)
+    purse = config.generate.purse()
+    teacher = None if config.teacher is None else _asker(config.teacher, work, replies, purse)
+    judge = teacher if config.judge is None else _asker(config.judge, work, replies, purse)
+    with disk_full_named(config.folder), closing(replies):
+        made = make(
+            documents,
+            catalogue if catalogue.entries else None,
+            written=written,
+            teacher=teacher,
+            material=None if judge is None else _material(work, judge),
+            settings=config.generate,
+            on_progress=work.progress,
+        )
+    if purse.price is not None:
+        work.say(f"The models' tokens come to {purse.spent:.2f} US dollars, asked anew or kept.")
     for note in made.notes[:5]:
         work.say(note)
     write_jsonl(work.draft / "examples.jsonl", made.examples)
@@ -333,6 +386,37 @@ def generate(work: Work) -> dict[str, int]:
     _write_json(work.draft / "tally.json", asdict(made.tally))
     by_kind = Counter(example.origin.partition(":")[0] for example in made.examples)
     return {"examples": len(made.examples), **by_kind, "rejected": sum(made.tally.rejected.values())}
+
+
+REPLIES = "replies.jsonl"  # what teachers and judges have answered, for all runs of a project
+
+
+def _asker(address: str, work: Work, replies: Replies, purse: Purse) -> Asker:
+    from tunesmith.generating.asking import Asker
+    from tunesmith.models.address import load_chat
+
+    model = load_chat(_from_project(work.config, address), say=work.say)
+    identity = " ".join(_folder_digest(work.config, address))
+    return Asker(model, replies, purse, work.config.concurrency, identity)
+
+
+def _material(work: Work, judge: Asker) -> Material:
+    from tunesmith.generating.generate import Material
+
+    chosen = chosen_topics(work.inputs, work.config)
+    chunks = tuple(
+        replace(chunk, topic=chosen.topic_of.get(chunk.topic or "", chunk.topic))
+        for chunk in read_jsonl(Chunk, work.inputs["chunk"].file("chunks.jsonl"))
+    )
+    return Material(chunks, chosen.weights, prompts_of(work.config), judge)
+
+
+def chosen_topics(inputs: Mapping[str, Artifact], config: Config) -> Chosen:
+    """Return the topics as the project's file of them wants them."""
+    from tunesmith.chunking.choices import choose, read_choices
+
+    topics = tuple(read_jsonl(Topic, inputs["chunk"].file("topics.jsonl")))
+    return choose(topics, () if config.choices is None else read_choices(config.folder / config.choices))
 
 
 def curate(work: Work) -> dict[str, int]:
@@ -364,6 +448,12 @@ def index(work: Work) -> dict[str, int]:
     from tunesmith.retrieving.index import build_index
 
     catalogue = catalogue_of(work.inputs)
+    if not catalogue.entries:
+        raise SourceError(
+            "the sources name nothing that can be called, and this version measures assistants by their calls",
+            hint="The examples are made and checked: write them with `tunesmith dataset --out FOLDER`, and train on "
+            "them with `tunesmith train FOLDER/train.jsonl --out MODEL`.",
+        )
     calls = calls_of(documents_of(work.inputs), catalogue)
     built = build_index(catalogue.entries, encoder_of(work.config, work.say), calls=calls)
     built.save(work.draft / "index")
@@ -388,6 +478,7 @@ def estimate(work: Work) -> dict[str, int]:
             (0,),
             system=system_of(catalogue),
             settings=config.train,
+            in_words=in_words_of(config),
         )
         for rows, count in ((train, config.train.examples), (valid, VALID_ROWS))
     )
@@ -515,9 +606,11 @@ def evaluate(work: Work) -> dict[str, int]:
     from tunesmith.evaluating.evaluate import evaluate as ask_all
 
     config, catalogue = work.config, catalogue_of(work.inputs)
-    sets = {name: rows for name in SETS if (rows := examples_of(work.inputs, name))}
+    sets = {name: rows for name in SETS if (rows := about_calls(examples_of(work.inputs, name)))}
     if not sets:
-        raise DatasetError("there is no test question", hint="Raise the shares held out in [curate].")
+        raise DatasetError(
+            "there is no test question about a call", hint="Raise the shares held out in [curate]."
+        )
     shop = workshop(work.inputs, config, work.say)
     for adapter in config.adapters:
         shop.adapted(adapter)  # one that does not fit the base is refused before anyone is asked
@@ -539,7 +632,8 @@ def evaluate(work: Work) -> dict[str, int]:
             journal=work.scratch / f"answers-{name}.jsonl",
             on_progress=told,
         )
-    train_rows, answers = examples_of(work.inputs, "train"), answers_of(documents_of(work.inputs), catalogue)
+    train_rows = about_calls(examples_of(work.inputs, "train"))
+    answers = answers_of(documents_of(work.inputs), catalogue)
     floor_scores = [
         *floors.constant(train_rows, sets, catalogue),
         *floors.majority(train_rows, sets, catalogue),
@@ -656,6 +750,11 @@ def examples_of(inputs: Mapping[str, Artifact], name: str) -> tuple[Example, ...
     return tuple(read_jsonl(Example, inputs["curate"].file(f"{name}.jsonl")))
 
 
+def about_calls(examples: Iterable[Example]) -> tuple[Example, ...]:
+    """Return the examples whose answer is a call: those that contenders are measured by."""
+    return tuple(example for example in examples if example.entry is not None)
+
+
 def conversations_of(inputs: Mapping[str, Artifact], config: Config) -> Mixed:
     """Return what the language model is trained on and validated with."""
     from tunesmith.training.mix import conversations, ranks_of, select
@@ -666,7 +765,15 @@ def conversations_of(inputs: Mapping[str, Artifact], config: Config) -> Mixed:
     chosen = select(examples_of(inputs, "train"), config.train.examples, config.train.seed)
     system = system_of(catalogue_of(inputs))
     rows, valid_rows = (
-        conversations(examples, index, index.passage, ranks, system=system, settings=config.train)
+        conversations(
+            examples,
+            index,
+            index.passage,
+            ranks,
+            system=system,
+            settings=config.train,
+            in_words=in_words_of(config),
+        )
         for examples in (chosen, valid)
     )
     return Mixed(rows, valid_rows, ranks)
@@ -700,6 +807,13 @@ def system_of(catalogue: Catalogue) -> str:
     from tunesmith.generating.prompts import system_prompt
 
     return system_prompt(catalogue)
+
+
+def in_words_of(config: Config) -> str:
+    """Return the system prompt of examples about documents."""
+    from tunesmith.generating.prompts import text_system_prompt
+
+    return text_system_prompt(config.name)
 
 
 def encoder_of(config: Config, say: Callable[[str], None], *, max_length: int = 128) -> LocalEncoder:
@@ -822,7 +936,7 @@ def workshop(inputs: Mapping[str, Artifact], config: Config, say: Callable[[str]
     catalogue = catalogue_of(inputs)
     shots = tuple(
         (Message("user", one.question), Message("assistant", one.answer))
-        for one in select(examples_of(inputs, "train"), SHOTS, config.train.seed)
+        for one in select(about_calls(examples_of(inputs, "train")), SHOTS, config.train.seed)
     )
     return Workshop(
         load_base=load_base,
@@ -884,12 +998,11 @@ def report_data(inputs: Mapping[str, Artifact], config: Config) -> Any:
         ceilings=ceiling_summaries,
         paired=paired,
         scores=scores,
-        sets={name: rows for name in SETS if (rows := examples_of(inputs, name))},
+        sets={name: rows for name in SETS if (rows := about_calls(examples_of(inputs, name)))},
         story=_story(inputs),
         distances=tuple(page.LexicalDistance(one["set"], one["mean"]) for one in distances),
         topics=tuple(
-            page.TopicSize(topic.label, len(topic.chunks))
-            for topic in read_jsonl(Topic, inputs["chunk"].file("topics.jsonl"))
+            page.TopicSize(topic.label, len(topic.chunks)) for topic in chosen_topics(inputs, config).topics
         ),
         curve=_curve(_run_of(inputs["train"])["steps"]),
         cost=_costs(inputs),

@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from tunesmith.chunking.chunk import ChunkSettings, chunk
+from tunesmith.chunking.chunk import WHOLE_UP_TO, ChunkSettings, chunk
 from tunesmith.records import Chunk, Document
+
+
+def _letters(texts: Sequence[str]) -> list[int]:
+    """Count each character as a token."""
+    return [len(text) for text in texts]
 
 
 def _texts(text: str, limit: int) -> list[str]:
     document = Document("d", "s", "Title", text, "markdown")
-    return [piece.text for piece in chunk([document], ChunkSettings(max_characters=limit))]
+    return [piece.text for piece in chunk([document], ChunkSettings(max_tokens=limit), count=_letters)]
 
 
 PIECES = st.sampled_from(
@@ -34,14 +41,18 @@ PIECES = st.sampled_from(
 
 @given(st.one_of(st.text(max_size=400), st.lists(PIECES, max_size=40).map("".join)), st.integers(40, 120))
 def test_chunks_rejoin_to_the_document(text: str, limit: int) -> None:
-    """Whatever the text, its chunks are contiguous, true to their offsets, not empty and within the limit."""
+    """Whatever the text, its chunks are contiguous, true to their offsets, not empty and within the limit.
+
+    Code and tables may be four times as long.
+    """
     document = Document("d", "s", "Title", text, "markdown", entry="p.f")
-    made = chunk([document], ChunkSettings(max_characters=limit))
+    made = chunk([document], ChunkSettings(max_tokens=limit), count=_letters)
 
     assert "".join(piece.text for piece in made) == text
     assert [piece.start for piece in made] == [0, *(piece.end for piece in made[:-1])][: len(made)]
     assert all(text[piece.start : piece.end] == piece.text for piece in made)
-    assert all(0 < len(piece.text) <= limit for piece in made)
+    whole = "```" in text or "~~~" in text or ">>>" in text or "|" in text or "+" in text
+    assert all(0 < len(piece.text) <= limit * (WHOLE_UP_TO + 1 if whole else 1) for piece in made)
     assert {(piece.document, piece.title, piece.entry) for piece in made} <= {("d", "Title", "p.f")}
 
 
@@ -88,6 +99,27 @@ def test_an_empty_document_has_no_chunks() -> None:
 
 def test_settings_are_strict() -> None:
     """Unknown keys and limits too small for a line are refused."""
-    for wrong in ({"max_chars": 100}, {"max_characters": 1}):
+    for wrong in ({"max_chars": 100}, {"max_tokens": 1}):
         with pytest.raises(ValidationError):
             ChunkSettings.model_validate(wrong)
+
+
+def test_tables_and_code_are_whole_though_longer_than_a_chunk() -> None:
+    """Half a table has no head, and half a block of code does not run; far longer ones are cut between lines."""
+    table = "".join(f"| option {number} | what it does |\n" for number in range(4))
+    code = "```python\n" + "first = 1\n" * 6 + "```\n"
+
+    assert _texts(f"Words before.\n\n{table}\n{code}", 40) == ["Words before.\n\n", f"{table}\n", code]
+    assert all(piece.endswith("\n") and len(piece) <= 40 for piece in _texts(table * 3, 40))
+
+
+def test_length_is_counted_in_the_tokens_that_are_given() -> None:
+    """The same words make more chunks for a model whose tokenizer needs more tokens for them."""
+    document = Document("d", "s", "T", "Some words here.\n\n" * 40, "text")
+    settings = ChunkSettings(max_tokens=60)
+
+    few = chunk([document], settings, count=lambda texts: [len(text.split()) for text in texts])
+    many = chunk([document], settings, count=_letters)
+
+    assert max(len(piece.text.split()) for piece in few) == 60
+    assert max(len(piece.text) for piece in many) <= 60

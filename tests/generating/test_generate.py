@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,7 +11,9 @@ import pytest
 from pydantic import ValidationError
 
 from tunesmith.catalogue import Catalogue
-from tunesmith.generating.generate import GenerateSettings, OriginCount, generate
+from tunesmith.generating.asking import Asker
+from tunesmith.generating.generate import Generated, GenerateSettings, OriginCount, generate
+from tunesmith.generating.replies import Replies
 from tunesmith.models.fake import FakeModel
 from tunesmith.records import Conversation, Document, Rejection, Written, fingerprint
 
@@ -114,7 +117,7 @@ def test_a_teachers_questions_are_verified_and_counted(
     """Good ones are kept with their quote, false quotes rejected, missing ones failed."""
     settings = GenerateSettings(rules_per_entry=0, questions_per_entry=3)
 
-    made = generate(documents, catalogue, teacher=FakeModel(_teach), settings=settings)
+    made = generate(documents, catalogue, teacher=Asker(FakeModel(_teach)), settings=settings)
 
     assert (made.tally.requested, made.tally.accepted, made.tally.failed) == (15, 5, 5)
     assert made.tally.rejected == {"quote not in the document": 5}
@@ -130,7 +133,10 @@ def test_what_a_teacher_writes_too_much_or_unreadably_is_told(
     settings = GenerateSettings(rules_per_entry=0, questions_per_entry=1)
 
     made = generate(
-        documents[:1], replace(catalogue, entries=catalogue.entries[:1]), teacher=teacher, settings=settings
+        documents[:1],
+        replace(catalogue, entries=catalogue.entries[:1]),
+        teacher=Asker(teacher),
+        settings=settings,
     )
 
     assert made.tally.rejected == {"more than asked for": 1}
@@ -139,36 +145,40 @@ def test_what_a_teacher_writes_too_much_or_unreadably_is_told(
     )
 
 
-def test_a_journal_saves_the_teacher_from_being_asked_again(
+def test_kept_replies_save_the_teacher_from_being_asked_again(
     catalogue: Catalogue, documents: tuple[Document, ...], tmp_path: Path
 ) -> None:
     """After a kill in the middle of a line only that entry is asked about again, to the same result."""
-    journal = tmp_path / "replies.jsonl"
+    kept = tmp_path / "replies.jsonl"
     asked: list[str] = []
 
     def teach(conversation: Conversation) -> str:
         asked.append(conversation[-1].content)
         return _teach(conversation)
 
-    unbroken = generate(documents, catalogue, teacher=FakeModel(teach), settings=NO_RULES, journal=journal)
-    whole = journal.read_text(encoding="utf-8")
-    journal.write_text(whole[:-30], encoding="utf-8")
-    again = generate(documents, catalogue, teacher=FakeModel(teach), settings=NO_RULES, journal=journal)
+    def made() -> Generated:
+        with closing(Replies(kept)) as replies:
+            teacher = Asker(FakeModel(teach), replies)
+            return generate(documents, catalogue, teacher=teacher, settings=NO_RULES)
 
-    assert again == unbroken
+    unbroken = made()
+    whole = kept.read_text(encoding="utf-8")
+    kept.write_text(whole[:-30], encoding="utf-8")
+
+    assert made() == unbroken
     assert len(asked) == 6
 
 
-def test_progress_is_told_batch_by_batch(catalogue: Catalogue, documents: tuple[Document, ...]) -> None:
+def test_progress_is_told(catalogue: Catalogue, documents: tuple[Document, ...]) -> None:
     """The caller sees how many entries the teacher was asked about."""
     seen: list[tuple[int, int]] = []
 
     generate(
         documents,
         catalogue,
-        teacher=FakeModel(_teach),
+        teacher=Asker(FakeModel(_teach)),
         settings=NO_RULES,
         on_progress=lambda done, total, note="": seen.append((done, total)),
     )
 
-    assert seen == [(5, 5)]
+    assert seen == [(1, 5), (2, 5), (3, 5), (4, 5), (5, 5)]

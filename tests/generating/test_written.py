@@ -34,8 +34,13 @@ def test_lines_name_one_entry_or_several(tmp_path: Path) -> None:
         ("{", "line 2: not JSON: Expecting property name enclosed in double quotes at character 2"),
         ("[]", "line 2: not an object with the keys question and entry"),
         (
-            '{"question": "a b?", "answer": "x"}',
-            "unknown key 'answer'; known are acceptable, entry, question",
+            '{"question": "a b?", "reply": "x"}',
+            "unknown key 'reply'; known are acceptable, answer, entry, question",
+        ),
+        ('{"question": "a b?", "answer": " "}', "the answer is no text"),
+        (
+            '{"question": "a b?", "answer": "x", "entry": "y"}',
+            "an answer in words and an entry: the answer of an entry is derived, so give one of the two",
         ),
         ('{"question": " ", "entry": "x"}', "line 2: no question"),
         ('{"question": "a b?"}', "line 2: neither entry nor acceptable names an entry"),

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from bisect import bisect_right
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
+from typing import Final
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -12,19 +15,32 @@ from tunesmith.records import Chunk, Document
 
 
 class ChunkSettings(BaseModel):
-    """How long a chunk may be, in characters."""
+    """How long a chunk may be, in tokens of the model that it is for."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    max_characters: int = Field(default=1500, ge=40)
+    max_tokens: int = Field(default=400, ge=32)
 
 
-def chunk(documents: Iterable[Document], settings: ChunkSettings) -> tuple[Chunk, ...]:
-    """Cut each document into chunks of at most `max_characters`, in order and without gaps.
+#: Returns how many tokens each of some texts has.
+CountTokens = Callable[[Sequence[str]], Sequence[int]]
+# What must stay whole to be understood may be so many times longer than a chunk.
+WHOLE_UP_TO: Final = 4
 
-    A document that fits is one chunk. Else it is cut before headings and at blank lines; a fenced code block
-    or a doctest is cut only if it alone is too long, then between its lines. A heading stays with what
-    follows. An empty document has no chunks.
+
+def four_characters_a_token(texts: Sequence[str]) -> list[int]:
+    """Return about how many tokens texts have, for English and where no tokenizer is at hand."""
+    return [-(-len(text) // 4) for text in texts]
+
+
+def chunk(
+    documents: Iterable[Document], settings: ChunkSettings, *, count: CountTokens = four_characters_a_token
+) -> tuple[Chunk, ...]:
+    """Cut each document into chunks of at most `max_tokens`, as `count` counts them, in order and without gaps.
+
+    A document that fits is one chunk. Else it is cut before headings and at blank lines; a heading stays with what
+    follows. A fenced code block, a doctest or a table stays whole, and is a chunk of its own if it is longer than one;
+    beyond four times that it is cut between its lines. An empty document has no chunks.
     """
     return tuple(
         Chunk(
@@ -37,42 +53,78 @@ def chunk(documents: Iterable[Document], settings: ChunkSettings) -> tuple[Chunk
             entry=document.entry,
         )
         for document in documents
-        for start, end in _cut(document.text, settings.max_characters)
+        for start, end in _cut(document.text, settings.max_tokens, count)
     )
+
+
+class _Ruler:
+    """How many tokens any stretch of a text has: its lines are counted once, parts of a line by their share."""
+
+    def __init__(self, text: str, count: CountTokens) -> None:
+        # Only line feeds end lines: splitlines would also cut at form feeds inside of code.
+        self.lines = re.findall(r"[^\n]*\n|[^\n]+\Z", text)
+        self.starts = [0, *accumulate(map(len, self.lines))]
+        self._tokens = list(count(self.lines)) if self.lines else []
+        self._sums = [0, *accumulate(self._tokens)]
+
+    def tokens(self, start: int, end: int) -> float:
+        """Return the tokens between two offsets."""
+        return self._upto(end) - self._upto(start)
+
+    def reach(self, start: int, limit: float) -> int:
+        """Return the last offset to which a stretch from `start` has at most `limit` tokens, one character at least."""
+        wanted = self._upto(start) + limit
+        line = bisect_right(self._sums, wanted) - 1
+        if line >= len(self.lines):
+            return self.starts[-1]
+        share = (wanted - self._sums[line]) / self._tokens[line]
+        return max(start + 1, self.starts[line] + int(share * len(self.lines[line])))
+
+    def _upto(self, offset: int) -> float:
+        line = bisect_right(self.starts, offset) - 1
+        if line >= len(self.lines):
+            return self._sums[-1]
+        return self._sums[line] + self._tokens[line] * (offset - self.starts[line]) / len(self.lines[line])
 
 
 @dataclass(frozen=True, slots=True)
 class _Block:
-    """What is not cut if it fits: a paragraph, a heading or code, each with the blank lines after it."""
+    """What is not cut if it fits: a paragraph, a heading, code or a table, each with the blank lines after it.
+
+    Code and tables are `whole`: cut, they mean nothing.
+    """
 
     start: int
     end: int
     heading: bool = False
+    whole: bool = False
 
 
-def _cut(text: str, limit: int) -> Iterator[tuple[int, int]]:
-    if len(text) <= limit:
+def _cut(text: str, limit: int, count: CountTokens) -> Iterator[tuple[int, int]]:
+    ruler = _Ruler(text, count)
+    if ruler.tokens(0, len(text)) <= limit:
         if text:
             yield 0, len(text)
         return
     pending: list[_Block] = []
-    for block in _fitting(text, _blocks(text), limit):
-        if pending and _is_full(pending, block, limit):
+    for block in _fitting(text, _blocks(ruler), limit, ruler):
+        if pending and _is_full(pending, block, limit, ruler):
             kept, moved = _without_last_headings(pending)
             yield kept[0].start, kept[-1].end
             pending = moved
-            if pending and block.end - pending[0].start > limit:
+            if pending and ruler.tokens(pending[0].start, block.end) > limit and not block.whole:
                 yield pending[0].start, pending[-1].end
                 pending = []
         pending.append(block)
     yield pending[0].start, pending[-1].end
 
 
-def _is_full(pending: Sequence[_Block], block: _Block, limit: int) -> bool:
+def _is_full(pending: Sequence[_Block], block: _Block, limit: int, ruler: _Ruler) -> bool:
     """Tell whether a new chunk begins: the block does not fit, or it heads a section and half is filled."""
-    if block.end - pending[0].start > limit:
+    if ruler.tokens(pending[0].start, block.end) > limit:
         return True
-    return block.heading and not pending[-1].heading and pending[-1].end - pending[0].start > limit // 2
+    filled = ruler.tokens(pending[0].start, pending[-1].end)
+    return block.heading and not pending[-1].heading and filled > limit / 2
 
 
 def _without_last_headings(blocks: Sequence[_Block]) -> tuple[list[_Block], list[_Block]]:
@@ -83,37 +135,40 @@ def _without_last_headings(blocks: Sequence[_Block]) -> tuple[list[_Block], list
     return (list(blocks[:count]), list(blocks[count:])) if count else (list(blocks), [])
 
 
-def _blocks(text: str) -> Iterator[_Block]:
+def _blocks(ruler: _Ruler) -> Iterator[_Block]:
     """Yield the blocks of a text, contiguous, from its first character to its last."""
-    # Only line feeds end lines: splitlines would also cut at form feeds inside of code.
-    lines = re.findall(r"[^\n]*\n|[^\n]+\Z", text)
-    starts = [0]
-    for line in lines:
-        starts.append(starts[-1] + len(line))
-    number = 0
+    lines, number = ruler.lines, 0
     while number < len(lines):
-        end, heading = _block_end(lines, number)
+        end, heading, whole = _block_end(lines, number)
         while end < len(lines) and not lines[end].strip():
             end += 1
-        yield _Block(starts[number], starts[end], heading)
+        yield _Block(ruler.starts[number], ruler.starts[end], heading, whole)
         number = end
 
 
-def _block_end(lines: Sequence[str], first: int) -> tuple[int, bool]:
-    """Return the line after the block that begins at line `first`, and whether the block is a heading."""
+def _block_end(lines: Sequence[str], first: int) -> tuple[int, bool, bool]:
+    """Return the line after the block that begins at line `first`, and whether it is a heading, and must stay whole."""
     fence = re.match(r"\s*(```+|~~~+)", lines[first])
     if fence:
         closing = re.compile(rf"\s*{re.escape(fence[1])}\s*$")
         end = next((n for n in range(first + 1, len(lines)) if closing.match(lines[n])), len(lines) - 1)
-        return end + 1, False
+        return end + 1, False, True
     if re.match(r"\s*#{1,6}\s+\S", lines[first]):
-        return first + 1, True
+        return first + 1, True, False
     if first + 1 < len(lines) and _is_underline(lines[first], lines[first + 1]):
-        return first + 2, True
+        return first + 2, True, False
+    in_table = _is_row(lines[first])
     end = first + 1
     while end < len(lines) and lines[end].strip() and not _begins_block(lines, end):
+        if _is_row(lines[end]) != in_table:
+            break
         end += 1
-    return end, False
+    return end, False, in_table or re.match(r"\s*>>>", lines[first]) is not None
+
+
+def _is_row(line: str) -> bool:
+    """Tell whether a line belongs to a table: Markdown's, or reStructuredText's with its rules of + and -."""
+    return re.match(r"\s*(?:\|.*\||\+[-=+]+\+)\s*$", line) is not None
 
 
 def _is_underline(title: str, line: str) -> bool:
@@ -137,12 +192,16 @@ def _in_doctest(lines: Sequence[str], number: int) -> bool:
     return False
 
 
-def _fitting(text: str, blocks: Iterable[_Block], limit: int) -> Iterator[_Block]:
+def _fitting(text: str, blocks: Iterable[_Block], limit: int, ruler: _Ruler) -> Iterator[_Block]:
     """Yield the blocks, those that are too long as pieces: at line ends, else at spaces, else anywhere."""
     for block in blocks:
+        most = limit * WHOLE_UP_TO if block.whole else limit
+        if ruler.tokens(block.start, block.end) <= most:
+            yield block
+            continue
         start = block.start
-        while block.end - start > limit:
-            end = _last_break(text, start, start + limit)
+        while ruler.tokens(start, block.end) > limit:
+            end = _last_break(text, start, ruler.reach(start, limit))
             yield _Block(start, end)
             start = end
         yield _Block(start, block.end, block.heading)

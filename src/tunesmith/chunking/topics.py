@@ -23,6 +23,8 @@ _MOST_TOPICS = 24
 _WORDS_IN_A_LABEL = 3
 _KEYWORDS = 8
 _TITLE_WEIGHT = 2
+_OUTLIER_DEVIATIONS = 2.5
+_FEWEST_FOR_OUTLIERS = 8
 
 _STOP_LIST = """
 a about above after all also an and another any are argument as at attribute based be been before being
@@ -58,7 +60,8 @@ def find_topics(
     """
     if not chunks:
         return (), ()
-    clusters = _cluster(encoder.embed([_topic_text(chunk) for chunk in chunks]), settings)
+    vectors = encoder.embed([_topic_text(chunk) for chunk in chunks])
+    clusters = _cluster(vectors, settings)
     sizes = Counter(clusters)
     first = {cluster: clusters.index(cluster) for cluster in sizes}
     ranked = sorted(sizes, key=lambda cluster: (-sizes[cluster], first[cluster]))
@@ -68,12 +71,20 @@ def find_topics(
     )
     words = _outstanding({ids[cluster]: [c for c in placed if c.topic == ids[cluster]] for cluster in ranked})
     labels = _labels(words)
+    far = _far(vectors, clusters)
+    characters = sum(len(chunk.text) for chunk in chunks)
     return placed, tuple(
         Topic(
             id=topic_id,
             label=labels[topic_id],
             keywords=words[topic_id][:_KEYWORDS],
             chunks=tuple(chunk.id for chunk in placed if chunk.topic == topic_id),
+            share=round(sum(len(chunk.text) for chunk in placed if chunk.topic == topic_id) / characters, 4),
+            outliers=tuple(
+                chunk.id
+                for chunk, is_far in zip(placed, far, strict=True)
+                if is_far and chunk.topic == topic_id
+            ),
         )
         for topic_id in ids.values()
     )
@@ -97,6 +108,21 @@ def _cluster(vectors: NDArray[float32], settings: TopicSettings) -> list[int]:
     count = min(wanted, len(np.unique(vectors, axis=0)))
     found = KMeans(n_clusters=count, n_init=4, random_state=settings.seed).fit(vectors)
     return [int(label) for label in found.labels_]
+
+
+def _far(vectors: NDArray[float32], clusters: Sequence[int]) -> list[bool]:
+    """Tell for each chunk if its cosine to its cluster's mean is below the others' by over 2.5 deviations."""
+    import numpy as np
+
+    of = np.asarray(clusters)
+    far = np.zeros(len(of), dtype=bool)
+    for cluster in set(clusters):
+        members = of == cluster
+        mean = vectors[members].mean(axis=0)
+        near = vectors[members] @ mean / (np.linalg.norm(mean) or 1.0)
+        if len(near) >= _FEWEST_FOR_OUTLIERS:
+            far[members] = near < near.mean() - _OUTLIER_DEVIATIONS * near.std()
+    return [bool(each) for each in far]
 
 
 def _terms(chunk: Chunk) -> Counter[str]:

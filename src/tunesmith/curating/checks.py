@@ -1,4 +1,4 @@
-"""What every example must hold: a question, an answer of the one form, a right call, true evidence."""
+"""What every example must hold: a question, an answer, true evidence; about a call, the one form and a right call."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from tunesmith.records import Document, Example
 FEWEST_WORDS = 2
 LONGEST_QUESTION = 600
 LONGEST_ANSWER = 1500
+LONGEST_TEXT_ANSWER = 6000
 
 Documents = Mapping[str, Document]
 
@@ -57,8 +58,9 @@ def _question_too_short(example: Example, _: Documents, __: Catalogue) -> str | 
 def _too_long(example: Example, _: Documents, __: Catalogue) -> str | None:
     if len(example.question) > LONGEST_QUESTION:
         return f"the question has {len(example.question)} characters, at most {LONGEST_QUESTION} are allowed"
-    if len(example.answer) > LONGEST_ANSWER:
-        return f"the answer has {len(example.answer)} characters, at most {LONGEST_ANSWER} are allowed"
+    most = LONGEST_TEXT_ANSWER if example.entry is None else LONGEST_ANSWER
+    if len(example.answer) > most:
+        return f"the answer has {len(example.answer)} characters, at most {most} are allowed"
     return None
 
 
@@ -89,6 +91,8 @@ def _names_the_function(example: Example, _: Documents, __: Catalogue) -> str | 
 
 
 def _answer_form(example: Example, _: Documents, __: Catalogue) -> str | None:
+    if example.entry is None:
+        return None if example.answer.strip() else "the answer is empty"
     parts = re.fullmatch(r"(.+?)\n\n```python\n(.+?)\n```\s*", example.answer, flags=re.DOTALL)
     if parts is None or "```" in parts[2]:
         return "the answer is not a sentence and one fenced Python block"
@@ -96,6 +100,8 @@ def _answer_form(example: Example, _: Documents, __: Catalogue) -> str | None:
 
 
 def _call(example: Example, _: Documents, catalogue: Catalogue) -> str | None:
+    if example.entry is None:
+        return None
     judgement = judge(example.answer, example.acceptable, catalogue)
     return None if judgement.verdict == "exact" else f"{judgement.verdict}: {judgement.reason}"
 

@@ -140,6 +140,9 @@ def _asked(
 def _asked_example(
     written: Written, catalogue: Catalogue, answer_of: Callable[[str], str | None]
 ) -> Example | Rejection:
+    if written.answer:
+        key = fingerprint(written.question, written.answer, written.origin)
+        return Example(key, written.question, written.answer, written.origin)
     first = catalogue.resolve(written.acceptable[0])
     if first is None:
         detail = f"{written.question!r}: {_unknown(written.acceptable[0], catalogue)}"

@@ -14,6 +14,7 @@ from tunesmith.records import Example, Rejection
 
 FEWEST_EXAMPLES = 20
 FEWEST_ENTRIES = 5
+STRETCH = 8000  # characters: about five chunks
 
 
 class SplitSettings(BaseModel):
@@ -71,10 +72,17 @@ def split(examples: Sequence[Example], settings: SplitSettings) -> Split:
 
 
 def group(example: Example) -> str:
-    """Return what splits keep together: the entry, else the document, else the example alone."""
+    """Return what splits keep together: the entry, else a stretch of its document, else the example alone.
+
+    A document is cut into stretches at fixed places, so that one long document can be split, and so that no example
+    changes sides when documents are added.
+    """
     if example.entry is not None:
         return example.entry
-    return example.evidence[0].document if example.evidence else example.id
+    if not example.evidence:
+        return example.id
+    first = example.evidence[0]
+    return f"{first.document}#{first.start // STRETCH}"
 
 
 def by_rule(example: Example) -> bool:

@@ -1,39 +1,71 @@
-"""Questions from rules, people and a teacher; answers derived from the catalogue."""
+"""Questions from rules, people and a teacher; answers derived from the catalogue, or written and checked."""
 
 from __future__ import annotations
 
-import json
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence, Set
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import TextIO
+from typing import Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from tunesmith.catalogue import Catalogue, Entry
+from tunesmith.generating.asking import Asker, Price, Purse, Unanswered
 from tunesmith.generating.derive import DerivedAnswer, derive_answers
-from tunesmith.generating.prompts import teacher_prompt
+from tunesmith.generating.documents import ModelGate, Writing, write_examples
+from tunesmith.generating.gates import Style
+from tunesmith.generating.material import PERSONAS, STYLES, Order, place_orders
+from tunesmith.generating.part import Part, joined
+from tunesmith.generating.prompts import Prompts, teacher_prompt
 from tunesmith.generating.rules import RuleName, ask_by_rule, look_around
 from tunesmith.generating.verify import Refusal, folded, parse_proposals, verify
-from tunesmith.models.base import ChatModel, Sampling
+from tunesmith.models.base import Sampling
 from tunesmith.progress import Progress, silent
-from tunesmith.records import Document, Example, Rejection, Tally, Written, fingerprint
+from tunesmith.records import Chunk, Document, Example, Rejection, Tally, Written, fingerprint
 
-_BATCH = 8
 _TOKENS_PER_QUESTION = 120
 
 
 class GenerateSettings(BaseModel):
-    """Which rules ask, how many questions of an entry come from rules and from the teacher, and the seed."""
+    """Which rules ask, what a teacher is asked for and may cost, what its examples must pass, and the seed."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     rules: tuple[RuleName, ...] = ("does", "howto", "parameter", "neighbours", "see_also")
     rules_per_entry: int = Field(default=2, ge=0)
     questions_per_entry: int = Field(default=4, ge=1)
+    examples_per_chunk: int = Field(default=4, ge=1, le=12)
+    budget: int | None = Field(default=None, ge=1)
+    styles: tuple[Style, ...] = Field(default=STYLES, min_length=1)
+    personas: tuple[str, ...] = Field(default=PERSONAS, min_length=1)
+    gates: tuple[ModelGate, ...] = ("doctest", "round trip", "judge")
+    judge_threshold: int = Field(default=4, ge=1, le=5)
+    usd_per_million: tuple[float, float] | None = None
+    max_cost_usd: float | None = Field(default=None, gt=0)
     seed: int = 0
+
+    @model_validator(mode="after")
+    def _is_priced(self) -> Self:
+        if self.max_cost_usd is not None and self.usd_per_million is None:
+            raise ValueError(
+                "max_cost_usd needs prices: usd_per_million = [READ, WRITTEN], of a million tokens each"
+            )
+        return self
+
+    def purse(self) -> Purse:
+        """Return what may be spent."""
+        price = None if self.usd_per_million is None else Price(*self.usd_per_million)
+        return Purse(price, self.max_cost_usd)
+
+
+@dataclass(frozen=True, slots=True)
+class Material:
+    """The pieces of documents that a teacher is asked about, the weights of their topics, and what it is told."""
+
+    chunks: tuple[Chunk, ...]
+    weights: Mapping[str, float]
+    prompts: Prompts
+    judge: Asker
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,32 +89,67 @@ class Generated:
 
 def generate(
     documents: Sequence[Document],
-    catalogue: Catalogue,
+    catalogue: Catalogue | None,
     *,
     written: Sequence[Written] = (),
-    teacher: ChatModel | None = None,
+    teacher: Asker | None = None,
+    material: Material | None = None,
     settings: GenerateSettings,
-    journal: Path | None = None,
     on_progress: Progress = silent,
 ) -> Generated:
-    """Make the examples of a catalogue: each written question, some by rule, and a teacher's for each entry.
+    """Make examples: of a catalogue each written question, some by rule, a teacher's; a teacher's of documents.
 
-    The teacher's replies are kept in `journal` as they come, so that a run that was cut off asks for none of
-    them again. A reply that cannot be read counts as failed; a teacher that cannot be reached stops the run
-    with its ModelError.
+    The answers about a catalogue are derived from it; those about documents are the teacher's own and must pass the
+    gates. A reply that cannot be read counts as failed; a teacher that cannot be reached stops the run with its
+    ModelError.
     """
-    derived = derive_answers(documents, catalogue)
-    ground = _Ground(
-        catalogue,
-        {document.id: document for document in documents},
-        {answer.entry: answer for answer in derived.answers},
-        {rejection.item: rejection for rejection in derived.rejections},
+    in_words = [one for one in written if one.answer]
+    parts = [Part(tuple(_in_words(one, settings.seed) for one in in_words))]
+    if catalogue is None:
+        parts.append(_without_catalogue([one for one in written if not one.answer]))
+    else:
+        derived = derive_answers(documents, catalogue)
+        ground = _Ground(
+            catalogue,
+            {document.id: document for document in documents},
+            {answer.entry: answer for answer in derived.answers},
+            {rejection.item: rejection for rejection in derived.rejections},
+        )
+        about_calls = [one for one in written if not one.answer]
+        parts += [_from_written(about_calls, ground, settings.seed), _from_rules(ground, settings)]
+        if teacher is not None:
+            asked = frozenset(folded(example.question) for part in parts for example in part.examples)
+            parts.append(_from_teacher(teacher, ground, asked, settings, on_progress))
+    if teacher is not None and material is not None:
+        writing = Writing(
+            teacher,
+            material.judge,
+            material.prompts,
+            settings.gates,
+            settings.judge_threshold,
+            settings.seed,
+            on_progress,
+        )
+        taken = frozenset(folded(example.question) for part in parts for example in part.examples)
+        by_id = {document.id: document for document in documents}
+        orders = _orders(material.chunks, material.weights, settings)
+        parts.append(write_examples(orders, by_id, catalogue, writing, taken))
+    return _generated(parts)
+
+
+def _orders(
+    chunks: Sequence[Chunk], weights: Mapping[str, float], settings: GenerateSettings
+) -> tuple[Order, ...]:
+    return place_orders(
+        # What describes an entry is asked about as an entry.
+        [chunk for chunk in chunks if chunk.entry is None],
+        per_chunk=settings.examples_per_chunk,
+        budget=settings.budget,
+        weights=weights,
+        styles=settings.styles,
+        personas=settings.personas,
+        seed=settings.seed,
     )
-    parts = [_from_written(written, ground, settings.seed), _from_rules(ground, settings)]
-    if teacher is not None:
-        asked = frozenset(folded(example.question) for part in parts for example in part.examples)
-        parts.append(_from_teacher(_TeacherTask(teacher, settings, journal, on_progress), ground, asked))
-    return _joined(parts)
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,32 +166,20 @@ class _Ground:
         return self.documents[entry.document]
 
 
-@dataclass(frozen=True, slots=True)
-class _Part:
-    """What one kind of origin gave: requested = examples + rejections + failed."""
-
-    examples: tuple[Example, ...] = ()
-    rejections: tuple[Rejection, ...] = ()
-    failed: int = 0
-    notes: tuple[str, ...] = ()
-
-
-def _joined(parts: Sequence[_Part]) -> Generated:
-    examples = tuple(example for part in parts for example in part.examples)
-    rejections = tuple(rejection for part in parts for rejection in part.rejections)
-    failed = sum(part.failed for part in parts)
-    origins = Counter(_place(example.origin) for example in examples)
+def _generated(parts: Sequence[Part]) -> Generated:
+    whole = joined(parts)
+    origins = Counter(_place(example.origin) for example in whole.examples)
     return Generated(
-        examples,
-        rejections,
+        whole.examples,
+        whole.rejections,
         Tally(
-            requested=len(examples) + len(rejections) + failed,
-            accepted=len(examples),
-            rejected=dict(Counter(rejection.rule for rejection in rejections)),
-            failed=failed,
+            requested=len(whole.examples) + len(whole.rejections) + whole.failed,
+            accepted=len(whole.examples),
+            rejected=dict(Counter(rejection.rule for rejection in whole.rejections)),
+            failed=whole.failed,
         ),
         tuple(OriginCount(origin, count) for origin, count in sorted(origins.items())),
-        tuple(note for part in parts for note in part.notes),
+        whole.notes,
     )
 
 
@@ -136,7 +191,7 @@ def _place(origin: str) -> str:
 # --- written questions
 
 
-def _from_written(written: Sequence[Written], ground: _Ground, seed: int) -> _Part:
+def _from_written(written: Sequence[Written], ground: _Ground, seed: int) -> Part:
     examples: list[Example] = []
     rejections: list[Rejection] = []
     notes: list[str] = []
@@ -151,7 +206,22 @@ def _from_written(written: Sequence[Written], ground: _Ground, seed: int) -> _Pa
             examples.append(_written_example(row, ground.answers[entry.id], ground.catalogue, seed))
             unknown = [path for path in row.acceptable if ground.catalogue.resolve(path) is None]
             notes += [f"{row.file}, line {row.line}: {_unknown(path, ground.catalogue)}" for path in unknown]
-    return _Part(tuple(examples), tuple(rejections), notes=tuple(notes))
+    return Part(tuple(examples), tuple(rejections), notes=tuple(notes))
+
+
+def _in_words(row: Written, seed: int) -> Example:
+    key = fingerprint(row.question, row.answer, row.origin)
+    return Example(key, row.question, row.answer, row.origin, seed=seed)
+
+
+def _without_catalogue(written: Sequence[Written]) -> Part:
+    detail = "the sources name nothing that can be called"
+    return Part(
+        rejections=tuple(
+            Rejection("generate", "unknown entry", row.origin, f"{row.question!r}: {detail}")
+            for row in written
+        )
+    )
 
 
 def _written_example(row: Written, answer: DerivedAnswer, catalogue: Catalogue, seed: int) -> Example:
@@ -182,7 +252,7 @@ def _example(question: str, answer: DerivedAnswer, origin: str, seed: int) -> Ex
 # --- questions by rule
 
 
-def _from_rules(ground: _Ground, settings: GenerateSettings) -> _Part:
+def _from_rules(ground: _Ground, settings: GenerateSettings) -> Part:
     count = min(settings.rules_per_entry, len(settings.rules))
     around = look_around(ground.catalogue, ground.answers, settings.seed)
     examples: list[Example] = []
@@ -197,42 +267,39 @@ def _from_rules(ground: _Ground, settings: GenerateSettings) -> _Part:
             examples.append(replace(example, answer=made.answer, evidence=made.evidence))
         detail = f"{len(asked)} of {count} rules have something to ask"
         rejections += [Rejection("generate", "no rule applies", entry.id, detail)] * (count - len(asked))
-    return _Part(tuple(examples), tuple(rejections))
+    return Part(tuple(examples), tuple(rejections))
 
 
 # --- a teacher's questions
 
 
-@dataclass(frozen=True, slots=True)
-class _TeacherTask:
-    """Who is asked, for what, where replies are kept, and who is told."""
-
-    teacher: ChatModel
-    settings: GenerateSettings
-    journal: Path | None
-    on_progress: Progress
-
-
-def _from_teacher(task: _TeacherTask, ground: _Ground, asked: frozenset[str]) -> _Part:
-    count = task.settings.questions_per_entry
+def _from_teacher(
+    teacher: Asker, ground: _Ground, asked: frozenset[str], settings: GenerateSettings, on_progress: Progress
+) -> Part:
+    count = settings.questions_per_entry
     entries = [entry for entry in ground.catalogue.entries if entry.id in ground.answers]
-    parts = [_Part(rejections=tuple(ground.missing.values()) * count)]
+    prompts = [teacher_prompt(entry, ground.document(entry), count) for entry in entries]
+    sampling = Sampling(max_tokens=_TOKENS_PER_QUESTION * count, seed=settings.seed)
+    parts = [Part(rejections=tuple(ground.missing.values()) * count)]
     taken = set(asked)
-    for entry, reply in _replies(task, entries, ground):
-        part = _read_reply(reply, entry, ground, task=task, taken=taken)
+    origin = f"teacher:{teacher.model.name}"
+    for entry, reply in zip(entries, teacher.ask(prompts, sampling, on_progress), strict=True):
+        if isinstance(reply, Unanswered):
+            parts.append(
+                Part(rejections=(Rejection("generate", reply.rule, entry.id, reply.detail),) * count)
+            )
+            continue
+        part = _read_reply(reply.text, entry, ground, origin=origin, settings=settings, taken=taken)
         taken |= {folded(example.question) for example in part.examples}
         parts.append(part)
-    return _Part(
-        tuple(example for part in parts for example in part.examples),
-        tuple(rejection for part in parts for rejection in part.rejections),
-        sum(part.failed for part in parts),
-        tuple(note for part in parts for note in part.notes),
-    )
+    return joined(parts)
 
 
-def _read_reply(reply: str, entry: Entry, ground: _Ground, *, task: _TeacherTask, taken: Set[str]) -> _Part:
+def _read_reply(
+    reply: str, entry: Entry, ground: _Ground, *, origin: str, settings: GenerateSettings, taken: Set[str]
+) -> Part:
     """Verify a reply's proposals; those not there or not readable have failed."""
-    count = task.settings.questions_per_entry
+    count = settings.questions_per_entry
     parsed = parse_proposals(reply)
     answer = ground.answers[entry.id]
     examples: list[Example] = []
@@ -247,63 +314,10 @@ def _read_reply(reply: str, entry: Entry, ground: _Ground, *, task: _TeacherTask
         if isinstance(found, Refusal):
             rejections.append(Rejection("generate", found.rule, entry.id, found.detail))
             continue
-        example = _example(proposal.question, answer, f"teacher:{task.teacher.name}", task.settings.seed)
+        example = _example(proposal.question, answer, origin, settings.seed)
         examples.append(replace(example, evidence=(found, *answer.evidence)))
     notes = [
         f"{entry.id}: the teacher wrote a line that cannot be read: {line[:80]!r}" for line in parsed.broken
     ]
     missing = max(0, count - len(parsed.proposals))
-    return _Part(tuple(examples), tuple(rejections), missing, tuple(notes))
-
-
-def _replies(task: _TeacherTask, entries: Sequence[Entry], ground: _Ground) -> Iterator[tuple[Entry, str]]:
-    """Yield each entry's reply, from the journal where it has it, else from the teacher, batch by batch."""
-    settings = task.settings
-    sampling = Sampling(max_tokens=_TOKENS_PER_QUESTION * settings.questions_per_entry, seed=settings.seed)
-    prompts = [
-        teacher_prompt(entry, ground.document(entry), settings.questions_per_entry) for entry in entries
-    ]
-    keys = [fingerprint(task.teacher.name, repr(sampling), repr(prompt)) for prompt in prompts]
-    known = _read_journal(task.journal)
-    rows = list(zip(entries, prompts, keys, strict=True))
-    with _journal_writer(task.journal) as file:
-        for start in range(0, len(rows), _BATCH):
-            batch = rows[start : start + _BATCH]
-            new = [row for row in batch if row[2] not in known]
-            replies = task.teacher.reply([prompt for _, prompt, _ in new], sampling) if new else []
-            for (_, _, key), answer in zip(new, replies, strict=True):
-                known[key] = answer.text
-                _write_line(file, key, answer.text)
-            task.on_progress(start + len(batch), len(rows), "entries asked about")
-            yield from ((entry, known[key]) for entry, _, key in batch)
-
-
-def _read_journal(path: Path | None) -> dict[str, str]:
-    """Return the replies of a journal; a last line that was cut off is asked for again."""
-    if path is None or not path.exists():
-        return {}
-    known: dict[str, str] = {}
-    for line in path.read_text(encoding="utf-8", errors="replace").split("\n"):
-        try:
-            row = json.loads(line)
-        except json.JSONDecodeError:
-            continue
-        known[row["key"]] = row["reply"]
-    return known
-
-
-@contextmanager
-def _journal_writer(path: Path | None) -> Iterator[TextIO | None]:
-    if path is None:
-        yield None
-        return
-    with path.open("a", encoding="utf-8") as file:
-        # A line that a kill cut off must not swallow the next one.
-        file.write("\n")
-        yield file
-
-
-def _write_line(file: TextIO | None, key: str, reply: str) -> None:
-    if file is not None:
-        file.write(json.dumps({"key": key, "reply": reply}, ensure_ascii=False) + "\n")
-        file.flush()
+    return Part(tuple(examples), tuple(rejections), missing, tuple(notes))

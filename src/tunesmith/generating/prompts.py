@@ -1,11 +1,113 @@
-"""What models are told: how to answer, and how a teacher writes questions from a document."""
+"""What models are told: how to answer, how a teacher writes and checks examples; the latter as files to change."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from string import Template
+from typing import Final, Literal, get_args
+
 from tunesmith.catalogue import Catalogue, Entry
+from tunesmith.errors import ConfigError
 from tunesmith.records import Conversation, Document, Message
 
 _LONGEST_DOCUMENT = 6000
+
+PromptName = Literal["write", "answer_from_source", "answer_alone", "same_answer", "judge"]
+#: What each prompt is filled with; a prompt need not use all of it.
+FIELDS: Final[Mapping[PromptName, frozenset[str]]] = {
+    "write": frozenset({"title", "document", "count", "persona", "difficulty", "styles"}),
+    "answer_from_source": frozenset({"document", "question"}),
+    "answer_alone": frozenset({"question"}),
+    "same_answer": frozenset({"question", "first", "second"}),
+    "judge": frozenset({"document", "question", "answer"}),
+}
+_NEEDED: Final[Mapping[PromptName, frozenset[str]]] = {
+    "write": frozenset({"document"}),
+    "answer_from_source": frozenset({"document", "question"}),
+    "answer_alone": frozenset({"question"}),
+    "same_answer": frozenset({"first", "second"}),
+    "judge": frozenset({"document", "question", "answer"}),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Prompts:
+    """The prompts that a teacher and a judge are given: the text of each by its name."""
+
+    texts: Mapping[PromptName, str]
+
+    def fill(self, name: PromptName, **fields: object) -> Conversation:
+        """Return a prompt with its fields filled in."""
+        return (Message("user", Template(self.texts[name]).substitute(fields)),)
+
+
+@cache
+def default_prompts() -> Prompts:
+    """Return the prompts as Tunesmith brings them."""
+    folder = Path(__file__).with_name("templates")
+    return Prompts(
+        {name: (folder / f"{name}.md").read_text(encoding="utf-8") for name in get_args(PromptName)}
+    )
+
+
+def load_prompts(folder: Path | None) -> Prompts:
+    """Return the prompts of a folder's files (`write.md`, ...), and the usual one where it has none.
+
+    Raises ConfigError that names all files whose fields are unknown, missing or broken, and those that are no prompt.
+    """
+    usual = default_prompts()
+    if folder is None:
+        return usual
+    if not folder.is_dir():
+        raise ConfigError(
+            f"there is no folder of prompts {folder}",
+            hint="Write the usual ones there: tunesmith prompts --out FOLDER",
+        )
+    names = set(get_args(PromptName))
+    strangers = [
+        f"{path.name}: no prompt has this name"
+        for path in sorted(folder.glob("*.md"))
+        if path.stem not in names
+    ]
+    texts = dict(usual.texts)
+    faults = list(strangers)
+    for name in FIELDS:
+        file = folder / f"{name}.md"
+        if file.is_file():
+            texts[name] = file.read_text(encoding="utf-8")
+            faults += [f"{file.name}: {fault}" for fault in _faults(name, texts[name])]
+    if faults:
+        raise ConfigError(
+            f"the prompts in {folder} cannot be used:\n" + "\n".join(f"  {fault}" for fault in faults),
+            hint="A field is written $name, a dollar sign $$. Prompts: "
+            + ", ".join(f"{n}.md" for n in FIELDS),
+        )
+    return Prompts(texts)
+
+
+def write_prompts(folder: Path) -> tuple[Path, ...]:
+    """Write the usual prompts to a folder, to be changed there; files that are there already are left alone."""
+    folder.mkdir(parents=True, exist_ok=True)
+    written = []
+    for name, text in default_prompts().texts.items():
+        file = folder / f"{name}.md"
+        if not file.exists():
+            file.write_text(text, encoding="utf-8")
+            written.append(file)
+    return tuple(written)
+
+
+def _faults(name: PromptName, text: str) -> list[str]:
+    template = Template(text)
+    if not template.is_valid():
+        return ["a $ that begins no field"]
+    used = set(template.get_identifiers())
+    known = ", ".join(f"${field}" for field in sorted(FIELDS[name]))
+    unknown = [f"${field} is no field of it; known are {known}" for field in sorted(used - FIELDS[name])]
+    return unknown + [f"${field} is missing" for field in sorted(_NEEDED[name] - used)]
 
 
 def system_prompt(catalogue: Catalogue) -> str:
@@ -19,6 +121,14 @@ def system_prompt(catalogue: Catalogue) -> str:
     return (
         f"You answer questions about the Python {noun} {named}. Answer with one sentence and one Python code "
         f"block that imports {imported} and makes the call."
+    )
+
+
+def text_system_prompt(name: str) -> str:
+    """Return the instruction for questions about documents."""
+    return (
+        f"You answer questions about {name}, from its documentation. Say what the documentation says and nothing else; "
+        f"if it does not say, say so."
     )
 
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from tunesmith.catalogue import Entry
 from tunesmith.generating.derive import quote_evidence
+from tunesmith.generating.parsing import json_objects
 from tunesmith.records import Document, Evidence
 
 _FEWEST_QUOTED_WORDS = 3
@@ -39,27 +40,13 @@ class Refusal:
 
 
 def parse_proposals(reply: str) -> Parsed:
-    """Read the JSON objects of a reply, one a line or as a list, with or without a fence, bullets and commas.
-
-    Text around them is passed over; a line that begins like an object and is none counts as broken.
-    """
-    whole = _json(re.sub(r"^```\w*\s*|\s*```$", "", reply.strip()))
-    if isinstance(whole, list):
-        read = [(json.dumps(row, ensure_ascii=False), _proposal(row)) for row in whole]
-    else:
-        lines = (re.sub(r"^(?:[-*•]|\d+[.)])\s*", "", line.strip()).rstrip(",") for line in reply.split("\n"))
-        read = [(line, _proposal(_json(line))) for line in lines if line.startswith("{")]
+    """Read the JSON objects of a reply; what begins like one and is none, or has no question, counts as broken."""
+    objects = json_objects(reply)
+    read = [(json.dumps(row, ensure_ascii=False), _proposal(row)) for row in objects.found]
     return Parsed(
         tuple(proposal for _, proposal in read if proposal is not None),
-        tuple(line for line, proposal in read if proposal is None),
+        (*objects.broken, *(line for line, proposal in read if proposal is None)),
     )
-
-
-def _json(text: str) -> object:
-    try:
-        return json.loads(text)
-    except json.JSONDecodeError:
-        return None
 
 
 def _proposal(row: object) -> Proposal | None:

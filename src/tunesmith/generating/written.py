@@ -1,22 +1,24 @@
-"""Questions that people wrote, one JSON object a line, with the entry or entries that answer them."""
+"""Questions that people wrote, one JSON object a line, with the entry or entries, or the words, that answer them."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from tunesmith.errors import DatasetError
 from tunesmith.records import Written
 
 _PROBLEMS_SHOWN = 20
-_KEYS = frozenset(("question", "entry", "acceptable"))
+_KEYS = frozenset(("question", "entry", "acceptable", "answer"))
 
 
 def read_written(path: Path) -> tuple[Written, ...]:
     """Return the questions of a JSON lines file.
 
-    A line holds "question" and "entry" (an id), "acceptable" (a list of ids, the best first), or both.
+    A line holds "question" and "entry" (an id), "acceptable" (a list of ids, the best first), or both; or, for what is
+    no call, "question" and "answer".
     Raises DatasetError for a file without questions, and one that names the broken lines, twenty of them at most.
     """
     questions: list[Written] = []
@@ -35,7 +37,8 @@ def read_written(path: Path) -> tuple[Written, ...]:
             f"{path}: {len(problems)} line(s) cannot be used:\n"
             + "\n".join(problems[:_PROBLEMS_SHOWN])
             + more,
-            hint='Each line must be JSON such as {"question": "How ...?", "entry": "package.function"}.',
+            hint='Each line must be JSON such as {"question": "How ...?", "entry": "package.function"}, '
+            'or {"question": "...", "answer": "..."} where nothing is to be called.',
         )
     if not questions:
         raise DatasetError(
@@ -76,10 +79,22 @@ def _read_line(line: str, file: str, number: int) -> Written | str:
     question = row.get("question")
     if not isinstance(question, str) or not question.strip():
         return "no question"
+    answered = _in_words if row.get("answer") is not None else _by_call
+    return answered(row, question.strip(), file, number)
+
+
+def _in_words(row: dict[str, Any], question: str, file: str, number: int) -> Written | str:
+    answer = row["answer"]
+    if not isinstance(answer, str) or not answer.strip():
+        return "the answer is no text"
+    if row.keys() & {"entry", "acceptable"}:
+        return "an answer in words and an entry: the answer of an entry is derived, so give one of the two"
+    return Written(question, (), file, number, answer.strip())
+
+
+def _by_call(row: dict[str, Any], question: str, file: str, number: int) -> Written | str:
     acceptable = _acceptable(row.get("entry"), row.get("acceptable"))
-    if isinstance(acceptable, str):
-        return acceptable
-    return Written(question.strip(), acceptable, file, number)
+    return acceptable if isinstance(acceptable, str) else Written(question, acceptable, file, number)
 
 
 def _acceptable(entry: object, listed: object) -> tuple[str, ...] | str:
@@ -92,4 +107,4 @@ def _acceptable(entry: object, listed: object) -> tuple[str, ...] | str:
         return "acceptable is not a list of names"
     paths = ([entry] if isinstance(entry, str) else []) + (listed if isinstance(listed, list) else [])
     ids = tuple(dict.fromkeys(path.strip() for path in paths))
-    return ids or "neither entry nor acceptable names an entry"
+    return ids or "neither entry nor acceptable names an entry, and there is no answer"

@@ -15,12 +15,17 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Sampling:
-    """How to pick tokens: greedy at temperature 0. `stop` ends an answer after the first of these strings."""
+    """How to pick tokens: greedy at temperature 0. `stop` ends an answer after the first of these strings.
+
+    `schema` is a JSON schema, as text, that the answer is wanted in. A service that can is told so; others are not
+    bound by it, so that who asks must read what comes.
+    """
 
     max_tokens: int = 128
     temperature: float = 0.0
     seed: int = 0
     stop: tuple[str, ...] = ()
+    schema: str = ""
 
 
 @runtime_checkable

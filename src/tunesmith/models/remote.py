@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import time
 from collections.abc import Iterator, Sequence
@@ -10,14 +11,17 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from tunesmith.errors import ModelError, TrainingError
+from tunesmith.errors import ModelBusy, ModelError, ModelRefused, TrainingError
 from tunesmith.models.base import Sampling
 from tunesmith.records import Answer, Conversation
 
 if TYPE_CHECKING:
-    from openai import OpenAIError
+    from openai import APIStatusError, OpenAIError
 
 SECONDS = 120.0
+_LONGEST_WAIT = 600.0
+# What passes: time-outs, conflicts, too many requests, and whatever is the server's own fault.
+_PASSING = frozenset((408, 409, 425, 429, *range(500, 600)))
 _HINTS = {
     401: "Set OPENAI_API_KEY to a key of that service.",
     403: "Set OPENAI_API_KEY to a key that may use this model.",
@@ -45,6 +49,8 @@ class RemoteModel:
         self._name = form + (f"@{base_url}" if base_url else "")
         self._max_concurrency = max_concurrency
         self._client = OpenAI(base_url=base_url, api_key=api_key or key_from_environment(), timeout=SECONDS)
+        self._impatient = self._client.with_options(max_retries=0)
+        self._knows_schemas = True
 
     @property
     def name(self) -> str:
@@ -78,10 +84,18 @@ class RemoteModel:
         if len(received) > said:
             yield received[said:]
 
-    def _ask(self, conversation: Conversation, sampling: Sampling) -> Answer:
+    def ask(self, conversation: Conversation, sampling: Sampling) -> Answer:
+        """Return one answer without trying again, for who knows how to wait; safe to use from several threads.
+
+        Raises ModelBusy if the service may be asked again, ModelRefused if it will not answer this question, and
+        ModelError if it knows nothing of what it is asked.
+        """
+        return self._ask(conversation, sampling, patient=False)
+
+    def _ask(self, conversation: Conversation, sampling: Sampling, *, patient: bool = True) -> Answer:
         start = time.perf_counter()
         with self._errors_named():
-            completion = self._create(conversation, sampling, stream=False)
+            completion = self._create(conversation, sampling, stream=False, patient=patient)
         seconds = time.perf_counter() - start
         # The SDK hands on whatever a server sends, a page of HTML too.
         choices = getattr(completion, "choices", None)
@@ -90,7 +104,7 @@ class RemoteModel:
                 f"{self.name} sent no answer in OpenAI's form: {str(completion)[:200]!r}", hint=_HINTS[404]
             )
         if choices[0].finish_reason == "content_filter":
-            raise ModelError(
+            raise ModelRefused(
                 f"{self.name} refused to answer: "
                 f"its content filter stopped it at {conversation[-1].content[:80]!r}",
                 hint="Leave the question out, or ask another model.",
@@ -106,7 +120,12 @@ class RemoteModel:
             finish="length" if text is None and choices[0].finish_reason == "length" else "stop",
         )
 
-    def _create(self, conversation: Conversation, sampling: Sampling, *, stream: bool) -> Any:
+    def _create(
+        self, conversation: Conversation, sampling: Sampling, *, stream: bool, patient: bool = True
+    ) -> Any:
+        from openai import BadRequestError, UnprocessableEntityError
+
+        client = self._client if patient else self._impatient
         # OpenAI's newer models refuse the old name of the limit; other services know no other.
         limit = "max_completion_tokens" if self._client.base_url.host == "api.openai.com" else "max_tokens"
         request: dict[str, Any] = {
@@ -117,7 +136,17 @@ class RemoteModel:
             "stream": stream,
             limit: sampling.max_tokens,
         }
-        return self._client.chat.completions.create(**request)
+        if not (sampling.schema and self._knows_schemas):
+            return client.chat.completions.create(**request)
+        schema = {"name": "reply", "schema": json.loads(sampling.schema)}
+        form: dict[str, Any] = {"response_format": {"type": "json_schema", "json_schema": schema}}
+        try:
+            return client.chat.completions.create(**(request | form))
+        except (BadRequestError, UnprocessableEntityError):
+            # It may be the schema, and it may be the question: asked again without, it says which.
+            found = client.chat.completions.create(**request)
+            self._knows_schemas = False
+            return found
 
     @contextmanager
     def _errors_named(self) -> Iterator[None]:
@@ -140,17 +169,34 @@ def service_error(
     """Return what went wrong with a service, in its own words and with the way out; `name` is whom it calls so."""
     from openai import APIConnectionError, APIStatusError, APITimeoutError
 
+    busy = ModelBusy if kind is ModelError else kind
     if isinstance(error, APIStatusError):
         status = error.status_code
-        return kind(f"{name} answered {status}: {_words(error)}", hint=_HINTS.get(status))
+        said, hint = f"{name} answered {status}: {_words(error)}", _HINTS.get(status)
+        # An account with nothing left answers 429 as well, and will for as long as one waits.
+        if kind is not ModelError or error.code == "insufficient_quota" or status not in _PASSING:
+            return kind(said, hint=hint)
+        return ModelBusy(said, hint=hint, retry_after=_retry_after(error))
     if isinstance(error, APITimeoutError):
-        return kind(f"{name} did not answer within {SECONDS:.0f} seconds.")
+        return busy(f"{name} did not answer within {SECONDS:.0f} seconds.")
     if isinstance(error, APIConnectionError):
-        return kind(
+        return busy(
             f"{name} cannot be reached: {error.__cause__ or error}",
             hint="Check that the service runs, and the URL behind the @.",
         )
     return kind(f"{name} did not answer: {error}")
+
+
+def _retry_after(error: APIStatusError) -> float | None:
+    """Return how many seconds a service wants to be left alone; a date, which it may be too, is passed over."""
+    try:
+        seconds = float(error.response.headers.get("retry-after-ms", "")) / 1000
+    except ValueError:
+        try:
+            seconds = float(error.response.headers.get("retry-after", ""))
+        except ValueError:
+            return None
+    return seconds if 0 <= seconds <= _LONGEST_WAIT else None
 
 
 def _words(error: Any) -> str:

@@ -49,17 +49,22 @@ def conversations(
     *,
     system: str,
     settings: TrainSettings,
+    in_words: str = "",
 ) -> tuple[Conversation, ...]:
     """Return each example as a conversation; a share of them (`retrieved_share`) shows retrieved entries.
 
     The wrong entries are the retriever's own; the right one stands first, or in a share of the prompts (`doubt`) at a
-    rank drawn from `ranks`, if there are any.
+    rank drawn from `ranks`, if there are any. `in_words` is the system prompt of examples whose answer is no call.
     """
     chance = random.Random(f"mix:{settings.seed}")
     found = retriever.search([example.question for example in examples], settings.passages * 2)
     result = []
     for example, hits in zip(examples, found, strict=True):
-        conversation: Conversation = (Message("system", system), Message("user", example.question))
+        conversation: Conversation = (
+            Message("system", (system if example.entry is not None else in_words or system)),
+            *example.messages,
+            Message("user", example.question),
+        )
         if chance.random() < settings.retrieved_share and example.entry is not None:
             doubtful = chance.random() < settings.doubt
             rank = chance.choice(ranks) if doubtful and ranks else 0
