@@ -18,7 +18,7 @@ from functools import cached_property
 from typing import Final, Literal
 
 from tunesmith.catalogue import Catalogue, bind, calls_in
-from tunesmith.generating.languages import foreign_part
+from tunesmith.languages import foreign_part
 
 Style = Literal[
     "factual", "how-to", "code", "comparison", "troubleshooting", "not in the material", "multi-turn"

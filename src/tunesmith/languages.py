@@ -98,3 +98,26 @@ the a an and or of to in on for with from by is are was were be been it its this
     make makes made there here so but because about between after before over under out up
 """
 _ENGLISH: Final = frozenset(_ENGLISH_LIST.split())
+
+
+def differs(text: str, like: str) -> str | None:
+    """Return both languages if a text is surely in another than the one it goes with, by their first words alone."""
+    one, other = _quick(text), _quick(like)
+    if one is None or other is None or one == other:
+        return None
+    found, expected = language_of(text[:_LOOKED_AT]), language_of(like[:_LOOKED_AT])
+    if found is None or expected is None or min(found.sure, expected.sure) < _VERY_SURE:
+        return None
+    return None if found.code == expected.code else f"{found.code} to {expected.code}"
+
+
+_LOOKED_AT, _VERY_SURE = 400, 0.98
+_FEWEST_WORDS, _ENGLISH_SHARE = 8, 0.15
+
+
+def _quick(text: str) -> str | None:
+    """Return "en" for what is plainly English, "?" for what must be looked at, None for what is too short to tell."""
+    words = text[:_LOOKED_AT].lower().split()
+    if len(words) < _FEWEST_WORDS:
+        return None if text.isascii() or len(text) < _FEWEST_CHARACTERS else "?"
+    return "en" if sum(map(_ENGLISH.__contains__, words)) >= _ENGLISH_SHARE * len(words) else "?"
