@@ -19,6 +19,9 @@ from tunesmith.project import Silent
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
+    from tunesmith.checking.check import Quality
+    from tunesmith.checking.dedupe import Deduplicated
+    from tunesmith.checking.mend import Mended
     from tunesmith.models.shelf import Say
     from tunesmith.pipeline import Show
     from tunesmith.training.example_files import HoldOut
@@ -35,11 +38,13 @@ WORK: Final = ".work"
 
 @dataclass(frozen=True, slots=True)
 class Checked:
-    """What a file holds, what is wrong with it, what the rows that were asked for teach, and the price asked for."""
+    """What a file holds, what is wrong with it, what the rows asked for teach, and what else was asked for."""
 
     inspection: Inspection
     masks: tuple[Mask, ...]
     bill: Bill | None = None
+    quality: Quality | None = None
+    mended: Mended | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,18 +83,25 @@ def check_file(
     line: int | None = None,
     price: str | None = None,
     epochs: int = 3,
+    fix: Path | None = None,
+    workers: int | None = None,
     on_progress: Progress = silent,
     say: Say = lambda text: None,
 ) -> Checked:
     """Return all faults of a file by line, its tokens and lengths, as training a base on it would find them.
+
+    Besides it says what the curating rules find in its words and between its rows, and writes the file anew, mended
+    where that needs no guess, to `fix`, with a diff. `workers` None: as many processes as there are processors.
 
     `objective` None: what the first row is. `masks` rows are shown with what each teaches, or the row that begins at
     `line`. `price` names a model of OpenAI's: what training it on so many epochs of sound chats costs is told as well.
     Raises UsageError if there is no such file or line or if what is priced are no chats, and RowError if nothing can be
     learned from that line.
     """
+    from tunesmith.checking.block import Order
+    from tunesmith.checking.check import check
+    from tunesmith.checking.mend import mend
     from tunesmith.training.example_files import objective_in
-    from tunesmith.training.inspect import inspect
     from tunesmith.training.inspect import masks as masks_of
     from tunesmith.training.openai_chat import bill_of
     from tunesmith.training.settings import settings_from
@@ -100,11 +112,45 @@ def check_file(
             f"{path} is learned as {learned_as}, and chats alone are priced.", hint="Leave out --price."
         )
     settings = settings_from([f"max_length={max_length}"], base=base, objective=learned_as)
-    tokenizer = _tokenizer(base, say)
-    shown = masks_of(path, tokenizer, settings, count=masks, line=line) if masks or line is not None else ()
-    found = inspect(path, tokenizer, settings, on_progress=on_progress)
+    wanted = masks or line is not None
+    shown = masks_of(path, _tokenizer(base, say), settings, count=masks, line=line) if wanted else ()
+    report = check(Order(path, _base(base, say), settings), workers=workers, on_progress=on_progress)
+    found = report.inspection
     bill = bill_of(path, price, epochs) if price is not None and found.ready else None
-    return Checked(found, shown, bill)
+    mended = None
+    if fix is not None:
+        if report.quality is None:
+            raise UsageError(f"{path} is plain text, which is not mended.", hint="Leave out --fix.")
+        mended = mend(path, fix, report.quality.between)
+    return Checked(found, shown, bill, report.quality, mended)
+
+
+def dedupe_file(
+    path: Path,
+    out: Path,
+    *,
+    near: float | None = 0.9,
+    meaning: float | None = None,
+    encoder: str = "minilm",
+    on_progress: Progress = silent,
+    say: Say = lambda text: None,
+) -> Deduplicated:
+    """Write a file's rows without those that repeat earlier ones, and the pairs beside it.
+
+    `near` is the share of words that two rows have in common, `meaning` the cosine of their embeddings by `encoder`;
+    None: not looked for. Raises UsageError for what cannot be read or written.
+    """
+    from tunesmith.checking.dedupe import dedupe
+    from tunesmith.models.address import load_encoder
+
+    return dedupe(
+        path,
+        out,
+        near=near,
+        meaning=meaning,
+        encoder=lambda: load_encoder(encoder, say=say),
+        on_progress=on_progress,
+    )
 
 
 def convert_file(path: Path, out: Path, target: Format) -> Converted:

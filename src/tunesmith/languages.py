@@ -103,21 +103,69 @@ _ENGLISH: Final = frozenset(_ENGLISH_LIST.split())
 def differs(text: str, like: str) -> str | None:
     """Return both languages if a text is surely in another than the one it goes with, by their first words alone."""
     one, other = _quick(text), _quick(like)
-    if one is None or other is None or one == other:
+    if one is None or other is None or one == other == "en":
         return None
-    found, expected = language_of(text[:_LOOKED_AT]), language_of(like[:_LOOKED_AT])
-    if found is None or expected is None or min(found.sure, expected.sure) < _VERY_SURE:
+    found, expected = (_surely(quick, each) for quick, each in ((one, text), (other, like)))
+    if found is None or expected is None or found == expected:
         return None
-    return None if found.code == expected.code else f"{found.code} to {expected.code}"
+    return f"{found} to {expected}"
+
+
+def _surely(quick: str, text: str) -> str | None:
+    if quick == "en":
+        return "en"
+    guess = language_of(_CODE_LINE.sub(" ", text[:_LOOKED_AT]))
+    if guess is None or guess.sure < _VERY_SURE:
+        return None
+    words = text[:_LOOKED_AT].lower().split()
+    unlikely = guess.code in _OTHER_CODES and len(_PLAINLY_OTHER.intersection(words)) < _FEWEST_OTHER
+    return None if unlikely else guess.code
 
 
 _LOOKED_AT, _VERY_SURE = 400, 0.98
-_FEWEST_WORDS, _ENGLISH_SHARE = 8, 0.15
+_FEWEST_OTHER, _FEWEST_ENGLISH, _SHORT = 3, 2, 25
+# Words that are English and nothing else where they come in numbers.
+_PLAINLY_ENGLISH: Final = frozenset(
+    (
+        "the",
+        "and",
+        "to",
+        "are",
+        "with",
+        "that",
+        "this",
+        "for",
+        "you",
+        "from",
+        "by",
+        "not",
+        "be",
+        "can",
+        "if",
+        "it",
+    )
+)
+_CODE_LINE = re.compile(r"(?m)^\s*(?:>>>|\.\.\.|```|[$#%] ).*$|`[^`\n]*`")
+
+
+_OTHERS_LIST = """
+der die das und nicht ist ein eine einen mit von auf wird werden sie für bei oder zum zur dem den
+le la les des est une que pour dans pas sur avec vous ne du et par ce
+el los las una por con para del se lo como más
+il che per di non sono della un nel si gli
+os um uma não em da do na ao
+het een van niet zijn voor met op
+"""
+_OTHER_CODES: Final = frozenset(("de", "fr", "es", "it", "pt", "nl"))
+# Frequent words of other languages: a text without any of them and of English ones holds terms and code alone.
+_PLAINLY_OTHER: Final = frozenset(_OTHERS_LIST.split())
 
 
 def _quick(text: str) -> str | None:
-    """Return "en" for what is plainly English, "?" for what must be looked at, None for what is too short to tell."""
+    """Return "en" for what is plainly English, "?" for what must be looked at, None for what cannot be told."""
     words = text[:_LOOKED_AT].lower().split()
-    if len(words) < _FEWEST_WORDS:
-        return None if text.isascii() or len(text) < _FEWEST_CHARACTERS else "?"
-    return "en" if sum(map(_ENGLISH.__contains__, words)) >= _ENGLISH_SHARE * len(words) else "?"
+    if len(_PLAINLY_ENGLISH.intersection(words)) >= (_FEWEST_ENGLISH if len(words) > _SHORT else 1):
+        return "en"
+    if text.isascii():
+        return "?" if len(_PLAINLY_OTHER.intersection(words)) >= _FEWEST_OTHER else None
+    return "?" if len(text) >= _FEWEST_CHARACTERS else None

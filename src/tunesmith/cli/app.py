@@ -317,9 +317,24 @@ def check(
     epochs: Annotated[
         int, typer.Option("--epochs", metavar="N", min=1, help="With --price: the epochs.")
     ] = 3,
+    fix: Annotated[
+        Path | None,
+        typer.Option(
+            "--fix", metavar="OUT", help="Write it anew, mended where that needs no guess, and a diff."
+        ),
+    ] = None,
+    strict: Annotated[
+        bool,
+        typer.Option(
+            "--strict", help="Exit with 1 for findings as well that training would not stumble over."
+        ),
+    ] = False,
+    workers: Annotated[
+        int | None, typer.Option("--workers", metavar="N", min=1, help="Processes; default: the processors.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Check a file of examples as training would read it: faults by line, tokens, lengths; nothing is trained."""
+    """Check a file of examples: what training would refuse, what the rules find in it, tokens, lengths, price."""
     with _edge(as_json) as edge:
         from tunesmith.cli import rows, show
         from tunesmith.files import check_file
@@ -335,19 +350,68 @@ def check(
                 line=line,
                 price=price,
                 epochs=epochs,
+                fix=fix,
+                workers=workers,
                 on_progress=screen.progress,
                 say=screen.say,
             )
         command = rows.after_check(found.inspection, base)
-        edge.result({"check": found.inspection, "masks": found.masks, "bill": found.bill, "next": command})
+        told = {"check": found.inspection, "quality": found.quality, "mended": found.mended}
+        edge.result(told | {"masks": found.masks, "bill": found.bill, "next": command})
         if found.masks:
             edge.say(rows.masks_view(found.masks, coloured=edge.coloured))
-        edge.say(rows.inspection_view(found.inspection))
+        edge.say(rows.inspection_view(found.inspection, found.quality))
+        if found.mended is not None:
+            edge.say(rows.mended_view(found.mended))
         if found.bill is not None:
             edge.say(rows.bill_view(found.bill))
         edge.then(command)
-        if not found.inspection.ready:
+        if not found.inspection.ready or (strict and found.quality is not None and found.quality.by_rule):
             raise typer.Exit(1)
+
+
+@app.command()
+def dedupe(
+    file: Annotated[Path, typer.Argument(help="Chats, preference pairs or texts as JSON lines.")],
+    *,
+    out: Annotated[Path, typer.Option("--out", metavar="FILE", help="Where the rows go that are left.")],
+    near: Annotated[
+        float,
+        typer.Option(
+            "--near", metavar="X", help="The share of words in common, from 0.8; 1: exact ones only."
+        ),
+    ] = 0.9,
+    meaning: Annotated[
+        float | None,
+        typer.Option(
+            "--meaning", metavar="X", min=0.0, max=1.0, help="The cosine of embeddings, such as 0.95."
+        ),
+    ] = None,
+    encoder: Annotated[
+        str, typer.Option("--encoder", metavar="ADDRESS", help="With --meaning: whose embeddings.")
+    ] = "minilm",
+    as_json: AsJson = False,
+) -> None:
+    """Leave out rows that repeat others, to the letter, nearly, or in meaning; every pair is written beside it."""
+    with _edge(as_json) as edge:
+        from tunesmith.cli import rows, show
+        from tunesmith.files import dedupe_file
+
+        with show.showing(edge.progress) as screen:
+            screen.stage_started("dedupe", str(file))
+            found = dedupe_file(
+                file,
+                out,
+                near=near if near < 1 else None,
+                meaning=meaning,
+                encoder=encoder,
+                on_progress=screen.progress,
+                say=screen.say,
+            )
+        command = f"tunesmith check {shlex.quote(str(out))}"
+        edge.result({"dedupe": found, "next": command})
+        edge.say(rows.dedupe_view(found))
+        edge.then(command)
 
 
 @app.command()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
+from itertools import zip_longest
 from typing import TYPE_CHECKING, Any
 
 from rich.text import Text
@@ -13,9 +14,13 @@ from tunesmith.cli.ports import MAX_LENGTH
 from tunesmith.cli.show import duration, size
 
 if TYPE_CHECKING:
+    from tunesmith.checking.block import Found
+    from tunesmith.checking.check import Quality
+    from tunesmith.checking.dedupe import Deduplicated
+    from tunesmith.checking.mend import Mended
     from tunesmith.files import FileRun
     from tunesmith.training.example_files import Fault
-    from tunesmith.training.inspect import Inspection, Mask, Span
+    from tunesmith.training.inspect import Inspection, Mask, Span, Spread
     from tunesmith.training.openai_chat import Bill
 
 _SHOWN = 20
@@ -23,9 +28,11 @@ _STYLES = {"read": "dim", "learned": "green", "end": "bold reverse green"}
 _CALLED = {"answers": "chats", "preferences": "preference pairs", "text": "texts"}
 
 
-def inspection_view(found: Inspection) -> Text:
-    """Return counts, tokens and the longest rows, and below them the first faults, each with its way out."""
-    return Text("\n").join([*_counts(found), *_faults(found.faults), _judgement(found)])
+def inspection_view(found: Inspection, quality: Quality | None = None) -> Text:
+    """Return counts and tokens, what the rules found, and below them what is faulty, each with its way out."""
+    words = [] if quality is None else [*_spread("turns", quality.turns), *_found(quality)]
+    spread = _spread("tokens", found.lengths)
+    return Text("\n").join([*_counts(found), *spread, *words, *_faults(found.faults), _judgement(found)])
 
 
 def _counts(found: Inspection) -> Iterator[Text]:
@@ -60,6 +67,72 @@ def _judgement(found: Inspection) -> Text:
     if not found.rows:
         return Text.assemble(("\n✗ not ready: ", "red"), "there is no row")
     return Text.assemble(("\n✓ ready: ", "green"), "each row teaches what it says")
+
+
+def _spread(name: str, spread: Spread | None) -> Iterator[Text]:
+    if spread is None:
+        return
+    yield Text(
+        f"{name} of a row: half at most {spread.median:,}, 95 % at most {spread.p95:,}, {spread.largest:,} the most"
+    )
+    most = max(count for _, count in spread.bins)
+    for edge, count in spread.bins:
+        bar = "█" * round(_WIDEST * count / most) if count else ""
+        yield Text(f"  ≤ {edge:>7,} {count:>11,} {bar}", style="dim")
+
+
+_WIDEST = 40
+
+
+def _found(quality: Quality) -> Iterator[Text]:
+    if not quality.by_rule:
+        yield Text("the rules find nothing wrong with its words")
+        return
+    counts = ", ".join(
+        f"{rule} {count:,}" for rule, count in sorted(quality.by_rule.items(), key=_most_first)
+    )
+    yield Text(f"\nthe rules find: {counts}", style="bold")
+    shown = list(_each_rule(quality))
+    for each in shown[:_SHOWN]:
+        finding = each.finding
+        place = "" if finding.turn is None else f", turn {finding.turn + 1}"
+        mark = "  (--fix mends it)" if finding.mendable else ""
+        yield Text.assemble((f"line {each.line:,}{place}", "bold"), f"  {finding.rule}: {finding.found}")
+        yield Text.assemble(("  → ", "bold"), finding.way_out, (mark, "dim"))
+    more = sum(quality.by_rule.values()) - min(len(shown), _SHOWN)
+    if more > 0:
+        yield Text(f"and {more:,} more: --json lists the first {len(quality.findings):,}", style="dim")
+    yield Text()
+
+
+def _most_first(item: tuple[str, int]) -> tuple[int, str]:
+    return -item[1], item[0]
+
+
+def _each_rule(quality: Quality) -> Iterator[Found]:
+    """Yield the findings, of each rule one in turn: a thousand of one must not hide the only one of another."""
+    by_rule: dict[str, list[Found]] = {}
+    for found in quality.findings:
+        by_rule.setdefault(found.finding.rule, []).append(found)
+    for round_ in zip_longest(*by_rule.values()):
+        yield from (found for found in round_ if found is not None)
+
+
+def mended_view(mended: Mended) -> Text:
+    """Return what became of a file that was mended."""
+    return Text(
+        f"wrote {mended.rows:,} rows to {mended.out}: {mended.changed:,} changed, {mended.left_out:,} left out as "
+        f"repeated; each change is in {mended.diff}"
+    )
+
+
+def dedupe_view(found: Deduplicated) -> Text:
+    """Return what became of a file's repeated rows."""
+    kinds = f"{found.same:,} the same, {found.near:,} nearly, {found.meaning:,} in meaning"
+    return Text(
+        f"kept {found.kept:,} of {found.rows:,} rows in {found.out}; left out: {kinds}; each with the row that it "
+        f"repeats in {found.pairs}"
+    )
 
 
 def bill_view(bill: Bill) -> Text:

@@ -160,7 +160,7 @@ _CALLED: Final[Mapping[Objective, str]] = {
 
 def objective_in(path: Path) -> Objective:
     """Return what a file's first row is to be learned as; raises UsageError if there is no such file."""
-    if _is_plain(path):
+    if is_plain(path):
         return "text"
     first = next((line for _, line in _lines(path) if line.strip()), b"")
     try:
@@ -175,7 +175,7 @@ def read(path: Path, objective: Objective) -> Iterator[Line | Fault]:
 
     Raises UsageError if there is no such file.
     """
-    if _is_plain(path):
+    if is_plain(path):
         if objective != "text":
             raise UsageError(
                 f"{path} is plain text, which is not learned as {objective}.",
@@ -185,7 +185,7 @@ def read(path: Path, objective: Objective) -> Iterator[Line | Fault]:
         return
     for number, line in _lines(path):
         if line.strip():
-            yield from _read_line(number, line, objective)
+            yield from read_line(number, line, objective)
 
 
 def examples(path: Path, objective: Objective) -> Iterator[Teaching]:
@@ -196,7 +196,8 @@ def examples(path: Path, objective: Objective) -> Iterator[Teaching]:
         yield line.example
 
 
-def _read_line(number: int, line: bytes, objective: Objective) -> Iterator[Line | Fault]:
+def read_line(number: int, line: bytes, objective: Objective) -> Iterator[Line | Fault]:
+    """Yield the example of a line, or its faults."""
     try:
         yield Line(number, _SHAPES[objective].model_validate_json(line).example())
     except ValidationError as error:
@@ -264,7 +265,8 @@ def _shape_of(found: object) -> Objective | None:
     return best if near[best] else None
 
 
-def _is_plain(path: Path) -> bool:
+def is_plain(path: Path) -> bool:
+    """Tell whether a file is text by its name, and not JSON lines."""
     return path.suffix.lower() in (".txt", ".md")
 
 

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import heapq
 import re
-from collections.abc import Iterator, Sequence
+from array import array
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal
+
+import numpy as np
 
 from tunesmith.errors import ModelError, RowError, UsageError
 from tunesmith.models.local import end_of_turn_ids
@@ -39,11 +43,37 @@ class LongRow:
 
 
 @dataclass(frozen=True, slots=True)
+class Spread:
+    """How numbers are spread: the half, and 95 of 100, are at most this; `bins` are (at most, how many), in order."""
+
+    median: int
+    p95: int
+    largest: int
+    bins: tuple[tuple[int, int], ...]
+
+
+def spread_of(numbers: Sequence[int]) -> Spread | None:
+    """Return how numbers are spread, the bins doubling their width; None of none."""
+    if not len(numbers):
+        return None
+    found = np.asarray(numbers, dtype=np.int64)
+    largest = int(found.max())
+    edges = [2**power for power in range(max(0, (largest - 1).bit_length()) + 1)]
+    counts, _ = np.histogram(found, bins=[0, *(edge + 1 for edge in edges)])
+    median, p95 = (int(np.quantile(found, share, method="higher")) for share in (0.5, 0.95))
+    bins = [(edge, int(count)) for edge, count in zip(edges, counts, strict=True)]
+    while len(bins) > 1 and not bins[0][1]:
+        bins.pop(0)
+    return Spread(median, p95, largest, tuple(bins))
+
+
+@dataclass(frozen=True, slots=True)
 class Inspection:
     """What a file holds and what is wrong with it.
 
     `tokens` and `labelled` count the rows that could be rendered, both answers of a pair; `longest` come first, and
-    `over` rows are longer than `max_length`. `faulty` lines have the `faults`.
+    `over` rows are longer than `max_length`. `faulty` lines have faults: `faults` are the first of them, `by_rule`
+    counts all. `lengths` says how the rows' tokens are spread.
     """
 
     path: Path
@@ -56,6 +86,8 @@ class Inspection:
     over: int
     faulty: int
     faults: tuple[Fault, ...]
+    by_rule: Mapping[str, int] = field(default_factory=dict)
+    lengths: Spread | None = None
 
     @property
     def ready(self) -> bool:
@@ -97,7 +129,7 @@ def inspect(
 
     Raises UsageError if there is no such file.
     """
-    looking, tally = _Looking(tokenizer, settings), _Tally(settings.max_length, settings.too_long)
+    looking, tally = Looking(tokenizer, settings), Tally(settings.max_length, settings.too_long)
     total = count_lines(path)
     for line in read(path, settings.objective):
         found = line if isinstance(line, Fault) else looking.at(line)
@@ -107,7 +139,7 @@ def inspect(
 
 
 @dataclass(frozen=True, slots=True)
-class _Texts:
+class Texts:
     """The texts that a line is trained on, not yet cut."""
 
     line: int
@@ -115,10 +147,11 @@ class _Texts:
 
     @property
     def longest(self) -> int:
+        """The tokens of the longest of them."""
         return max(len(row.ids) for row in self.rows)
 
 
-class _Looking:
+class Looking:
     """Renders line after line, with the checks of training."""
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase, settings: TrainSettings) -> None:
@@ -129,7 +162,7 @@ class _Looking:
         self._checks = RowChecks(tokenizer, "training")
         self._seen = 0
 
-    def at(self, line: Line) -> _Texts | Fault:
+    def at(self, line: Line) -> Texts | Fault:
         """Return what a line is trained on, or why it is not."""
         self._seen += 1
         try:
@@ -140,7 +173,7 @@ class _Looking:
         if not rows:
             return Fault(line.number, "answer", "nothing to learn: no token follows another", "Take it out.")
         texts = [text for row in rows for text in _texts_of(row)]
-        return _Texts(line.number, tuple(texts))
+        return Texts(line.number, tuple(texts))
 
     def _check(self, number: int, prompt: Conversation, words: tuple[str, ...], row: Rendered) -> None:
         # Counted over the whole file: only the first are rendered once more as serving would, here as in training.
@@ -154,8 +187,12 @@ def _texts_of(row: Rendered | Pair) -> tuple[Rendered, ...]:
     return (row.chosen, row.rejected) if isinstance(row, Pair) else (row,)
 
 
+#: So many faults are kept with their words; all are counted.
+MOST_FAULTS: Final = 2_000
+
+
 @dataclass
-class _Tally:
+class Tally:
     """What was seen so far."""
 
     max_length: int
@@ -164,34 +201,66 @@ class _Tally:
     tokens: int = 0
     labelled: int = 0
     over: int = 0
+    faulty: int = 0
     longest: list[tuple[int, int]] = field(default_factory=list)
+    lengths: array[int] = field(default_factory=lambda: array("I"))
     faults: list[Fault] = field(default_factory=list)
+    by_rule: Counter[str] = field(default_factory=Counter)
+    last_faulty: int = 0
 
-    def add(self, found: _Texts | Fault) -> None:
+    def add(self, found: Texts | Fault) -> None:
         """Count a row, or remember a fault."""
         if isinstance(found, Fault):
             # A line with several faults comes several times, one after the other.
-            self.rows += not self.faults or self.faults[-1].line != found.line
-            self.faults.append(found)
+            self.rows += self.last_faulty != found.line
+            self._blame(found)
             return
-        self.rows += 1
-        self.tokens += sum(len(row.ids) for row in found.rows)
-        self.labelled += sum(row.labelled for row in found.rows)
-        heapq.heappush(self.longest, (found.longest, -found.line))
-        if len(self.longest) > _LONGEST:
-            heapq.heappop(self.longest)
-        if found.longest > self.max_length:
-            self.over += 1
-            self._judge_length(found)
+        labelled = sum(row.labelled for row in found.rows)
+        self.count(found.line, sum(len(row.ids) for row in found.rows), labelled, found.longest)
+        if found.longest > self.max_length and self.too_long == "cut":
+            self._judge_cut(found)
 
-    def _judge_length(self, found: _Texts) -> None:
-        way = f"Train with max_length = {found.longest} (more memory), or with too_long = cut or drop."
-        if self.too_long == "refuse":
-            told = f"{found.longest:,} tokens, and max_length is {self.max_length:,}"
-            self.faults.append(Fault(found.line, "length", told, way))
-        elif self.too_long == "cut" and not all(_cut(row, self.max_length).labelled for row in found.rows):
+    def count(self, line: int, tokens: int, labelled: int, longest: int) -> None:
+        """Count a row of which only the tokens are known, those of its longest text too."""
+        self.rows += 1
+        self.tokens += tokens
+        self.labelled += labelled
+        self.over += longest > self.max_length
+        self.lengths.append(longest)
+        if len(self.longest) < _LONGEST or (longest, -line) > self.longest[0]:
+            heapq.heappush(self.longest, (longest, -line))
+            if len(self.longest) > _LONGEST:
+                heapq.heappop(self.longest)
+        if longest > self.max_length and self.too_long == "refuse":
+            told = f"{longest:,} tokens, and max_length is {self.max_length:,}"
+            way = f"Train with max_length = {longest} (more memory), or with too_long = cut or drop."
+            self._blame(Fault(line, "length", told, way))
+
+    def join(self, other: Tally) -> None:
+        """Add what was seen of later lines."""
+        self.rows += other.rows
+        self.tokens += other.tokens
+        self.labelled += other.labelled
+        self.over += other.over
+        self.faulty += other.faulty
+        self.longest = heapq.nlargest(_LONGEST, [*self.longest, *other.longest])
+        heapq.heapify(self.longest)
+        self.lengths.extend(other.lengths)
+        self.faults += other.faults[: MOST_FAULTS - len(self.faults)]
+        self.by_rule.update(other.by_rule)
+
+    def _blame(self, fault: Fault) -> None:
+        self.faulty += self.last_faulty != fault.line
+        self.last_faulty = fault.line
+        self.by_rule[fault.rule] += 1
+        if len(self.faults) < MOST_FAULTS:
+            self.faults.append(fault)
+
+    def _judge_cut(self, found: Texts) -> None:
+        if not all(_cut(row, self.max_length).labelled for row in found.rows):
             told = f"nothing to learn is left once it is cut at {self.max_length:,} tokens"
-            self.faults.append(Fault(found.line, "length", told, way))
+            way = f"Train with max_length = {found.longest} (more memory), or with too_long = drop."
+            self._blame(Fault(found.line, "length", told, way))
 
     def told(self, path: Path, settings: TrainSettings) -> Inspection:
         """Return the whole."""
@@ -204,8 +273,10 @@ class _Tally:
             labelled=self.labelled,
             longest=tuple(LongRow(-line, tokens) for tokens, line in sorted(self.longest, reverse=True)),
             over=self.over,
-            faulty=len({fault.line for fault in self.faults}),
+            faulty=self.faulty,
             faults=tuple(self.faults),
+            by_rule=dict(self.by_rule),
+            lengths=spread_of(self.lengths),
         )
 
 
@@ -225,7 +296,7 @@ def masks(
 
     Raises UsageError for a line where no row begins, and RowError for one whose row cannot be trained on.
     """
-    shown = list(islice(_wanted(path, _Looking(tokenizer, settings), line), count if line is None else 1))
+    shown = list(islice(_wanted(path, Looking(tokenizer, settings), line), count if line is None else 1))
     if line is not None and not shown:
         raise UsageError(f"No example begins at line {line} of {path}.", hint="Name another line.")
     if not shown:
@@ -249,19 +320,19 @@ def masks(
     )
 
 
-def _wanted(path: Path, looking: _Looking, line: int | None) -> Iterator[_Texts]:
+def _wanted(path: Path, looking: Looking, line: int | None) -> Iterator[Texts]:
     for each in read(path, looking.settings.objective):
         number = each.line if isinstance(each, Fault) else each.number
         if line is not None and number != line:
             continue
         found = each if isinstance(each, Fault) else looking.at(each)
-        if isinstance(found, _Texts):
+        if isinstance(found, Texts):
             yield found
         elif line is not None:
             raise RowError(f"{path}, {found}", rule=found.rule, hint=found.way_out)
 
 
-def _titles(texts: _Texts, objective: Objective) -> Sequence[str]:
+def _titles(texts: Texts, objective: Objective) -> Sequence[str]:
     if objective == "preferences":
         return "preferred", "not preferred"
     several = len(texts.rows) > 1

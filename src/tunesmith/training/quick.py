@@ -10,7 +10,7 @@ ones, and now and then after that (`checking`).
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -42,32 +42,47 @@ class Counted:
 class Shape:
     """What a template writes around turns of these roles.
 
-    The text is before[0], turn 0, before[1], turn 1, ...; `fixed` are the tokens of special tokens in it. Pieces are
-    what a tokenizer sees as one text: between special tokens, and from where the assistant begins.
+    `pieces` are what a tokenizer sees as one text, between special tokens and from where the assistant begins: texts,
+    and the numbers of turns. `fixed` are the special tokens, `answers` the turns of the assistant. `strips` if white
+    space around what is said may be taken away.
     """
 
     roles: tuple[Role, ...]
     pieces: tuple[tuple[int | str, ...], ...]
     fixed: int
     answers: int
+    strips: bool
 
-    def count(self, texts: Sequence[str], counter: TokenCounter) -> Counted:
-        """Return the tokens of a conversation of this shape."""
-        tokens = self.fixed
-        for piece in self.pieces:
-            words = [texts[part] if isinstance(part, int) else part for part in piece]
-            tokens += counter.count("".join(words) if len(words) > 1 else words[0])
-        said = sum(
-            counter.count(text) for text, role in zip(texts, self.roles, strict=True) if role == "assistant"
+    def counting(self, counter: TokenCounter) -> Callable[[Sequence[str]], Counted]:
+        """Return what counts the tokens of a conversation of this shape, all that is the same in each counted once."""
+        count = counter.count
+        said = [piece[0] for piece in self.pieces if len(piece) == 1 and isinstance(piece[0], int)]
+        mixed = [piece for piece in self.pieces if len(piece) > 1]
+        same = self.fixed + sum(
+            count(piece[0]) for piece in self.pieces if isinstance(piece[0], str) and len(piece) == 1
         )
-        return Counted(tokens, said + self.answers)
+        learned = {number for number, role in enumerate(self.roles) if role == "assistant"}
+        apart = [number for number in learned if number not in said]
 
+        def counted(texts: Sequence[str]) -> Counted:
+            tokens, labelled = same, self.answers
+            for number in said:
+                found = count(texts[number])
+                tokens += found
+                if number in learned:
+                    labelled += found
+            for piece in mixed:
+                tokens += count("".join([part if isinstance(part, str) else texts[part] for part in piece]))
+            labelled += sum(count(texts[number]) for number in apart)
+            return Counted(tokens, labelled)
 
-def fits(texts: Sequence[str], counter: TokenCounter) -> bool:
-    """Tell whether the words of a conversation are such that any template writes them down as they are."""
-    return all(text and not text[0].isspace() and not text[-1].isspace() for text in texts) and not any(
-        counter.holds_special(text) for text in texts
-    )
+        return counted
+
+    def fits(self, texts: Sequence[str], counter: TokenCounter) -> bool:
+        """Tell whether the words of a conversation are such that the template writes them down as they are."""
+        if not all(texts) or any(map(counter.holds_special, texts)):
+            return False
+        return not self.strips or not any(text[0].isspace() or text[-1].isspace() for text in texts)
 
 
 def shape_of(tokenizer: PreTrainedTokenizerBase, roles: Sequence[Role]) -> Shape | None:
@@ -92,16 +107,20 @@ def shape_of(tokenizer: PreTrainedTokenizerBase, roles: Sequence[Role]) -> Shape
         return None
     if any(text.count(mark) != 1 for mark in marks) or not all(map(text.startswith, starts)):
         return None
-    return _cut(tokenizer, text, roles, marks, {len(start) for start in starts})
+    padded = tuple(Message(role, f"\n {mark} \n") for role, mark in zip(roles, marks, strict=True))
+    strips = chat_text(tokenizer, padded) != re.sub(f"({'|'.join(marks)})", "\n \\1 \n", text)
+    return _cut(tokenizer, text, messages, {len(start) for start in starts}, strips=strips)
 
 
 def _cut(
     tokenizer: PreTrainedTokenizerBase,
     text: str,
-    roles: Sequence[Role],
-    marks: Sequence[str],
+    messages: Sequence[Message],
     starts: set[int],
+    *,
+    strips: bool,
 ) -> Shape | None:
+    roles, marks = [message.role for message in messages], [message.content for message in messages]
     ends = {str(tokenizer.decode([token])) for token in end_of_turn_ids(tokenizer)}
     special = sorted(
         (token.content for token in tokenizer.added_tokens_decoder.values() if token.content),
@@ -127,15 +146,12 @@ def _cut(
         pieces.append([])
         if match[0] in ends and answered and not answered[-1]:
             # The end of turn must follow the words at once: else what stands between is learned too.
-            if text[last_end : match.start()].endswith(marks[-1]) or text[: match.start()].endswith(
-                tuple(marks)
-            ):
-                answered[-1] = True
-            kept, last_end = (len(pieces), fixed), match.end()
+            answered[-1] = text[: match.start()].endswith(tuple(marks))
+            kept = (len(pieces), fixed)
     if kept is None or not all(answered) or len(answered) != list(roles).count("assistant"):
         return None
     whole = [tuple(piece) for piece in pieces[: kept[0]] if piece]
-    return Shape(tuple(roles), tuple(whole), kept[1], len(answered))
+    return Shape(tuple(roles), tuple(whole), kept[1], len(answered), strips)
 
 
 def _add(pieces: list[list[int | str]], text: str, start: int, end: int, borders: set[int]) -> None:
