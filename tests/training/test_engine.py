@@ -9,7 +9,8 @@ from tunesmith.errors import TrainingError
 from tunesmith.training import lora
 from tunesmith.training.engine import Engine, out_of_memory
 from tunesmith.training.loop import Layout
-from tunesmith.training.objectives import Dpo, Likelihood, Pair, with_margins
+from tunesmith.training.objectives import Dpo, Likelihood, with_margins
+from tunesmith.training.render import Pair
 
 
 def engine(*, limit: int = 2048, clip: float = 1e9, plain: bool = False) -> Engine:

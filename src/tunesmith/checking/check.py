@@ -6,7 +6,7 @@ A row is read once. Memory holds a stretch of the file for each process, and 30 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, replace
@@ -14,13 +14,25 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Final
 
-from tunesmith.checking.block import MOST_FINDINGS, Block, Found, Looker, Order, Seen, begin, look
+from tunesmith.checking.block import (
+    MOST_FINDINGS,
+    Block,
+    Found,
+    Looker,
+    Order,
+    Seen,
+    begin_looking,
+    begin_reading,
+    read_block,
+    settle,
+    shapes_in,
+)
 from tunesmith.curating.across import Between
 from tunesmith.curating.rules import Finding
 from tunesmith.errors import DatasetError, UsageError
 from tunesmith.progress import Progress, silent
 from tunesmith.training.example_files import is_plain
-from tunesmith.training.inspect import Inspection, Spread, inspect, spread_of
+from tunesmith.training.inspect import Inspection, Spread, Tally, inspect, spread_of
 
 BLOCK: Final = 4 * 2**20
 # Starting processes takes longer than looking at so many bytes.
@@ -87,38 +99,67 @@ def blocks_of(path: Path, size: int = BLOCK) -> Iterator[Block]:
 
 
 def _seen(order: Order, blocks: list[Block], workers: int, on_progress: Progress) -> Seen:
-    done, total = 0, sum(block.end - block.start for block in blocks)
-    whole: Seen | None = None
-    looked = _alone(order, blocks) if workers == 1 or total <= ALONE else _together(order, blocks, workers)
-    for block, seen in zip(blocks, looked, strict=True):
-        if whole is None:
-            whole = seen
-        else:
-            whole.join(seen)
-        done += block.end - block.start
-        on_progress(done >> 10, total >> 10, "kB")
-    return Looker(order).look(Block(0, 0, 1)) if whole is None else whole
-
-
-def _alone(order: Order, blocks: list[Block]) -> Iterator[Seen]:
-    looker = Looker(order)
-    for block in blocks:
-        yield looker.look(block)
-
-
-def _together(order: Order, blocks: list[Block], workers: int) -> Iterator[Seen]:
-    # Not forked: a bar is drawn by a thread of this process.
-    context = get_context("spawn")
+    total = sum(block.end - block.start for block in blocks)
+    if workers == 1 or total <= ALONE:
+        looker = Looker(order)
+        return _joined(order, blocks, map(looker.look, blocks), on_progress)
     try:
-        with ProcessPoolExecutor(
-            min(workers, len(blocks)), mp_context=context, initializer=begin, initargs=(order,)
-        ) as pool:
-            yield from pool.map(look, blocks)
+        return _together(order, blocks, workers, on_progress)
     except BrokenProcessPool as error:
         raise DatasetError(
             f"a process that read {order.path} was ended from outside, as happens where memory is short",
             hint="Check it with fewer processes: --workers 1",
         ) from error
+
+
+def _joined(order: Order, blocks: list[Block], looked: Iterable[Seen], on_progress: Progress) -> Seen:
+    whole = Seen(Tally(order.settings.max_length, order.settings.too_long))
+    done, total = 0, sum(block.end - block.start for block in blocks)
+    for block, seen in zip(blocks, looked, strict=True):
+        whole.join(seen)
+        done += block.end - block.start
+        on_progress(done >> 10, total >> 10, "kB")
+    return whole
+
+
+def _together(order: Order, blocks: list[Block], workers: int, on_progress: Progress) -> Seen:
+    """Read in several processes that need little memory; one after them looks at what takes a tokenizer."""
+    with _pool(1, begin_looking, order) as pool:
+        shapes = pool.submit(shapes_in, blocks[0]).result() if order.settings.objective == "answers" else {}
+    with _pool(min(workers, len(blocks)), begin_reading, order, shapes) as pool:
+        seen = _joined(order, blocks, pool.map(read_block, blocks), on_progress)
+    wrong = _settle(order, seen, workers, on_progress)
+    if wrong:
+        # Some row is rendered to other tokens than were counted: nothing that was counted can be trusted.
+        return _rendered(order, blocks, workers, on_progress)
+    return seen
+
+
+def _settle(order: Order, seen: Seen, workers: int, on_progress: Progress) -> int:
+    """Look at the rows that were set aside, and return how many had been counted wrongly."""
+    if not len(seen.aside):
+        return 0
+    parts = list(seen.aside.some(BLOCK))
+    with _pool(min(workers, len(parts)), begin_looking, order) as pool:
+        wrong = 0
+        for number, (tally, faults) in enumerate(pool.map(settle, parts), 1):
+            seen.tally.join(tally)
+            wrong += faults
+            on_progress(number, len(parts), "rows rendered")
+    seen.tally.faults.sort(key=lambda fault: fault.line)
+    return wrong
+
+
+def _rendered(order: Order, blocks: list[Block], workers: int, on_progress: Progress) -> Seen:
+    with _pool(min(workers, len(blocks)), begin_reading, order, {}) as pool:
+        seen = _joined(order, blocks, pool.map(read_block, blocks), on_progress)
+    _settle(order, seen, workers, on_progress)
+    return seen
+
+
+def _pool(workers: int, begin: Callable[..., None], *given: object) -> ProcessPoolExecutor:
+    # Not forked: a bar is drawn by a thread of this process.
+    return ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=begin, initargs=given)
 
 
 _WAYS: Final = {

@@ -19,10 +19,8 @@ from tunesmith.models.local import end_of_turn_ids
 from tunesmith.progress import Progress, silent
 from tunesmith.records import Conversation
 from tunesmith.training.example_files import Fault, Line, count_lines, read
-from tunesmith.training.loop import WIDTHS, collate
-from tunesmith.training.objectives import Pair
 from tunesmith.training.preflight import RowChecks
-from tunesmith.training.render import Rendered
+from tunesmith.training.render import Pair, Rendered
 from tunesmith.training.rows import rendered
 from tunesmith.training.settings import Objective, TooLong, TrainSettings
 
@@ -301,6 +299,8 @@ def masks(
         raise UsageError(f"No example begins at line {line} of {path}.", hint="Name another line.")
     if not shown:
         return ()
+    from tunesmith.training.loop import WIDTHS, collate
+
     pad = next((i for i in (tokenizer.pad_token_id, tokenizer.eos_token_id) if i is not None), 0)
     cut = [_cut(row, settings.max_length) for texts in shown for row in texts.rows]
     real_B_T = collate(cut, int(pad), multiple=WIDTHS).real_B_T

@@ -11,24 +11,12 @@ from torch import Tensor
 from torch.nn import functional
 
 from tunesmith.training.loop import Batch, Layout, text_losses, token_losses
-from tunesmith.training.render import Rendered
+from tunesmith.training.render import Pair, Rendered
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 Row_contra = TypeVar("Row_contra", contravariant=True)
-
-
-@dataclass(frozen=True, slots=True)
-class Pair:
-    """A preferred answer and a rejected one to the same prompt, each with it.
-
-    `margin` is by how much likelier the untrained model finds the preferred one, in nats.
-    """
-
-    chosen: Rendered
-    rejected: Rendered
-    margin: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

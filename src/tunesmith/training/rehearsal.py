@@ -86,7 +86,7 @@ def rehearse(job: Job, rows: Sequence[Any], valid: Sequence[Any], work: Path) ->
 
 def _write_rows(rows: Sequence[Any], folder: Path) -> None:
     """Write rows where the other process reads them, the two texts of a pair one after the other."""
-    from tunesmith.training.objectives import Pair
+    from tunesmith.training.render import Pair
 
     if not isinstance(rows, RowStore):
         RowStore.write(
@@ -102,7 +102,7 @@ def _write_rows(rows: Sequence[Any], folder: Path) -> None:
 
 
 def _read_rows(folder: Path, settings: TrainSettings) -> Sequence[Any]:
-    from tunesmith.training.objectives import Pair
+    from tunesmith.training.render import Pair
 
     store = RowStore(folder)
     if settings.objective != "preferences":

@@ -33,6 +33,18 @@ class Rendered:
         return sum(self.mask[1:])
 
 
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """A preferred answer and a rejected one to the same prompt, each with it.
+
+    `margin` is by how much likelier the untrained model finds the preferred one, in nats.
+    """
+
+    chosen: Rendered
+    rejected: Rendered
+    margin: float = 0.0
+
+
 def render(
     tokenizer: PreTrainedTokenizerBase, conversation: Conversation, *, ends: frozenset[int] | None = None
 ) -> Rendered:

@@ -15,13 +15,14 @@ import numpy as np
 from tunesmith.errors import RowError, TrainingError
 from tunesmith.models.local import end_of_turn_ids
 from tunesmith.records import Conversation, Preference
-from tunesmith.training.loop import Lengths
-from tunesmith.training.objectives import Objective, Pair
-from tunesmith.training.render import Rendered, render, render_text
+from tunesmith.training.render import Pair, Rendered, render, render_text
 from tunesmith.training.settings import TooLong, TrainSettings
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
+
+    from tunesmith.training.loop import Lengths
+    from tunesmith.training.objectives import Objective
 
 Teaching = Conversation | Preference | str
 # Called with an example's number, from 1, its prompt, the assistant's words to be learned, and its row, not yet cut.
