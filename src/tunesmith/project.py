@@ -14,10 +14,11 @@ from tunesmith.catalogue import Catalogue, Judgement, judge
 from tunesmith.config import FILE_NAME, Config, find_project, load
 from tunesmith.errors import UsageError
 from tunesmith.pipeline import Planned, Show, counts_of, needed_for, plan, run
-from tunesmith.records import Answer, Evidence, Message
+from tunesmith.records import Answer, Evidence, Message, Topic
 
 if TYPE_CHECKING:
     from tunesmith.collecting.web import Snapshot
+    from tunesmith.dataset import DatasetForm, Written
     from tunesmith.exporting.export import Exported, Form
     from tunesmith.exporting.gguf import Precision
     from tunesmith.models.base import ChatModel
@@ -180,6 +181,28 @@ class Project:
         inputs = self._finished("train", "tunesmith run train")
         order = tuned_order(inputs, self.config, form, precision, proved=proved)
         return write(order, folder, on_progress=(show or Silent()).progress)
+
+    def dataset(self, form: DatasetForm, folder: Path) -> Written:
+        """Write the curated examples in a form that other tools read to a new folder, with a statement of their data.
+
+        Makes the stages up to curate first if they are not finished; raises UsageError for a folder that is there.
+        """
+        from tunesmith.dataset import write_dataset
+
+        made = run(self.config, self.store, "curate", Silent())
+        return write_dataset(made, self.config, form, folder)
+
+    def topics(self) -> tuple[Topic, ...]:
+        """Return the topics of the material, as the project's file of topics wants them; raises UsageError before."""
+        return steps.chosen_topics(self._finished("chunk", "tunesmith run chunk"), self.config).topics
+
+    def write_topics(self, file: Path) -> None:
+        """Write the topics as they were found to a new file, to be named, weighted, dropped or joined there."""
+        from tunesmith.chunking.choices import write_choices
+        from tunesmith.records import read_jsonl
+
+        found = self._finished("chunk", "tunesmith run chunk")["chunk"]
+        write_choices(file, tuple(read_jsonl(Topic, found.file("topics.jsonl"))))
 
     def contender(self, name: str) -> ChatModel:
         """Return a contender by its name ("tuned+tuned_retrieval"), or a model by its address."""

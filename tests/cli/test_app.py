@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 from tunesmith.artifacts import Store
 from tunesmith.cli import inventory
 from tunesmith.cli.app import app
-from tunesmith.cli.ports import Form, Precision, Show
+from tunesmith.cli.ports import DatasetForm, Form, Precision, Show
 from tunesmith.config import load
 from tunesmith.errors import DiskFull, TunesmithError, UsageError
 from tunesmith.records import Answer, Evidence
@@ -91,6 +91,24 @@ class Fetched:
 
     pages: tuple[int, ...] = (1, 2)
     missing: tuple[Gone, ...] = (Gone(),)
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """A topic of the material."""
+
+    label: str = "paths"
+    chunks: tuple[str, ...] = ("a", "b")
+    share: float = 0.25
+    outliers: tuple[str, ...] = ("b",)
+
+
+@dataclass(frozen=True)
+class Rows:
+    """A dataset that was written."""
+
+    folder: Path
+    rows: Mapping[str, int]
 
 
 @dataclass(frozen=True)
@@ -197,6 +215,20 @@ class StandIn:
         self._fail()
         return Files(self.path / "report.html", {"verdict": "Retrieval is enough.", "contenders": {}})
 
+    def dataset(self, form: DatasetForm, folder: Path) -> Rows:
+        """Say what would be written."""
+        self._fail()
+        return Rows(folder, {"train": 7, "valid": 1})
+
+    def topics(self) -> tuple[Cluster, ...]:
+        """Return the only topic."""
+        self._fail()
+        return (Cluster(),)
+
+    def write_topics(self, file: Path) -> None:
+        """Write it."""
+        file.write_text("[[topic]]\n", encoding="utf-8")
+
     def hand_over(self, target: str, out: Path) -> Path:
         """Say where it would be written."""
         return out
@@ -282,6 +314,12 @@ def test_run_hands_on_the_stage_and_the_project(tmp_path: Path) -> None:
         (["status"], ["collect", "7 documents", "Next: tunesmith report"]),
         (["estimate"], ["LoRA here", "Next: tunesmith run"]),
         (["fetch"], ["2 pages, 1 not fetched", "gone: the server answers 404", "Next: tunesmith run"]),
+        (["topics"], ["paths", "25.0 %", "Next: tunesmith run generate"]),
+        (
+            ["dataset", "--out", "rows"],
+            ["Written to rows: 7 train, 1 valid", "Next: tunesmith train rows/train.jsonl"],
+        ),
+        (["dataset", "--to", "parquet", "--out", "rows"], ["Next: ls rows"]),
         (["ask", "Why [1]?"], ["You ask: Why [1]?", "✓ valid p.f", "by best", "Next: tunesmith report"]),
         (["ask", "Why?", "--model", "base"], ["Answered by base"]),
         (["report"], ["Retrieval is enough.", "shop/report.html", "Next: tunesmith report --open"]),
@@ -304,6 +342,18 @@ def test_commands_show_and_name_the_next(arguments: list[str], pieces: list[str]
     result = run_cli.invoke(app, arguments, obj=opener())
     assert result.exit_code == 0
     assert [piece for piece in pieces if piece not in result.stdout] == []
+
+
+def test_topics_and_prompts_are_written_to_be_changed(tmp_path: Path) -> None:
+    """The next step is to change them and to name them; prompts that are there already stay as they are."""
+    topics = run_cli.invoke(app, ["topics", "--write", str(tmp_path / "topics.toml")], obj=opener())
+    assert topics.exit_code == 0
+    assert "name it in tunesmith.toml" in topics.stdout
+    assert (tmp_path / "topics.toml").is_file()
+    for said in ("judge.md", "nothing was changed"):
+        prompts = run_cli.invoke(app, ["prompts", "--out", str(tmp_path / "prompts")])
+        assert prompts.exit_code == 0
+        assert said in prompts.stdout
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
 import typer
 from typer.core import TyperCommand
 
-from tunesmith.cli.ports import MAX_LENGTH, TRAINERS, Form, Objective, Precision, RowForm, Target
+from tunesmith.cli.ports import MAX_LENGTH, TRAINERS, DatasetForm, Form, Objective, Precision, RowForm, Target
 from tunesmith.errors import TrainingError, TunesmithError, UsageError
 from tunesmith.progress import leads
 
@@ -131,6 +131,68 @@ def fetch(context: typer.Context, project: At = None, as_json: AsJson = False) -
         }
         edge.result({"fetched": told, "next": "tunesmith run"})
         edge.then("tunesmith run")
+
+
+@app.command()
+def topics(
+    context: typer.Context,
+    *,
+    write: Annotated[
+        Path | None,
+        typer.Option("--write", metavar="FILE", help="Write them to a file, to be changed there."),
+    ] = None,
+    project: At = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show the topics of the material: how much of it each is, and what is far from all others in it."""
+    with _edge(as_json) as edge:
+        from tunesmith.cli import show
+
+        opened = _open(context, project)
+        found = opened.topics()
+        command = "tunesmith run generate"
+        if write is not None:
+            opened.write_topics(write)
+            command = f"edit {write}, and name it in tunesmith.toml: choices in [topics]"
+        edge.result({"topics": found, "written": write, "next": command})
+        edge.show(show.topics_view(found))
+        edge.then(command)
+
+
+@app.command()
+def prompts(
+    out: Annotated[Path, typer.Option("--out", metavar="FOLDER", help="Where the files go.")],
+    as_json: AsJson = False,
+) -> None:
+    """Write the prompts that a teacher and a judge are given to a folder, to be changed there."""
+    with _edge(as_json) as edge:
+        from tunesmith.generating.prompts import write_prompts
+
+        written = write_prompts(out)
+        command = f"edit them, and name {out} in tunesmith.toml: prompts in [generate]"
+        edge.result({"written": written, "next": command})
+        edge.say("\n".join(map(str, written)) or f"All of them are in {out} already; nothing was changed.")
+        edge.then(command)
+
+
+@app.command()
+def dataset(
+    context: typer.Context,
+    *,
+    form: Annotated[DatasetForm, typer.Option("--to", help="Whose form.")] = "openai",
+    out: Annotated[Path, typer.Option("--out", metavar="FOLDER", help="A new folder.")],
+    project: At = None,
+    as_json: AsJson = False,
+) -> None:
+    """Write the curated examples as other tools read them, with a statement of what they are made from."""
+    with _edge(as_json) as edge:
+        made = _open(context, project).dataset(form, out)
+        train = made.folder / "train.jsonl"
+        command = f"tunesmith train {train} --out MODEL" if form == "openai" else f"ls {made.folder}"
+        edge.result({"dataset": made, "next": command})
+        counts = ", ".join(f"{count:,} {name}" for name, count in made.rows.items())
+        edge.say(f"Written to {made.folder}: {counts}")
+        edge.then(command)
 
 
 @app.command()

@@ -14,6 +14,17 @@ Form = Literal["adapter", "merged", "gguf", "ollama"]
 Precision = Literal["f16", "q8_0"]
 Objective = Literal["answers", "text", "preferences"]
 RowForm = Literal["openai", "sharegpt", "alpaca", "prompt-completion", "preferences", "question-answer"]
+DatasetForm = Literal[
+    "openai",
+    "trl",
+    "axolotl",
+    "llama-factory",
+    "sharegpt",
+    "alpaca",
+    "prompt-completion",
+    "parquet",
+    "huggingface",
+]
 Target = Literal["adapter", "merged", "gguf", "ollama", "axolotl", "litgpt", "trl", "unsloth"]
 # As in TrainSettings, which loads too much to be asked (a test compares).
 MAX_LENGTH = 1024
@@ -195,6 +206,28 @@ class Snapshot(Protocol):
     def missing(self) -> Sequence[Missing]: ...  # noqa: D102
 
 
+class Topic(Protocol):
+    """A cluster of chunks: its label, its chunks, the share of the text that they hold, those that are far off."""
+
+    @property
+    def label(self) -> str: ...  # noqa: D102
+    @property
+    def chunks(self) -> Sequence[str]: ...  # noqa: D102
+    @property
+    def share(self) -> float: ...  # noqa: D102
+    @property
+    def outliers(self) -> Sequence[str]: ...  # noqa: D102
+
+
+class Dataset(Protocol):
+    """A dataset that was written: its folder, and the rows of each set."""
+
+    @property
+    def folder(self) -> Path: ...  # noqa: D102
+    @property
+    def rows(self) -> Mapping[str, int]: ...  # noqa: D102
+
+
 class Project(Protocol):
     """A project that commands work on."""
 
@@ -227,6 +260,17 @@ class Project(Protocol):
     ) -> Exported:
         """Write the tuned model to a new folder."""
         ...
+
+    def dataset(self, form: DatasetForm, folder: Path) -> Dataset:
+        """Write the curated examples to a new folder."""
+        ...
+
+    def topics(self) -> Sequence[Topic]:
+        """Return the topics of the material."""
+        ...
+
+    def write_topics(self, file: Path) -> None:
+        """Write the topics to a new file, to be changed there."""
 
     def hand_over(self, target: str, out: Path) -> Path:
         """Write what another trainer needs to a new folder."""

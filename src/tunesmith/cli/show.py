@@ -18,7 +18,7 @@ from rich.table import Table
 from rich.text import Text
 
 from tunesmith.cli.inventory import Usable
-from tunesmith.cli.ports import Asked, Exported, Judgement, Parity, Plan, Show, StageState
+from tunesmith.cli.ports import Asked, Exported, Judgement, Parity, Plan, Show, StageState, Topic
 from tunesmith.errors import TunesmithError
 
 # The set in users' own words first: the verdict rests on it.
@@ -132,6 +132,23 @@ def asked_view(asked: Asked) -> RenderableType:
         place = f"{source.document}, characters {source.start}-{source.end}"
         parts.append(Text.assemble(("Source: ", "dim"), place, (f": “{quote}”" if quote else "")))
     return Group(*parts)
+
+
+def topics_view(topics: Sequence[Topic]) -> Table:
+    """Return the topics as a table, the largest first."""
+    table = Table(box=None, pad_edge=False)
+    table.add_column("topic", overflow="fold")
+    table.add_column("pieces", justify="right")
+    table.add_column("of the text", justify="right")
+    table.add_column("far from all others", overflow="fold")
+    for topic in topics:
+        more = f" and {len(topic.outliers) - _FAR_SHOWN} more" if len(topic.outliers) > _FAR_SHOWN else ""
+        far = ", ".join(topic.outliers[:_FAR_SHOWN]) + more
+        table.add_row(topic.label, f"{len(topic.chunks):,}", f"{100 * topic.share:.1f} %", far)
+    return table
+
+
+_FAR_SHOWN = 3
 
 
 def export_view(made: Exported) -> RenderableType:

@@ -132,7 +132,8 @@ def _choose_seen(candidates: Sequence[Example], settings: SplitSettings) -> tupl
     )
     chosen = {
         min(by_group[name], key=lambda row: _rank(settings.seed, "seen question", row.id)).id
-        for name in ranked[: settings.seen_questions]
+        # Of few examples most are needed to train on.
+        for name in ranked[: min(settings.seen_questions, max(1, len(candidates) // 5))]
     }
     return tuple(example for example in candidates if example.id in chosen)
 
