@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 NAMES = [stage.name for stage in STAGES]
+CONFIG = Config(Path("tunesmith.toml"), "shop", ("python:shop",))  # without a teacher, as the toolbox's
 FILES = {
     "collect": {"catalogue.json", "documents.jsonl", "left_out.json", "rejections.jsonl", "sources.jsonl"},
     "chunk": {"chunks.jsonl", "topics.jsonl"},
@@ -104,7 +105,7 @@ def with_settings(config: Config, table: str, **values: Any) -> Config:
 
 def downstream(stage: str) -> set[str]:
     """Return a stage and all that hang on it."""
-    return {name for name in NAMES if stage in needed_for(name)}
+    return {name for name in NAMES if stage in needed_for(name, CONFIG)}
 
 
 def forget(project: Project, stage: str) -> None:
@@ -294,6 +295,12 @@ def test_lineage_leads_back_to_the_sources(toolbox: Toolbox) -> None:
 
 
 # --- running again
+
+
+def test_a_teacher_is_asked_about_pieces() -> None:
+    """Then, and only then, what is generated hangs on how documents are cut."""
+    assert "chunk" not in needed_for("generate", CONFIG)
+    assert "chunk" in needed_for("generate", replace(CONFIG, teacher="smollm2"))
 
 
 def test_a_second_run_makes_nothing_anew(toolbox: Toolbox, record: Record) -> None:

@@ -70,7 +70,7 @@ def test_a_run_returns_the_folders_that_it_made(fresh: Project) -> None:
 def test_a_new_project_has_everything_to_do(fresh: Project) -> None:
     """Each stage is there with its id and its needs, and nothing else."""
     assert [(one.stage, one.id, one.state, one.needs) for one in fresh.status()] == [
-        (one.stage.name, one.id, "to do", one.stage.needs) for one in plan(fresh.config)
+        (one.stage.name, one.id, "to do", one.stage.needed(fresh.config)) for one in plan(fresh.config)
     ]
     assert all((one.seconds, one.counts, one.made) == (None, {}, None) for one in fresh.status())
     assert not fresh.store.root.exists()

@@ -52,6 +52,12 @@ class CollectTable(_Table):
     sources: tuple[str, ...] = Field(min_length=1)
 
 
+class ChunkTable(_Table):
+    """The model in whose tokens a chunk's length is counted; None: the encoder."""
+
+    tokens_of: str | None = None
+
+
 class TopicsTable(_Table):
     """The file in which a person has named, weighted, dropped or joined topics."""
 
@@ -125,6 +131,7 @@ class Config:
     prompts: str | None = None
     concurrency: int = 8
     choices: str | None = None
+    tokens_of: str | None = None
     asked: str | None = None
     adapters: Mapping[str, str] = field(default_factory=dict)
     contenders: tuple[str, ...] = USUAL
@@ -148,7 +155,7 @@ class Config:
 _TABLES: Final[dict[str, tuple[type[BaseModel], ...]]] = {
     "project": (ProjectTable,),
     "collect": (CollectTable, WebSettings),
-    "chunk": (ChunkSettings,),
+    "chunk": (ChunkTable, ChunkSettings),
     "topics": (TopicsTable, TopicSettings),
     "generate": (GenerateTable, GenerateSettings),
     "curate": (CurateTable, CurateSettings),
@@ -179,7 +186,8 @@ _EXPLAINED: Final[dict[str, dict[str, _Why]]] = {
         "private": _Why("whether pages that only this network reaches may be fetched"),
     },
     "chunk": {
-        "max_tokens": _Why("a longer document is cut, where its structure lets it; tokens of the model")
+        "max_tokens": _Why("a longer document is cut, where its structure lets it"),
+        "tokens_of": _Why("the model whose tokens are counted; left out, the encoder's", "smollm2"),
     },
     "topics": {
         "count": _Why("as many topics; left out, about the square root of half the chunks", 12),

@@ -38,7 +38,8 @@ class Show(Protocol):
 class Stage:
     """One stage: what it needs, the settings and outside files that its result hangs on, and how it is made.
 
-    `version` is raised when the same inputs would give another result than before.
+    `also` are stages that it needs with some settings and not with others; `version` is raised when the same inputs
+    would give another result than before.
     """
 
     name: str
@@ -48,14 +49,19 @@ class Stage:
     outside: Callable[[Config], tuple[str, ...]]
     build: Callable[[Work], Mapping[str, int]]
     version: int = 1
+    also: Callable[[Config], tuple[str, ...]] = steps.nothing
+
+    def needed(self, config: Config) -> tuple[str, ...]:
+        """Return the stages that it needs with these settings."""
+        return (*self.needs, *self.also(config))
 
 
 STAGES: Final = (
     Stage("collect", "read the sources", (), steps.collect_settings, steps.source_digests, steps.collect),
-    Stage("chunk", "cut documents, find topics", ("collect",), steps.chunk_settings, steps.both_digests, steps.chunk,
+    Stage("chunk", "cut documents, find topics", ("collect",), steps.chunk_settings, steps.chunk_digests, steps.chunk,
           2),
-    Stage("generate", "make questions and answers", ("collect", "chunk"), steps.generate_settings,
-          steps.question_digests, steps.generate, 2),
+    Stage("generate", "make questions and answers", ("collect",), steps.generate_settings, steps.question_digests,
+          steps.generate, 2, steps.pieces_asked_about),
     Stage("curate", "check, deduplicate, split", ("collect", "generate"), steps.curate_settings, steps.asked_digest,
           steps.curate),
     Stage("index", "embed the catalogue", ("collect",), steps.index_settings, steps.encoder_digest, steps.index, 2),
@@ -88,7 +94,7 @@ def plan(config: Config) -> tuple[Planned, ...]:
     planned: dict[str, Planned] = {}
     for stage in STAGES:
         settings = stage.settings(config)
-        inputs = (*stage.outside(config), *(planned[need].id for need in stage.needs))
+        inputs = (*stage.outside(config), *(planned[need].id for need in stage.needed(config)))
         planned[stage.name] = Planned(
             stage, artifact_id(stage.name, stage.version, settings, inputs), settings, inputs
         )
@@ -101,7 +107,7 @@ def run(config: Config, store: Store, upto: str | None, show: Show) -> dict[str,
     Raises UsageError if started in several processes: a project is one process's work.
     """
     _check_alone()
-    wanted = needed_for(upto)
+    wanted = needed_for(upto, config)
     made: dict[str, Artifact] = {}
     with store.lock():
         # Before anything is planned: what a stage is called hangs on the pages.
@@ -122,7 +128,7 @@ def _check_alone() -> None:
         )
 
 
-def needed_for(upto: str | None) -> frozenset[str]:
+def needed_for(upto: str | None, config: Config) -> frozenset[str]:
     """Return a stage's name and those of all that it needs; raises UsageError if there is no such stage."""
     by_name = {stage.name: stage for stage in STAGES}
     last = STAGES[-1].name if upto is None else upto
@@ -131,7 +137,7 @@ def needed_for(upto: str | None) -> frozenset[str]:
 
     def names(name: str) -> Iterator[str]:
         yield name
-        for need in by_name[name].needs:
+        for need in by_name[name].needed(config):
             yield from names(need)
 
     return frozenset(names(last))
@@ -143,7 +149,7 @@ def _make(one: Planned, config: Config, store: Store, made: Mapping[str, Artifac
     reused = store.find(stage.name, one.id) is not None
 
     def build(draft: Path) -> None:
-        inputs = {need: made[need] for need in stage.needs}
+        inputs = {need: made[need] for need in stage.needed(config)}
         counts = stage.build(Work(config, inputs, draft, show.progress, show.say))
         draft.joinpath("counts.json").write_text(json.dumps(dict(counts)), encoding="utf-8")
 

@@ -245,7 +245,7 @@ class Project:
             for one in plan(self.config)
             if (artifact := self.store.find(one.stage.name, one.id)) is not None
         }
-        missing = [one for one in sorted(needed_for(stage)) if one not in found]
+        missing = [one for one in sorted(needed_for(stage, self.config)) if one not in found]
         if missing:
             raise UsageError(
                 f"{self.name} has not got that far: {', '.join(missing)} must be run first.",
@@ -259,10 +259,12 @@ class Project:
             counts = counts_of(artifact)
             made = artifact.manifest.created
             seconds = artifact.manifest.seconds
-            return StageState(one.stage.name, one.id, "done", seconds, counts, made, one.stage.needs)
+            return StageState(
+                one.stage.name, one.id, "done", seconds, counts, made, one.stage.needed(self.config)
+            )
         begun = self.store.draft(one.stage.name, one.id) is not None
         state: Literal["part", "to do"] = "part" if begun else "to do"
-        return StageState(one.stage.name, one.id, state, None, {}, None, one.stage.needs)
+        return StageState(one.stage.name, one.id, state, None, {}, None, one.stage.needed(self.config))
 
 
 def ask_alone(question: str, address: str) -> Asked:

@@ -89,6 +89,20 @@ def source_digests(config: Config) -> tuple[str, ...]:
     return tuple(source.digest for source in digest_sources(config.sources, config.folder, config.collect))
 
 
+def pieces_asked_about(config: Config) -> tuple[str, ...]:
+    """Return that a teacher, if there is one, is asked about pieces of documents."""
+    return () if config.teacher is None else ("chunk",)
+
+
+def chunk_digests(config: Config) -> tuple[str, ...]:
+    """Return the digests of the encoder's folder, and of the model's whose tokens count, of those that are one."""
+    counted = _counted_by(config)
+    return (
+        *encoder_digest(config),
+        *(() if counted == config.encoder.base else _folder_digest(config, counted)),
+    )
+
+
 def fetch_sources(config: Config, say: Callable[[str], None], *, again: bool = False) -> dict[str, Snapshot]:
     """Fetch what of the sources is on the web and was not fetched yet, or all of it `again`; by address."""
     from tunesmith.collecting.collect import fetch
@@ -326,26 +340,15 @@ def chunk(work: Work) -> dict[str, int]:
 
 
 def _counted_by(config: Config) -> str:
-    """Return whose tokens a chunk's length is counted in: the model's, or where that is a service the encoder's."""
-    from tunesmith.models.address import is_remote
-
-    return config.encoder.base if is_remote(config.train.base) else config.train.base
+    """Return whose tokens a chunk's length is counted in: the named model's, else the encoder's."""
+    return config.tokens_of or config.encoder.base
 
 
 def _counting(work: Work) -> Callable[[Sequence[str]], Sequence[int]]:
     from tunesmith.models.address import model_folder
-    from tunesmith.models.local import load_tokenizer
+    from tunesmith.models.counting import counts_of
 
-    address = _from_project(work.config, _counted_by(work.config))
-    tokenizer = load_tokenizer(model_folder(address, say=work.say))
-
-    def count(texts: Sequence[str]) -> list[int]:
-        if not texts:
-            return []
-        ids = tokenizer(list(texts), add_special_tokens=False, return_attention_mask=False, verbose=False)
-        return [len(each) for each in ids["input_ids"]]
-
-    return count
+    return counts_of(model_folder(_from_project(work.config, _counted_by(work.config)), say=work.say))
 
 
 def generate(work: Work) -> dict[str, int]:

@@ -90,6 +90,24 @@ def counter_of(file: Path) -> TokenCounter | None:
     return TokenCounter(Tokenizer.from_file(str(file)), pattern, composed=composed, added=added)
 
 
+def counts_of(folder: Path) -> Callable[[Sequence[str]], list[int]]:
+    """Return what tells how many tokens each of some texts has for the model in a folder, an encoder's too."""
+    from tokenizers import Tokenizer
+
+    file = folder / "tokenizer.json"
+    if file.is_file():
+        fast = Tokenizer.from_file(str(file))
+        fast.no_truncation()
+        fast.no_padding()
+        return lambda texts: [
+            len(found.ids) for found in fast.encode_batch_fast(list(texts), add_special_tokens=False)
+        ]
+    from transformers import AutoTokenizer
+
+    slow = AutoTokenizer.from_pretrained(folder)
+    return lambda texts: [len(slow(text, add_special_tokens=False)["input_ids"]) for text in texts]
+
+
 def _compiled(pattern: str) -> Callable[[str], list[str]]:
     return re.compile(pattern, re.ASCII).findall
 
