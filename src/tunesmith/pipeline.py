@@ -55,7 +55,7 @@ STAGES: Final = (
     Stage("chunk", "cut documents, find topics", ("collect",), steps.chunk_settings, steps.encoder_digest, steps.chunk),
     Stage("generate", "make questions and answers", ("collect",), steps.generate_settings, steps.question_digests,
           steps.generate),
-    Stage("curate", "check, deduplicate, split", ("collect", "generate"), steps.curate_settings, steps.asked_digest,
+    Stage("curate", "check, deduplicate, split", ("collect", "generate"), steps.curate_settings, steps.people_digests,
           steps.curate),
     Stage("index", "embed the catalogue", ("collect",), steps.index_settings, steps.encoder_digest, steps.index, 2),
     Stage("estimate", "tokens, time, memory, price", ("collect", "curate", "index"), steps.estimate_settings,

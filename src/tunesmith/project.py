@@ -9,18 +9,22 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from tunesmith import steps
-from tunesmith.artifacts import Artifact, Store
+from tunesmith.artifacts import Artifact, Store, disk_full_named
 from tunesmith.catalogue import Catalogue, Judgement, judge
 from tunesmith.config import FILE_NAME, Config, find_project, load
 from tunesmith.errors import UsageError
 from tunesmith.pipeline import Planned, Show, counts_of, needed_for, plan, run
-from tunesmith.records import Answer, Evidence, Message
+from tunesmith.records import Answer, Evidence, Example, Message, read_jsonl
 
 if TYPE_CHECKING:
     from tunesmith.collecting.web import Snapshot
     from tunesmith.exporting.export import Exported, Form
     from tunesmith.exporting.gguf import Precision
     from tunesmith.models.base import ChatModel
+    from tunesmith.reviewing.agreement import Summary
+    from tunesmith.reviewing.decisions import Decision, Merged
+    from tunesmith.reviewing.sample import Order
+    from tunesmith.reviewing.session import Session
     from tunesmith.training.plan import Plan
 
 
@@ -201,6 +205,69 @@ class Project:
         inputs = self._finished("encoder", "tunesmith run encoder")
         return steps.hand_over(inputs, self.config, target, out, lambda text: None)
 
+    def review(
+        self,
+        reviewer: str,
+        *,
+        chosen: str = "all",
+        by: Order = "risk",
+        count: int | None = None,
+        second: bool = False,
+        show: Show | None = None,
+    ) -> Session:
+        """Return a reviewer's way through one set ("train", ...) or "all", making the sets first if they are not there.
+
+        Each decision goes into reviews/REVIEWER.jsonl in the project's folder at once; the next run heeds it.
+        """
+        from tunesmith.reviewing.decisions import FOLDER, append, check_name, read_decisions
+        from tunesmith.reviewing.session import Session
+
+        check_name(reviewer)
+        sets = _sets(chosen)
+        inputs = run(self.config, self.store, "curate", show or Silent())
+        if by == "topic":
+            inputs |= run(self.config, self.store, "chunk", show or Silent())
+        folder = self.path / FOLDER
+
+        def write(decision: Decision) -> None:
+            with disk_full_named(self.path):
+                append(folder, [decision])
+
+        return Session(
+            steps.candidates_of(inputs, sets, by),
+            read_decisions(folder),
+            reviewer=reviewer,
+            write=write,
+            check=steps.fault_of(inputs),
+            count=count,
+            second=second,
+        )
+
+    def review_summary(self) -> Summary:
+        """Return what all reviewers' decisions come to, what is open, and how far reviewers agree."""
+        from tunesmith.reviewing.agreement import summarise
+
+        return summarise(steps.ledger_of(self.config), self._generated())
+
+    def merge_reviews(self, other: Path) -> Merged:
+        """Copy another person's file of decisions into the project's: all of it, or nothing if a line is broken."""
+        from tunesmith.reviewing.decisions import FOLDER, merge_file
+
+        with disk_full_named(self.path):
+            return merge_file(self.path / FOLDER, other)
+
+    def open_reviews(self) -> int:
+        """Return how many texts reviewers disagree about or flagged."""
+        from tunesmith.reviewing.agreement import summarise
+
+        return len(summarise(steps.ledger_of(self.config), None).open)
+
+    def _generated(self) -> tuple[Example, ...] | None:
+        """Return the generated examples, None if they are not made: they hang on no decision, unlike the sets."""
+        [planned] = [one for one in plan(self.config) if one.stage.name == "generate"]
+        artifact = self.store.find("generate", planned.id)
+        return None if artifact is None else tuple(read_jsonl(Example, artifact.file("examples.jsonl")))
+
     def _best(self) -> str:
         return str(self.report().json["best"])
 
@@ -250,6 +317,13 @@ def ask_alone(question: str, address: str) -> Asked:
     _check_question(question)
     [answer] = load_chat(address).reply([(Message("user", question),)], Sampling())
     return Asked(question, answer, address, None, (), None)
+
+
+def _sets(chosen: str) -> tuple[str, ...]:
+    names = ("train", "valid", *steps.SETS)
+    if chosen != "all" and chosen not in names:
+        raise UsageError(f"there is no set {chosen!r}", hint=f"The sets are {', '.join(names)}, and all.")
+    return names if chosen == "all" else (chosen,)
 
 
 def _check_question(question: str) -> None:
