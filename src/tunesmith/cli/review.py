@@ -9,7 +9,7 @@ import shlex
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Protocol
 
@@ -56,7 +56,7 @@ class AtTerminal:
     def key(self) -> str:
         """Wait for a key."""
         try:
-            return typer.getchar()
+            return str(typer.getchar())
         except EOFError:
             return ""
 
@@ -81,10 +81,10 @@ class FromLines:
 
     def key(self) -> str:
         """Read a line that is not empty."""
-        for line in iter(sys.stdin.readline, ""):
-            if line.strip():
-                return line.strip()
-        return ""
+        line = " "
+        while line and not line.strip():
+            line = sys.stdin.readline()
+        return line.strip()
 
     def line(self, prompt: str) -> str | None:
         """Read a line."""
@@ -144,7 +144,7 @@ def talk(session: Session, console: Console) -> None:
     hands: Hands = AtTerminal(console) if sys.stdin.isatty() else FromLines(console)
     if session.decided_before:
         console.print(Text(f"{session.decided_before} examples of these are decided.", style="dim"))
-    dialogue = _Dialogue(session, console, hands)
+    dialogue = Dialogue(session, console, hands)
     while (item := session.next()) is not None:
         console.print(item_view(item))
         if not dialogue.decided(item):
@@ -152,7 +152,7 @@ def talk(session: Session, console: Console) -> None:
     console.print(Text("Nothing is left to decide.", style="dim"))
 
 
-class _Dialogue:
+class Dialogue:
     """One question after the other; each answer does one thing to the session."""
 
     def __init__(self, session: Session, console: Console, hands: Hands) -> None:
@@ -171,30 +171,35 @@ class _Dialogue:
 
     def _done(self, key: str, item: Item, rating: int | None) -> bool:
         """Do what a key says; returns whether another example is to be shown."""
-        match key:
-            case "a":
-                self._session.decide("accept", rating=rating)
-                self._say("✓ accepted")
-                return True
-            case "e":
-                return self._edit(item, rating)
-            case "r":
-                return self._reject(rating)
-            case "f":
-                reason = self._hands.line("What should be looked at? ") or ""
-                self._session.decide("flag", rating=rating, reason=reason)
-                self._say("⚑ flagged")
-                return True
-            case "s":
-                self._session.skip()
-                return True
-            case "u":
-                return self._undo()
-            case _:
-                self._say(KEYS)
-                return False
+        actions: dict[str, Callable[[Item, int | None], bool]] = {
+            "a": self._accept,
+            "e": self._edit,
+            "r": self._reject,
+            "f": self._flag,
+            "s": self._skip,
+            "u": self._undo,
+        }
+        if key not in actions:
+            self._say(KEYS)
+            return False
+        return actions[key](item, rating)
 
-    def _reject(self, rating: int | None) -> bool:
+    def _accept(self, _: Item, rating: int | None) -> bool:
+        self._session.decide("accept", rating=rating)
+        self._say("✓ accepted")
+        return True
+
+    def _flag(self, _: Item, rating: int | None) -> bool:
+        reason = self._hands.line("What should be looked at? ") or ""
+        self._session.decide("flag", rating=rating, reason=reason)
+        self._say("⚑ flagged")
+        return True
+
+    def _skip(self, _: Item, __: int | None) -> bool:
+        self._session.skip()
+        return True
+
+    def _reject(self, _: Item, rating: int | None) -> bool:
         reason = (self._hands.line("Why? ") or "").strip()
         if not reason:
             self._say("A rejection needs a reason; nothing was decided.")
@@ -226,7 +231,7 @@ class _Dialogue:
         )
         return question.strip() or example.question, "\n".join(lines).strip() or example.answer
 
-    def _undo(self) -> bool:
+    def _undo(self, _: Item, __: int | None) -> bool:
         undone = self._session.undo()
         if undone is None:
             self._say("There is nothing to undo.")
