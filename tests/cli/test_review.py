@@ -160,7 +160,7 @@ def test_options_reach_the_project() -> None:
     )
     assert "valid by topic" in talk.err
     assert "1 of 2" in talk.out
-    assert "1 examples of these are decided." in talk.out
+    assert "Decided before: 1." in talk.out
     assert "curate" not in talk.err  # it was made already
     second = Talk("q", options=("--second",), decisions=(decided(0, "ben"),))
     assert "number 0?" in second.out

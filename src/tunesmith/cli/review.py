@@ -143,7 +143,7 @@ def talk(session: Session, console: Console) -> None:
     """Show one example after the other and take decisions, until none is left or the reviewer quits."""
     hands: Hands = AtTerminal(console) if sys.stdin.isatty() else FromLines(console)
     if session.decided_before:
-        console.print(Text(f"{session.decided_before} examples of these are decided.", style="dim"))
+        console.print(Text(f"Decided before: {session.decided_before}.", style="dim"))
     dialogue = Dialogue(session, console, hands)
     while (item := session.next()) is not None:
         console.print(item_view(item))
