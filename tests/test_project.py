@@ -138,20 +138,22 @@ def curated(project: Project) -> tuple[Path, dict[str, Example], dict[str, str]]
 def test_decisions_change_the_sets(fresh: Project) -> None:
     """Accepted, edited and rejected: the next run has it, and its numbers add up."""
     session = fresh.review("ann", chosen="train")
-    shown = []
-    for verdict in ("accept", "edit", "edit", "reject"):
+    shown: list[Example] = []
+
+    def next_one() -> Example:
         item = session.next()
         assert item is not None
         shown.append(item.example)
-        text = {"question": f"{item.example.question} please", "answer": item.example.answer}
-        if len(shown) == 3:
-            text["answer"] = "No call."
-        fault = session.decide(
-            verdict,  # type: ignore[arg-type]
-            reason="off topic" if verdict == "reject" else "",
-            **(text if verdict == "edit" else {}),
-        )
-        assert (fault or "").startswith("answer form: " if len(shown) == 3 else "")
+        return item.example
+
+    next_one()
+    session.decide("accept")
+    good = next_one()
+    assert session.decide("edit", question=f"{good.question} please", answer=good.answer) is None
+    fault = session.decide("edit", question=next_one().question, answer="No call.")
+    assert (fault or "").startswith("answer form: ")
+    next_one()
+    session.decide("reject", reason="off topic")
     accepted, edited, broken, rejected = shown
     folder, kept, lost = curated(fresh)
 

@@ -369,12 +369,19 @@ def test_at_a_terminal_keys_need_no_enter(tmp_path: Path) -> None:
         cwd=Path(__file__).parents[2],
     ) as process:
         os.close(terminal)
-        assert process.stderr is not None
-        script = (("1 of 3", b"4"), ("4 of 5", b"a"), ("2 of 3", b"r"), ("", b"off\n"), ("3 of 3", b"e"))
-        for awaited, keys in script:
-            _wait_for(process, keyboard, awaited)
-            os.write(keyboard, keys)
-        out, errors = process.communicate(timeout=300)
+        try:
+            for awaited, keys in (("1 of 3", b"4"), ("4 of 5", b"a"), ("2 of 3", b"r")):
+                _wait_for(process, awaited)
+                _wait_for_mode(keyboard, keys_alone=True)
+                os.write(keyboard, keys)
+            _wait_for_mode(keyboard, keys_alone=False)
+            os.write(keyboard, b"off\n")
+            _wait_for(process, "3 of 3")
+            _wait_for_mode(keyboard, keys_alone=True)
+            os.write(keyboard, b"e")
+            out, errors = process.communicate(timeout=60)
+        finally:
+            process.kill()
     os.close(keyboard)
     assert out == (
         "[('e0', 'accept', 4, '', None), ('e1', 'reject', None, 'off', None), "
@@ -382,15 +389,19 @@ def test_at_a_terminal_keys_need_no_enter(tmp_path: Path) -> None:
     ), errors
 
 
-def _wait_for(process: subprocess.Popen[str], keyboard: int, text: str) -> None:
-    """Read until the text was written and a key is waited for: what is pressed earlier is thrown away."""
+def _wait_for(process: subprocess.Popen[str], text: str) -> None:
+    """Read until the text was written."""
     assert process.stderr is not None
     seen = ""
     while text not in seen:
         piece = process.stderr.read(1)
         assert piece, seen
         seen += piece
+
+
+def _wait_for_mode(keyboard: int, *, keys_alone: bool) -> None:
+    """Wait until the terminal gives keys alone, or whole lines: what is pressed too early is lost or taken together."""
     end = time.monotonic() + 60
-    while text and termios.tcgetattr(keyboard)[3] & termios.ICANON:
-        assert time.monotonic() < end, seen
+    while bool(termios.tcgetattr(keyboard)[3] & termios.ICANON) == keys_alone:
+        assert time.monotonic() < end
         time.sleep(0.01)
