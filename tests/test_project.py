@@ -172,6 +172,24 @@ def test_decisions_change_the_sets(fresh: Project) -> None:
     assert again.decided_before == 2  # the others are in no set
 
 
+def test_decisions_outlive_regeneration(fresh: Project) -> None:
+    """A question that moved to another line is another example with another id, and is still rejected."""
+    session = fresh.review("ann", chosen="train")
+    item = session.next()
+    assert item is not None
+    session.decide("reject", reason="off topic")
+    questions = fresh.path / "questions" / "train.jsonl"
+    first, *others = questions.read_text(encoding="utf-8").splitlines(keepends=True)
+    new = first.replace('"question": "', '"question": "I wonder how to ')
+    questions.write_text("".join([new, first, *others]), encoding="utf-8")
+
+    _, kept, lost = curated(fresh)
+    assert item.example.question not in {one.question for one in kept.values()}
+    [detail] = [detail for detail in lost.values() if detail.endswith("ann: off topic")]
+    assert item.example.id not in lost
+    assert repr(item.example.question) in detail
+
+
 def test_undoing_everything_finds_the_earlier_sets(fresh: Project) -> None:
     """The artefact hangs on what decisions come to, not on how often somebody changed their mind."""
     before, _, _ = curated(fresh)
