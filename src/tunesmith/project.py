@@ -247,7 +247,7 @@ class Project:
         """Return what all reviewers' decisions come to, what is open, and how far reviewers agree."""
         from tunesmith.reviewing.agreement import summarise
 
-        return summarise(steps.ledger_of(self.config), self._generated())
+        return summarise(steps.ledger_of(self.config), self._made_examples())
 
     def merge_reviews(self, other: Path) -> Merged:
         """Copy another person's file of decisions into the project's: all of it, or nothing if a line is broken."""
@@ -260,13 +260,25 @@ class Project:
         """Return how many texts reviewers disagree about or flagged."""
         from tunesmith.reviewing.agreement import summarise
 
-        return len(summarise(steps.ledger_of(self.config), None).open)
+        ledger = steps.ledger_of(self.config)
+        if not summarise(ledger, None).open:
+            return 0  # as mostly, without reading all examples
+        return len(summarise(ledger, self._made_examples()).open)
 
-    def _generated(self) -> tuple[Example, ...] | None:
-        """Return the generated examples, None if they are not made: they hang on no decision, unlike the sets."""
-        [planned] = [one for one in plan(self.config) if one.stage.name == "generate"]
-        artifact = self.store.find("generate", planned.id)
-        return None if artifact is None else tuple(read_jsonl(Example, artifact.file("examples.jsonl")))
+    def _made_examples(self) -> tuple[Example, ...] | None:
+        """Return the examples of the sets and what is generated now, each text once; None if nothing is made.
+
+        The newest sets do where those that heed the last decision are not made yet.
+        """
+        ids = {one.stage.name: one.id for one in plan(self.config)}
+        generated = self.store.find("generate", ids["generate"])
+        newest = next((one for one in reversed(self.store.list()) if one.stage == "curate"), None)
+        curated = self.store.find("curate", ids["curate"]) or newest
+        files = [] if generated is None else [generated.file("examples.jsonl")]
+        if curated is not None:
+            files += [curated.file(f"{name}.jsonl") for name in ("train", "valid", *steps.SETS)]
+        found = {(one.question, one.answer): one for file in files for one in read_jsonl(Example, file)}
+        return tuple(found.values()) if files else None
 
     def _best(self) -> str:
         return str(self.report().json["best"])

@@ -23,7 +23,7 @@ from tunesmith.cli import review
 from tunesmith.cli.app import app
 from tunesmith.errors import DatasetError, UsageError
 from tunesmith.records import Evidence, Example
-from tunesmith.reviewing.decisions import Decision, key_of, quotes_of
+from tunesmith.reviewing.decisions import Decision, key_of, quotes_of, text_key
 from tunesmith.reviewing.sample import Risk
 from tunesmith.reviewing.session import Candidate, Excerpt, Item
 
@@ -177,7 +177,11 @@ def test_what_is_open_says_who_said_what() -> None:
 def test_what_is_stale_says_what_has_changed() -> None:
     """The old quote stands beside the new one."""
     talk = Talk("q", decisions=(decided(0, "ben", quotes=("old words",)),))
-    assert "The source has changed since: was “old words”, now “quote”" in talk.out
+    assert "The source has changed since: was “old words”, now “quote”\nben: accept\n" in talk.out
+    old = {"key": text_key(example(0).question, "Sing."), "answer": "Sing."}
+    other = Talk("q", decisions=(decided(0, "ben", **old),)).out
+    assert "The source has changed since: was “Sing.”, now “Call `p.f`." in other
+    assert "“quote”" not in other
 
 
 def test_json_is_the_result_and_the_dialogue_is_beside_it() -> None:

@@ -103,6 +103,14 @@ def test_a_summary_has_it_all(make: Make, decide: Decide) -> None:
     assert found.judge == JudgeAgreement(1, 1, 1.0)
 
 
+def test_only_what_is_made_can_be_open(make: Make, decide: Decide) -> None:
+    """A flagged text that a change of the source took away waits for nobody; its successor is stale."""
+    flagged, now = make(), make(answer="Call it twice.")
+    book = ledger([decide(flagged, "flag")])
+    assert [len(summarise(book, known).open) for known in (None, [flagged], [now], [])] == [1, 1, 0, 0]
+    assert [summarise(book, known).stale for known in (None, [flagged], [now], [])] == [None, 0, 1, 0]
+
+
 def test_a_summary_of_nothing_is_empty() -> None:
     """No reviewer, and None where nothing could be compared."""
     found = summarise(ledger([]), None)

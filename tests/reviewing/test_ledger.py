@@ -76,6 +76,14 @@ def test_a_changed_source_makes_decisions_stale(make: Make, decide: Decide) -> N
     assert _state(now, decide(one, "reject"), decide(now, "accept", "ben", at=1)) == "accept"
 
 
+def test_a_changed_answer_makes_decisions_stale(make: Make, decide: Decide) -> None:
+    """An answer that was derived from the source changes with it: the question is still known."""
+    one, now = make(), make(answer="Call it twice.")
+    assert _state(now, decide(one)) == "stale"
+    assert _state(now, decide(one), decide(now, "reject", at=1)) == "reject"
+    assert _state(now, decide(one, "edit", new_question=one.question, new_answer=now.answer)) == "accept"
+
+
 def test_who_edits_accepts_what_it_becomes(make: Make, decide: Decide) -> None:
     """The edited text counts as seen, unless somebody decided about it by itself, or the edit does not hold."""
     one, new = make(), make("how do I sort a list")

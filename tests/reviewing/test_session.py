@@ -147,7 +147,7 @@ def test_what_must_be_settled_comes_first(rows: list[Example], decide: Decide) -
     desk = Desk(rows, made)
     item = desk.session.next()
     assert item is not None
-    assert (item.example, item.said, item.was) == (rows[3], tuple(made), ())
+    assert (item.example, item.said, item.stale) == (rows[3], tuple(made), False)
     desk.session.decide("accept")
     assert desk.written[0].settles == (made[1].id,)
     outcome = ledger([*made, *desk.written]).outcome(rows[3])
@@ -158,10 +158,11 @@ def test_what_must_be_settled_comes_first(rows: list[Example], decide: Decide) -
 def test_a_changed_source_is_shown_with_what_it_was(rows: list[Example], decide: Decide) -> None:
     """The reviewer sees both, decides again, and the new decision holds."""
     now = replace(rows[2], evidence=(Evidence("python:p", "d1", 0, 6, "Orders"),))
-    desk = Desk([*rows[:2], now], [decide(rows[2], "reject")])
+    before = decide(rows[2], "reject")
+    desk = Desk([*rows[:2], now], [before])
     item = desk.session.next()
     assert item is not None
-    assert (item.example, item.was) == (now, ("Sorts",))
+    assert (item.example, item.said, item.stale) == (now, (before,), True)
     desk.session.decide("accept")
     assert desk.written[0].quotes == ("Orders",)
 

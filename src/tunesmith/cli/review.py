@@ -308,10 +308,12 @@ def item_view(item: Item) -> RenderableType:
 
 def _said(item: Item) -> Iterator[Text]:
     """Yield why an example that was decided before is shown again."""
-    if item.was:
-        now = " / ".join(piece.quote for piece in item.example.evidence)
-        was = " / ".join(item.was)
-        yield Text(f"The source has changed since: was “{was}”, now “{now}”", style="yellow")
+    if item.stale:
+        before, now = item.said[-1], item.example
+        quoted = (" / ".join(before.quotes), " / ".join(piece.quote for piece in now.evidence))
+        for was, new in (quoted, (before.answer, now.answer)):
+            if was != new:
+                yield Text(f"The source has changed since: was “{was}”, now “{new}”", style="yellow")
     for one in item.said:
         yield Text(_told(one), style="yellow")
 

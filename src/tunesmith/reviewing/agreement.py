@@ -9,7 +9,7 @@ from itertools import combinations
 from typing import Final
 
 from tunesmith.records import Example
-from tunesmith.reviewing.decisions import Decision, Verdict, judge_score
+from tunesmith.reviewing.decisions import Decision, Verdict, judge_score, key_of
 from tunesmith.reviewing.ledger import Ledger, Outcome, combine
 
 VERDICTS: Final[tuple[Verdict, ...]] = ("accept", "edit", "reject", "flag")
@@ -65,7 +65,8 @@ class Open:
 class Summary:
     """What the decisions come to: texts by outcome, what is open, who decided what, and agreement.
 
-    `stale` counts examples whose source has changed since; None where no examples were there to compare. `judge` is
+    `stale` counts examples whose source has changed since, and None where no examples were there to compare; where some
+    were, only their texts can be `open`: what is made no more cannot be settled. `judge` is
     None where no decided example carries a judge's score, or all have the same outcome.
     """
 
@@ -81,9 +82,10 @@ def summarise(ledger: Ledger, examples: Sequence[Example] | None) -> Summary:
     """Return all figures; an outcome is that by the newest source which a reviewer saw."""
     outcomes = {key: combine(found, found[-1].quotes) for key, found in ledger.standing.items()}
     counts = Counter(outcome.state for outcome in outcomes.values())
+    waiting = tuple(_open(outcomes, examples))
     return Summary(
-        outcomes={state: counts[state] for state in ("accept", "edit", "reject", "open")},
-        open=tuple(_open(key, one) for key, one in sorted(outcomes.items()) if one.state == "open"),
+        outcomes={state: counts[state] for state in ("accept", "edit", "reject")} | {"open": len(waiting)},
+        open=waiting,
         stale=None if examples is None else _stale(ledger, examples),
         reviewers=tuple(_reviewers(ledger)),
         agreements=agreements(ledger),
@@ -129,12 +131,16 @@ def judge_agreement(decisions: Iterable[Decision]) -> JudgeAgreement | None:
     return JudgeAgreement(len(good), len(bad), won / (len(good) * len(bad)))
 
 
-def _open(key: str, outcome: Outcome) -> Open:
-    return Open(key, outcome.last.question, outcome.decisions)
+def _open(outcomes: Mapping[str, Outcome], examples: Sequence[Example] | None) -> Iterable[Open]:
+    found = [(key, one) for key, one in sorted(outcomes.items()) if one.state == "open"]
+    made = {key_of(example) for example in examples or ()} if found else set()
+    for key, one in found:
+        if examples is None or key in made:
+            yield Open(key, one.last.question, one.decisions)
 
 
 def _stale(ledger: Ledger, examples: Iterable[Example]) -> int:
-    outcomes = (ledger.outcome(example) for example in examples)
+    outcomes = (ledger.outcome(example) for example in examples) if ledger.standing else ()
     return sum(outcome is not None and outcome.state == "stale" for outcome in outcomes)
 
 

@@ -37,15 +37,20 @@ class Outcome:
 class Ledger:
     """All decisions: `stacks` by reviewer and key, the undone ones gone; `standing` by key, one a reviewer.
 
-    `edits` are the standing edits by the key of the text that they made.
+    `edits` are the standing edits by the key of the text that they made, `asked` the standing decisions by question.
     """
 
     stacks: Stacks
     standing: Mapping[str, tuple[Decision, ...]]
     edits: Mapping[str, tuple[Decision, ...]]
+    asked: Mapping[str, tuple[Decision, ...]]
 
     def outcome(self, example: Example) -> Outcome | None:
-        """Return what holds for an example's text, None if nobody decided; who edits a text accepts what it becomes."""
+        """Return what holds for an example's text, None if nobody decided.
+
+        Who edits a text accepts what it becomes. Where only the question is one that was decided, the answer has
+        changed with its source, and those decisions are stale.
+        """
         key, quotes = key_of(example), quotes_of(example)
         own = self.standing.get(key)
         if own is not None:
@@ -54,7 +59,8 @@ class Ledger:
             made = combine(self.standing[edit.key], quotes)
             if made.state == "edit" and made.last.new_key == key:
                 return Outcome("accept", made.decisions)
-        return None
+        before = self.asked.get(example.question)
+        return None if before is None else Outcome("stale", before)
 
     def by(self, reviewer: str, key: str) -> Decision | None:
         """Return a reviewer's standing decision about a text, or the edit that made it."""
@@ -93,6 +99,7 @@ def ledger(decisions: Iterable[Decision]) -> Ledger:
         left,
         _grouped((one.key, one) for one in standing),
         _grouped((str(one.new_key), one) for one in edits),
+        _grouped((one.question, one) for one in standing),
     )
 
 

@@ -41,15 +41,15 @@ class Candidate:
 class Item:
     """What is shown now, as number `number` of `total`.
 
-    `said` are the decisions that must be known to settle it, `was` what its evidence quoted when somebody decided,
-    where that has changed since; otherwise both are empty, so that a second reviewer decides by themselves.
+    `said` are the decisions that must be known to settle it; it is empty otherwise, so that a second reviewer decides
+    by themselves. `stale`: the source has changed since them, and with it a quote or the answer.
     """
 
     candidate: Candidate
     number: int
     total: int
     said: tuple[Decision, ...] = ()
-    was: tuple[str, ...] = ()
+    stale: bool = False
 
     @property
     def example(self) -> Example:
@@ -107,8 +107,7 @@ class Session:
         item = Item(candidate, self._place + 1, len(self._queue))
         if outcome is None or outcome.state not in ("open", "stale"):
             return item
-        was = outcome.last.quotes if outcome.state == "stale" else ()
-        return replace(item, said=outcome.decisions, was=was)
+        return replace(item, said=outcome.decisions, stale=outcome.state == "stale")
 
     def decide(
         self,
