@@ -17,10 +17,22 @@ from tunesmith.config import Config
 from tunesmith.errors import AddressError, DamagedArtifact, DatasetError, UsageError
 from tunesmith.evaluating.names import USUAL
 from tunesmith.pipeline import STAGES, plan
-from tunesmith.project import Project, RunResult
+from tunesmith.project import Project, RunResult, Silent
+from tunesmith.records import Example, Rejection, read_jsonl
 from tunesmith.steps import catalogue_of
 
 NAMES = [stage.name for stage in STAGES]
+
+
+class Record(Silent):
+    """A Show that remembers what was said."""
+
+    def __init__(self) -> None:
+        self.said: list[str] = []
+
+    def say(self, text: str) -> None:
+        """Note it."""
+        self.said.append(text)
 
 
 class Toolbox(Protocol):
@@ -109,6 +121,125 @@ def test_a_notebook_shows_the_stages(toolbox: Toolbox, fresh: Project) -> None:
         assert f'<th scope="row"><code>{name}</code></th><td>to do</td><td></td><td></td>' in new
     assert "<td>8 contenders, 20 questions, 160 answers</td>" in done
     assert "&lt;b&gt;" in Project(replace(fresh.config, name="<b>"))._repr_html_()
+
+
+# --- review
+
+
+def curated(project: Project) -> tuple[Path, dict[str, Example], dict[str, str]]:
+    """Return the curated sets' folder, their examples by id, and the rejections' details by id."""
+    folder = project.run("curate").artifacts["curate"]
+    names = ("train", "valid", "seen", "unseen", "asked")
+    kept = {one.id: one for name in names for one in read_jsonl(Example, folder / f"{name}.jsonl")}
+    lost = {one.item: one.detail for one in read_jsonl(Rejection, folder / "rejections.jsonl")}
+    return folder, kept, lost
+
+
+def test_decisions_change_the_sets(fresh: Project) -> None:
+    """Accepted, edited and rejected: the next run has it, and its numbers add up."""
+    session = fresh.review("ann", chosen="train")
+    shown: list[Example] = []
+
+    def next_one() -> Example:
+        item = session.next()
+        assert item is not None
+        shown.append(item.example)
+        return item.example
+
+    next_one()
+    session.decide("accept")
+    good = next_one()
+    assert session.decide("edit", question=f"{good.question} please", answer=good.answer) is None
+    fault = session.decide("edit", question=next_one().question, answer="No call.")
+    assert (fault or "").startswith("answer form: ")
+    next_one()
+    session.decide("reject", reason="off topic")
+    accepted, edited, broken, rejected = shown
+    folder, kept, lost = curated(fresh)
+
+    assert kept[accepted.id] == replace(accepted, checks=(*accepted.checks, "reviewed"))
+    assert kept[edited.id] == replace(
+        edited, question=f"{edited.question} please", checks=(*edited.checks, "reviewed")
+    )
+    assert (broken.id in kept, rejected.id in kept) == (False, False)
+    assert "reviewed): the answer is not a sentence" in lost[broken.id]
+    assert lost[rejected.id].endswith("ann: off topic")
+    counts = {one.stage: one.counts for one in fresh.status()}["curate"]
+    assert (counts["reviewed"], counts["to settle"]) == (2, 0)
+    tally = json.loads(folder.joinpath("tally.json").read_text(encoding="utf-8"))
+    assert tally["requested"] == tally["accepted"] + sum(tally["rejected"].values()) == 70
+    again = fresh.review("ann", chosen="train")
+    assert again.decided_before == 2  # the others are in no set
+
+
+def test_decisions_outlive_regeneration(fresh: Project) -> None:
+    """A question that moved to another line is another example with another id, and is still rejected."""
+    session = fresh.review("ann", chosen="train")
+    item = session.next()
+    assert item is not None
+    session.decide("reject", reason="off topic")
+    questions = fresh.path / "questions" / "train.jsonl"
+    first, *others = questions.read_text(encoding="utf-8").splitlines(keepends=True)
+    new = first.replace('"question": "', '"question": "I wonder how to ')
+    questions.write_text("".join([new, first, *others]), encoding="utf-8")
+
+    _, kept, lost = curated(fresh)
+    assert item.example.question not in {one.question for one in kept.values()}
+    [detail] = [detail for detail in lost.values() if detail.endswith("ann: off topic")]
+    assert item.example.id not in lost
+    assert repr(item.example.question) in detail
+
+
+def test_undoing_everything_finds_the_earlier_sets(fresh: Project) -> None:
+    """The artefact hangs on what decisions come to, not on how often somebody changed their mind."""
+    before, _, _ = curated(fresh)
+    session = fresh.review("ann")
+    session.decide("reject", reason="no")
+    changed, _, _ = curated(fresh)
+    fresh.review("ann").undo()
+    assert curated(fresh)[0] == before != changed
+    assert len(fresh.path.joinpath("reviews", "ann.jsonl").read_text(encoding="utf-8").splitlines()) == 2
+
+
+def test_topics_take_turns(fresh: Project) -> None:
+    """The topic is that of the chunk where the evidence stands; every topic is among the first."""
+    session = fresh.review("ann", chosen="train", by="topic", count=3)
+    topics = set()
+    while (item := session.next()) is not None:
+        topics.add(item.candidate.topic)
+        session.skip()
+    assert (len(topics), None in topics) == (3, False)
+
+
+def test_reviewers_merge_and_disagree(fresh: Project, tmp_path: Path) -> None:
+    """Another person's file comes in; what they disagree about is open, said by the run, and shown first."""
+    fresh.review("ben", by="random").decide("reject", reason="unclear")
+    theirs = fresh.path.joinpath("reviews", "ben.jsonl").rename(tmp_path / "ben.jsonl")
+    fresh.review("ann", by="random").decide("accept", rating=5)
+    assert fresh.merge_reviews(theirs).added == 1
+
+    said = Record()
+    fresh.run("curate", said)
+    assert said.said[-1].startswith("1 example(s) wait for a reviewer")
+    summary = fresh.review_summary()
+    assert (fresh.open_reviews(), len(summary.open), summary.stale) == (1, 1, 0)
+    assert [(one.one, one.other, one.both, one.same) for one in summary.agreements] == [("ann", "ben", 1, 0)]
+    session = fresh.review("ann")
+    item = session.next()
+    assert item is not None
+    assert {one.reviewer for one in item.said} == {"ann", "ben"}
+    session.decide("reject", reason="unclear indeed")
+    assert (fresh.open_reviews(), len(curated(fresh)[2])) == (0, 2)
+
+
+def test_a_set_or_a_name_that_is_none_is_refused(fresh: Project) -> None:
+    """Before anything is run."""
+    with pytest.raises(UsageError, match="there is no set 'test'"):
+        fresh.review("ann", chosen="test")
+    with pytest.raises(UsageError, match="cannot be a reviewer's name"):
+        fresh.review("../ann")
+    assert not fresh.store.root.exists()
+    assert fresh.review_summary().stale is None
 
 
 # --- estimate, report

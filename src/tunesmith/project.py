@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from tunesmith import steps
-from tunesmith.artifacts import Artifact, Store
+from tunesmith.artifacts import Artifact, Store, disk_full_named
 from tunesmith.catalogue import Catalogue, Judgement, judge
 from tunesmith.config import FILE_NAME, Config, find_project, load
 from tunesmith.errors import UsageError
 from tunesmith.pipeline import Planned, Show, counts_of, needed_for, plan, run
-from tunesmith.records import Answer, Evidence, Message, Topic
+from tunesmith.records import Answer, Evidence, Example, Message, Topic, read_jsonl
 
 if TYPE_CHECKING:
     from tunesmith.collecting.web import Snapshot
@@ -22,6 +22,10 @@ if TYPE_CHECKING:
     from tunesmith.exporting.export import Exported, Form
     from tunesmith.exporting.gguf import Precision
     from tunesmith.models.base import ChatModel
+    from tunesmith.reviewing.agreement import Summary
+    from tunesmith.reviewing.decisions import Decision, Merged
+    from tunesmith.reviewing.sample import Order
+    from tunesmith.reviewing.session import Session
     from tunesmith.training.plan import Plan
 
 
@@ -199,7 +203,6 @@ class Project:
     def write_topics(self, file: Path) -> None:
         """Write the topics as they were found to a new file, to be named, weighted, dropped or joined there."""
         from tunesmith.chunking.choices import write_choices
-        from tunesmith.records import read_jsonl
 
         found = self._finished("chunk", "tunesmith run chunk")["chunk"]
         write_choices(file, tuple(read_jsonl(Topic, found.file("topics.jsonl"))))
@@ -223,6 +226,81 @@ class Project:
         """
         inputs = self._finished("encoder", "tunesmith run encoder")
         return steps.hand_over(inputs, self.config, target, out, lambda text: None)
+
+    def review(
+        self,
+        reviewer: str,
+        *,
+        chosen: str = "all",
+        by: Order = "risk",
+        count: int | None = None,
+        second: bool = False,
+        show: Show | None = None,
+    ) -> Session:
+        """Return a reviewer's way through one set ("train", ...) or "all", making the sets first if they are not there.
+
+        Each decision goes into reviews/REVIEWER.jsonl in the project's folder at once; the next run heeds it.
+        """
+        from tunesmith.reviewing.decisions import FOLDER, append, check_name, read_decisions
+        from tunesmith.reviewing.session import Session
+
+        check_name(reviewer)
+        sets = _sets(chosen)
+        inputs = run(self.config, self.store, "curate", show or Silent())
+        if by == "topic":
+            inputs |= run(self.config, self.store, "chunk", show or Silent())
+        folder = self.path / FOLDER
+
+        def write(decision: Decision) -> None:
+            with disk_full_named(self.path):
+                append(folder, [decision])
+
+        return Session(
+            steps.candidates_of(inputs, sets, by),
+            read_decisions(folder),
+            reviewer=reviewer,
+            write=write,
+            check=steps.fault_of(inputs),
+            count=count,
+            second=second,
+        )
+
+    def review_summary(self) -> Summary:
+        """Return what all reviewers' decisions come to, what is open, and how far reviewers agree."""
+        from tunesmith.reviewing.agreement import summarise
+
+        return summarise(steps.ledger_of(self.config), self._made_examples())
+
+    def merge_reviews(self, other: Path) -> Merged:
+        """Copy another person's file of decisions into the project's: all of it, or nothing if a line is broken."""
+        from tunesmith.reviewing.decisions import FOLDER, merge_file
+
+        with disk_full_named(self.path):
+            return merge_file(self.path / FOLDER, other)
+
+    def open_reviews(self) -> int:
+        """Return how many texts reviewers disagree about or flagged."""
+        from tunesmith.reviewing.agreement import summarise
+
+        ledger = steps.ledger_of(self.config)
+        if not summarise(ledger, None).open:
+            return 0  # as mostly, without reading all examples
+        return len(summarise(ledger, self._made_examples()).open)
+
+    def _made_examples(self) -> tuple[Example, ...] | None:
+        """Return the examples of the sets and what is generated now, each text once; None if nothing is made.
+
+        The newest sets do where those that heed the last decision are not made yet.
+        """
+        ids = {one.stage.name: one.id for one in plan(self.config)}
+        generated = self.store.find("generate", ids["generate"])
+        newest = next((one for one in reversed(self.store.list()) if one.stage == "curate"), None)
+        curated = self.store.find("curate", ids["curate"]) or newest
+        files = [] if generated is None else [generated.file("examples.jsonl")]
+        if curated is not None:
+            files += [curated.file(f"{name}.jsonl") for name in ("train", "valid", *steps.SETS)]
+        found = {(one.question, one.answer): one for file in files for one in read_jsonl(Example, file)}
+        return tuple(found.values()) if files else None
 
     def _best(self) -> str:
         return str(self.report().json["best"])
@@ -275,6 +353,13 @@ def ask_alone(question: str, address: str) -> Asked:
     _check_question(question)
     [answer] = load_chat(address).reply([(Message("user", question),)], Sampling())
     return Asked(question, answer, address, None, (), None)
+
+
+def _sets(chosen: str) -> tuple[str, ...]:
+    names = ("train", "valid", *steps.SETS)
+    if chosen != "all" and chosen not in names:
+        raise UsageError(f"there is no set {chosen!r}", hint=f"The sets are {', '.join(names)}, and all.")
+    return names if chosen == "all" else (chosen,)
 
 
 def _check_question(question: str) -> None:

@@ -51,6 +51,9 @@ if TYPE_CHECKING:
     from tunesmith.models.base import ChatModel
     from tunesmith.models.embedding import LocalEncoder
     from tunesmith.retrieving.index import Index
+    from tunesmith.reviewing.ledger import Ledger
+    from tunesmith.reviewing.sample import Order
+    from tunesmith.reviewing.session import Candidate
     from tunesmith.training.encoder import Entries, Pair
 
 SETS = ("seen", "unseen", "asked")
@@ -132,6 +135,12 @@ def prompts_of(config: Config) -> Prompts:
 def asked_digest(config: Config) -> tuple[str, ...]:
     """Return the digest of the file of asked questions, if there is one."""
     return () if config.asked is None else (_file_digest(config, config.asked),)
+
+
+def people_digests(config: Config) -> tuple[str, ...]:
+    """Return the digests of what people add to the examples: asked questions, and reviewers' decisions."""
+    decided = ledger_of(config).digest
+    return asked_digest(config) if decided is None else (*asked_digest(config), decided)
 
 
 def _file_digest(config: Config, name: str) -> str:
@@ -426,13 +435,23 @@ def curate(work: Work) -> dict[str, int]:
     """Check, deduplicate and split the examples, and set the asked questions beside them."""
     from tunesmith.curating.curate import curate as sort_out
     from tunesmith.generating.written import read_written
+    from tunesmith.reviewing.apply import reviewed
 
     config = work.config
     documents, catalogue = documents_of(work.inputs), catalogue_of(work.inputs)
     asked: Sequence[Written] = () if config.asked is None else read_written(config.folder / config.asked)
     answers = answers_of(documents, catalogue)
     examples = tuple(read_jsonl(Example, work.inputs["generate"].file("examples.jsonl")))
-    found = sort_out(examples, asked, documents, catalogue, answer_of=answers.get, settings=config.curate)
+    ledger = ledger_of(config)
+    found = sort_out(
+        examples,
+        asked,
+        documents,
+        catalogue,
+        answer_of=answers.get,
+        settings=config.curate,
+        review=partial(reviewed, ledger=ledger),
+    )
     for note in found.notes[:5]:
         work.say(note)
     for name in ("train", "valid", *SETS):
@@ -441,9 +460,23 @@ def curate(work: Work) -> dict[str, int]:
     write_jsonl(work.draft / "leaks.jsonl", found.leaks)
     _write_json(work.draft / "distances.json", [asdict(one) for one in found.distances])
     _write_json(work.draft / "tally.json", asdict(found.tally))
-    return {name: len(getattr(found, name)) for name in ("train", "valid", *SETS)} | {
-        "rejected": sum(found.tally.rejected.values())
-    }
+    counts = {name: len(getattr(found, name)) for name in ("train", "valid", *SETS)}
+    counts |= {"rejected": sum(found.tally.rejected.values())}
+    kept = [example for name in ("train", "valid", *SETS) for example in getattr(found, name)]
+    return counts | _review_counts(kept, ledger, work.say)
+
+
+def _review_counts(examples: Sequence[Example], ledger: Ledger, say: Callable[[str], None]) -> dict[str, int]:
+    """Return how many examples a person saw and how many wait for one, if anybody reviewed; say what waits."""
+    from tunesmith.reviewing.apply import waits
+    from tunesmith.reviewing.decisions import REVIEWED
+
+    if not ledger.standing:
+        return {}
+    waiting = sum(waits(example, ledger) for example in examples)
+    if waiting:
+        say(f"{waiting} example(s) wait for a reviewer: tunesmith review shows them first.")
+    return {"reviewed": sum(REVIEWED in example.checks for example in examples), "to settle": waiting}
 
 
 def index(work: Work) -> dict[str, int]:
@@ -756,6 +789,65 @@ def examples_of(inputs: Mapping[str, Artifact], name: str) -> tuple[Example, ...
 def about_calls(examples: Iterable[Example]) -> tuple[Example, ...]:
     """Return the examples whose answer is a call: those that contenders are measured by."""
     return tuple(example for example in examples if example.entry is not None)
+
+
+def ledger_of(config: Config) -> Ledger:
+    """Return what the reviewers of a project decided."""
+    from tunesmith.reviewing.decisions import FOLDER, read_decisions
+    from tunesmith.reviewing.ledger import ledger
+
+    return ledger(read_decisions(config.folder / FOLDER))
+
+
+def candidates_of(inputs: Mapping[str, Artifact], sets: Sequence[str], by: Order) -> tuple[Candidate, ...]:
+    """Return the examples of some sets in the order in which they are reviewed, each with what a reviewer sees."""
+    from tunesmith.reviewing.sample import ordered, risks
+    from tunesmith.reviewing.session import Candidate, excerpts
+
+    set_of = {example.id: name for name in sets for example in examples_of(inputs, name)}
+    examples = [example for name in sets for example in examples_of(inputs, name)]
+    documents = {document.id: document for document in documents_of(inputs)}
+    topics = _topics_of(inputs["chunk"]) if "chunk" in inputs else {}
+    labels = {example.id: _topic(example, topics) for example in examples}
+    risk_of = risks(examples)
+    return tuple(
+        Candidate(one, set_of[one.id], risk_of[one.id], labels[one.id], excerpts(one, documents))
+        for one in ordered(examples, by, risk_of, lambda example: labels[example.id])
+    )
+
+
+def _topics_of(chunked: Artifact) -> dict[str, list[tuple[Chunk, str]]]:
+    """Return by document its chunks that have a topic, each with the topic's label."""
+    labels = {topic.id: topic.label for topic in read_jsonl(Topic, chunked.file("topics.jsonl"))}
+    found: dict[str, list[tuple[Chunk, str]]] = {}
+    for chunk in read_jsonl(Chunk, chunked.file("chunks.jsonl")):
+        if chunk.topic is not None:
+            found.setdefault(chunk.document, []).append((chunk, labels.get(chunk.topic, chunk.topic)))
+    return found
+
+
+def _topic(example: Example, topics: Mapping[str, Sequence[tuple[Chunk, str]]]) -> str | None:
+    """Return the topic of the chunk that an example's evidence begins in, else of its document's first chunk."""
+    for piece in example.evidence:
+        chunks = topics.get(piece.document, ())
+        inside = [label for chunk, label in chunks if chunk.start <= piece.start < chunk.end]
+        if chunks:
+            return inside[0] if inside else chunks[0][1]
+    return None
+
+
+def fault_of(inputs: Mapping[str, Artifact]) -> Callable[[Example], str | None]:
+    """Return what tells which check an example fails, and how."""
+    from tunesmith.curating.checks import check
+
+    documents = {document.id: document for document in documents_of(inputs)}
+    catalogue = catalogue_of(inputs)
+
+    def fault(example: Example) -> str | None:
+        failure = check(example, documents, catalogue)
+        return None if failure is None else f"{failure.rule}: {failure.detail}"
+
+    return fault
 
 
 def conversations_of(inputs: Mapping[str, Artifact], config: Config) -> Mixed:

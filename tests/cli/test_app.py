@@ -5,7 +5,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -16,10 +16,14 @@ from typer.testing import CliRunner
 from tunesmith.artifacts import Store
 from tunesmith.cli import inventory
 from tunesmith.cli.app import app
-from tunesmith.cli.ports import DatasetForm, Form, Precision, Show
+from tunesmith.cli.ports import DatasetForm, Form, Precision, ReviewOrder, ReviewSet, Show
 from tunesmith.config import load
 from tunesmith.errors import DiskFull, TunesmithError, UsageError
 from tunesmith.records import Answer, Evidence
+from tunesmith.reviewing.agreement import Summary, summarise
+from tunesmith.reviewing.decisions import Decision, Merged
+from tunesmith.reviewing.ledger import ledger
+from tunesmith.reviewing.session import Candidate, Session
 
 run_cli = CliRunner()
 
@@ -177,6 +181,8 @@ class StandIn:
     path: Path = Path("shop")
     name: str = "shop"
     error: BaseException | None = None
+    decisions: list[Decision] = field(default_factory=list)
+    candidates: Sequence[Candidate] = ()
 
     def _fail(self) -> None:
         if self.error is not None:
@@ -199,6 +205,44 @@ class StandIn:
         """Return one stage that is done."""
         self._fail()
         return (State(),)
+
+    def review(
+        self,
+        reviewer: str,
+        *,
+        chosen: ReviewSet,
+        by: ReviewOrder,
+        count: int | None,
+        second: bool,
+        show: Show,
+    ) -> Session:
+        """Return a session of three examples; its decisions are put into `decisions`."""
+        self._fail()
+        show.stage_started("curate", "check, deduplicate, split")
+        show.stage_done("curate", 0.1, True, {})
+        show.say(f"{chosen} by {by}")
+        return Session(
+            self.candidates,
+            tuple(self.decisions),
+            reviewer=reviewer,
+            write=self.decisions.append,
+            check=lambda example: None if "f(" in example.answer else "call not exact: no call",
+            count=count,
+            second=second,
+        )
+
+    def review_summary(self) -> Summary:
+        """Return what was decided."""
+        self._fail()
+        return summarise(ledger(self.decisions), None)
+
+    def merge_reviews(self, other: Path) -> Merged:
+        """Say that two decisions came in."""
+        return Merged(2, 1, ("ben",))
+
+    def open_reviews(self) -> int:
+        """Return that two are open."""
+        return 2
 
     def estimate(self) -> Plan:
         """Return a plan."""
@@ -271,7 +315,8 @@ def test_help_is_light() -> None:
 
 
 @pytest.mark.parametrize(
-    "command", ["new", "run", "status", "estimate", "ask", "report", "export", "check", "train", "models"]
+    "command",
+    ["new", "run", "status", "estimate", "ask", "report", "export", "check", "train", "models", "review"],
 )
 def test_every_command_has_help_and_json(command: str) -> None:
     """Each command says what it does and takes --json."""
@@ -311,7 +356,10 @@ def test_run_hands_on_the_stage_and_the_project(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "pieces"),
     [
-        (["status"], ["collect", "7 documents", "Next: tunesmith report"]),
+        (
+            ["status"],
+            ["collect", "7 documents", "2 reviewed text(s) must be settled", "Next: tunesmith report"],
+        ),
         (["estimate"], ["LoRA here", "Next: tunesmith run"]),
         (["fetch"], ["2 pages, 1 not fetched", "gone: the server answers 404", "Next: tunesmith run"]),
         (["topics"], ["paths", "25.0 %", "Next: tunesmith run generate"]),
@@ -359,9 +407,12 @@ def test_topics_and_prompts_are_written_to_be_changed(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "keys"),
     [
-        (["status"], {"project", "path", "stages", "next"}),
+        (["status"], {"project", "path", "stages", "open_reviews", "next"}),
         (["estimate"], {"plan", "next"}),
         (["fetch"], {"fetched", "next"}),
+        (["review"], {"review", "file", "next"}),
+        (["review", "--summary"], {"summary", "next"}),
+        (["review", "--merge", "b.jsonl"], {"merged", "next"}),
         (["ask", "Why?"], {"asked", "next"}),
         (["report"], {"verdict", "contenders"}),
         (["export", "--to", "gguf"], {"export", "next"}),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 
@@ -11,7 +12,7 @@ from tunesmith.catalogue import Catalogue
 from tunesmith.curating.checks import PASSED
 from tunesmith.curating.curate import Curated, CurateSettings, curate
 from tunesmith.errors import DatasetError, LeakError
-from tunesmith.records import Document, Example, Written, fingerprint
+from tunesmith.records import Document, Example, Rejection, Written, fingerprint
 
 Make = Callable[..., Example]
 Run = Callable[..., Curated]
@@ -154,3 +155,49 @@ def test_too_little_left_after_the_checks_is_an_error(run: Run, rows: list[Examp
     """The error counts what is left, not what came in."""
     with pytest.raises(DatasetError, match="4 examples about 1 entries are left"):
         run([row for row in rows if row.entry == "many.f_1" and row.origin != "rule:does"])
+
+
+def test_what_people_made_of_examples_is_checked_as_everything_else(
+    catalogue: Catalogue, documents: tuple[Document, ...], rows: list[Example]
+) -> None:
+    """Rejected ones go with their reason, edited ones must pass, more checks stay; the numbers add up."""
+    gone, broken, seen = rows[0], rows[1], rows[2]
+
+    def review(example: Example) -> Example | Rejection:
+        if example.id == gone.id:
+            return Rejection("curate", "reviewed out", example.id, "ann: no")
+        if example.id == broken.id:
+            return replace(example, answer="Sing.", checks=("reviewed",))
+        return replace(example, checks=("reviewed",)) if example.id == seen.id else example
+
+    made = curate(rows, (), documents, catalogue, answer_of=_answer, settings=CurateSettings(), review=review)
+
+    failed = {one.item: one for one in made.rejections if one.item in (gone.id, broken.id)}
+    assert failed[gone.id] == Rejection("curate", "reviewed out", gone.id, "ann: no")
+    assert (failed[broken.id].rule, "reviewed): the answer is not" in failed[broken.id].detail) == (
+        "answer form",
+        True,
+    )
+    kept = {one.id: one for rows in (made.train, made.valid, made.seen, made.unseen) for one in rows}
+    assert kept[seen.id].checks == (*PASSED, "reviewed")
+    assert made.tally.requested == len(rows) == made.tally.accepted + sum(made.tally.rejected.values())
+
+
+def test_asked_questions_are_reviewed_too(
+    catalogue: Catalogue, documents: tuple[Document, ...], rows: list[Example]
+) -> None:
+    """What is made of an asked question here can be rejected like any other example."""
+    made = curate(
+        rows,
+        (_asked("is there any remedy for my trouble", "many.f_3"),),
+        documents,
+        catalogue,
+        answer_of=_answer,
+        settings=CurateSettings(),
+        review=lambda example: (
+            Rejection("curate", "reviewed out", example.id, "ann: vague")
+            if "remedy" in example.question
+            else example
+        ),
+    )
+    assert (made.asked, made.rejections[-1].detail) == ((), "ann: vague")

@@ -15,7 +15,18 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
 import typer
 from typer.core import TyperCommand
 
-from tunesmith.cli.ports import MAX_LENGTH, TRAINERS, DatasetForm, Form, Objective, Precision, RowForm, Target
+from tunesmith.cli.ports import (
+    MAX_LENGTH,
+    TRAINERS,
+    DatasetForm,
+    Form,
+    Objective,
+    Precision,
+    ReviewOrder,
+    ReviewSet,
+    RowForm,
+    Target,
+)
 from tunesmith.errors import TrainingError, TunesmithError, UsageError
 from tunesmith.progress import leads
 
@@ -24,6 +35,8 @@ if TYPE_CHECKING:
     from rich.text import Text
 
     from tunesmith.cli.ports import Asked, Exported, Project, Show
+    from tunesmith.reviewing.decisions import Merged
+    from tunesmith.reviewing.session import Session
     from tunesmith.serving.store import Store
 
 INTERRUPTED = 130
@@ -204,9 +217,98 @@ def status(context: typer.Context, project: At = None, as_json: AsJson = False) 
         opened = _open(context, project)
         states = opened.status()
         command = show.next_command(states)
-        edge.result({"project": opened.name, "path": opened.path, "stages": states, "next": command})
+        waiting = opened.open_reviews()
+        edge.result(
+            {
+                "project": opened.name,
+                "path": opened.path,
+                "stages": states,
+                "open_reviews": waiting,
+                "next": command,
+            }
+        )
         edge.show(show.stages_view(states))
+        if waiting:
+            edge.say(f"\n{waiting} reviewed text(s) must be settled: tunesmith review shows them first.")
         edge.then(command)
+
+
+@app.command()
+def review(
+    context: typer.Context,
+    *,
+    chosen: Annotated[ReviewSet, typer.Option("--set", help="Which examples.")] = "all",
+    by: Annotated[
+        ReviewOrder, typer.Option("--by", help="The riskiest first, topics in turn, or any.")
+    ] = "risk",
+    count: Annotated[
+        int | None, typer.Option("--count", metavar="N", min=1, help="So many; default: all that are left.")
+    ] = None,
+    reviewer: Annotated[
+        str | None, typer.Option("--reviewer", metavar="NAME", help="Who decides; default: your login name.")
+    ] = None,
+    second: Annotated[
+        bool, typer.Option("--second", help="Show what only others decided, too, without what they said.")
+    ] = False,
+    merge: Annotated[
+        Path | None,
+        typer.Option("--merge", metavar="FILE", help="Copy another person's decisions in, and end."),
+    ] = None,
+    summary: Annotated[
+        bool, typer.Option("--summary", help="Show what all decisions come to, and agreement, and end.")
+    ] = False,
+    project: At = None,
+    as_json: AsJson = False,
+) -> None:
+    """Accept, edit, reject or flag examples, one after the other; decisions are kept in reviews/ and outlive a run."""
+    with _edge(
+        as_json, kept=True, way_on="So is each decision: `tunesmith review` goes on from there."
+    ) as edge:
+        from tunesmith.cli import review as dialogue
+        from tunesmith.cli import show
+
+        if merge is not None and summary:
+            raise UsageError(
+                "--merge and --summary are two things", hint="Merge first, then ask for the summary."
+            )
+        opened = _open(context, project)
+        if merge is not None:
+            _merged(edge, opened.merge_reviews(merge), merge)
+            return
+        if summary:
+            found = opened.review_summary()
+            edge.result({"summary": found, "next": "tunesmith review"})
+            edge.show(dialogue.summary_view(found))
+            edge.then("tunesmith review" if found.open or found.stale else "tunesmith run")
+            return
+        with show.showing(edge.progress) as screen:
+            session = opened.review(
+                reviewer or dialogue.login_name(),
+                chosen=chosen,
+                by=by,
+                count=count,
+                second=second,
+                show=dialogue.OnlyWhatIsMade(screen),
+            )
+        dialogue.talk(session, edge.progress if as_json else edge.out)
+        _reviewed(edge, session)
+
+
+def _merged(edge: _Edge, merged: Merged, file: Path) -> None:
+    edge.result({"merged": merged, "next": "tunesmith review --summary"})
+    whose = ", ".join(merged.reviewers)
+    edge.say(f"{file}: {merged.added} new decisions of {whose} copied in, {merged.known} were here already.")
+    edge.then("tunesmith review --summary")
+
+
+def _reviewed(edge: _Edge, session: Session) -> None:
+    done = session.done()
+    edge.result({"review": done, "file": f"reviews/{done.reviewer}.jsonl", "next": "tunesmith run"})
+    said = ", ".join(f"{count} {verdict}" for verdict, count in done.verdicts.items() if count) or "none"
+    edge.say(f"Decided: {said}; {done.skipped} skipped, {done.left} left.")
+    if any(done.verdicts.values()):
+        edge.say(f"Kept in reviews/{done.reviewer}.jsonl, which belongs into version control.")
+    edge.then("tunesmith run")
 
 
 @app.command()

@@ -8,6 +8,9 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 if TYPE_CHECKING:
     from tunesmith.records import Answer, Evidence
+    from tunesmith.reviewing.agreement import Summary
+    from tunesmith.reviewing.decisions import Merged
+    from tunesmith.reviewing.session import Session
 
 
 Form = Literal["adapter", "merged", "gguf", "ollama"]
@@ -26,6 +29,8 @@ DatasetForm = Literal[
     "huggingface",
 ]
 Target = Literal["adapter", "merged", "gguf", "ollama", "axolotl", "litgpt", "trl", "unsloth"]
+ReviewSet = Literal["train", "valid", "seen", "unseen", "asked", "all"]
+ReviewOrder = Literal["risk", "topic", "random"]
 # As in TrainSettings, which loads too much to be asked (a test compares).
 MAX_LENGTH = 1024
 # Not forms of a model but trainers, which get the rows and how to train on them.
@@ -245,6 +250,31 @@ class Project(Protocol):
 
     def status(self) -> Sequence[StageState]:
         """Return every stage in order."""
+
+    def review(
+        self,
+        reviewer: str,
+        *,
+        chosen: ReviewSet,
+        by: ReviewOrder,
+        count: int | None,
+        second: bool,
+        show: Show,
+    ) -> Session:
+        """Return a reviewer's way through the examples."""
+        ...
+
+    def review_summary(self) -> Summary:
+        """Return what all decisions come to."""
+        ...
+
+    def merge_reviews(self, other: Path) -> Merged:
+        """Copy another person's decisions in."""
+        ...
+
+    def open_reviews(self) -> int:
+        """Return how many texts wait for somebody to settle them."""
+        ...
 
     def estimate(self) -> Plan:
         """Return what training would cost."""

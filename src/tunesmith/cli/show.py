@@ -120,7 +120,7 @@ def plan_view(plan: Plan) -> RenderableType:
 
 def asked_view(asked: Asked) -> RenderableType:
     """Return the answer, whether its call is valid, who gave it, and where it comes from."""
-    parts: list[RenderableType] = [*_prose_and_code(asked.answer.text), Text()]
+    parts: list[RenderableType] = [*prose_and_code(asked.answer.text), Text()]
     if asked.judgement is not None:
         parts.append(judged(asked.judgement, asked.version))
     if asked.answer.finish == "length":
@@ -380,7 +380,7 @@ def _main_set(report: Mapping[str, Any]) -> str | None:
     return next((name for name in _SETS if name in measured), None)
 
 
-def _prose_and_code(answer: str) -> Iterable[RenderableType]:
+def prose_and_code(answer: str) -> Iterable[RenderableType]:
     """Yield an answer's prose as text, as it is, and what stands between fences as highlighted code."""
     for number, piece in enumerate(answer.split("```")):
         if number % 2 == 0:

@@ -18,6 +18,8 @@ from tunesmith.records import Document, Example, Rejection, Tally, Written, fing
 
 _LEAKS_SHOWN = 5
 
+Review = Callable[[Example], Example | Rejection]
+
 
 class CurateSettings(SplitSettings):
     """What is too alike, and how much is held out.
@@ -49,6 +51,11 @@ class Curated:
     notes: tuple[str, ...]
 
 
+def as_made(example: Example) -> Example:
+    """Return an example as it is: nobody reviewed it."""
+    return example
+
+
 def curate(
     examples: Sequence[Example],
     asked: Sequence[Written],
@@ -57,19 +64,21 @@ def curate(
     *,
     answer_of: Callable[[str], str | None],
     settings: CurateSettings,
+    review: Review = as_made,
 ) -> Curated:
     """Turn examples into sets that can be trained on and tested with.
 
-    `answer_of` returns the reference answer of an entry id, None where there is none. A training row that
-    gives a seen or unseen question away is left out; one that gives an asked question away is for the user to
-    mend: LeakError, unless `accept_leaks` names the asked example. Raises DatasetError when too little is
-    left.
+    `answer_of` returns the reference answer of an entry id, None where there is none. `review` returns what people
+    made of an example: itself, with another text or more checks, or its rejection; the checks hold for that as for
+    everything. A training row that gives a seen or unseen question away is left out; one that gives an asked question
+    away is for the user to mend: LeakError, unless `accept_leaks` names the asked example. Raises DatasetError when
+    too little is left.
     """
     by_id = {document.id: document for document in documents}
-    checked, failures = _checked(examples, by_id, catalogue)
+    checked, failures = _checked(examples, by_id, catalogue, review)
     unique = deduplicate(checked, settings.near_duplicate)
     parts = split(unique.kept, settings)
-    test = _asked(asked, by_id, catalogue, answer_of)
+    test = _asked(asked, by_id, catalogue, answer_of, review)
     clean = _without_leaks(parts, test.examples, settings)
     sets = (clean.train, clean.valid, parts.seen, parts.unseen, test.examples)
     rejections = (*failures, *unique.rejections, *parts.rejections, *clean.rejections, *test.rejections)
@@ -91,18 +100,25 @@ def curate(
 
 
 def _checked(
-    examples: Sequence[Example], documents: Documents, catalogue: Catalogue
+    examples: Sequence[Example], documents: Documents, catalogue: Catalogue, review: Review
 ) -> tuple[list[Example], list[Rejection]]:
-    kept: list[Example] = []
-    rejections: list[Rejection] = []
-    for example in examples:
-        failure = check(example, documents, catalogue)
-        if failure is None:
-            kept.append(replace(example, checks=PASSED))
-        else:
-            detail = f"{example.question!r} ({example.origin}): {failure.detail}"
-            rejections.append(Rejection("curate", failure.rule, example.id, detail))
-    return kept, rejections
+    found = [_checked_one(review(example), documents, catalogue) for example in examples]
+    return (
+        [one for one in found if isinstance(one, Example)],
+        [one for one in found if isinstance(one, Rejection)],
+    )
+
+
+def _checked_one(
+    example: Example | Rejection, documents: Documents, catalogue: Catalogue
+) -> Example | Rejection:
+    if isinstance(example, Rejection):
+        return example
+    failure = check(example, documents, catalogue)
+    if failure is None:
+        return replace(example, checks=tuple(dict.fromkeys((*PASSED, *example.checks))))
+    by = f"{example.origin}, {', '.join(example.checks)}" if example.checks else example.origin
+    return Rejection("curate", failure.rule, example.id, f"{example.question!r} ({by}): {failure.detail}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +135,7 @@ def _asked(
     documents: Documents,
     catalogue: Catalogue,
     answer_of: Callable[[str], str | None],
+    review: Review,
 ) -> _Asked:
     made: list[Example] = []
     rejections: list[Rejection] = []
@@ -131,7 +148,7 @@ def _asked(
         made.append(example)
         unknown = [path for path in written.acceptable if catalogue.resolve(path) is None]
         notes += [f"{written.file}, line {written.line}: {_unknown(path, catalogue)}" for path in unknown]
-    checked, failures = _checked(made, documents, catalogue)
+    checked, failures = _checked(made, documents, catalogue, review)
     # Several people may ask nearly the same; only the very same words would count one question twice.
     unique = deduplicate(checked, near_duplicate=1.0)
     return _Asked(unique.kept, (*rejections, *failures, *unique.rejections), tuple(notes))

@@ -1,0 +1,1 @@
+"""Review examples: what people decide about them, kept through every regeneration."""
