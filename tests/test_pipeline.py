@@ -38,6 +38,7 @@ FILES = {
     "curate": {
         *(f"{name}.jsonl" for name in ("train", "valid", "seen", "unseen", "asked", "rejections", "leaks")),
         "distances.json",
+        "remarks.jsonl",
         "tally.json",
     },
     "index": {f"index/{name}" for name in ("bank.npy", "entries.npy", "index.json", "probe.npy")},

@@ -433,6 +433,7 @@ def chosen_topics(inputs: Mapping[str, Artifact], config: Config) -> Chosen:
 
 def curate(work: Work) -> dict[str, int]:
     """Check, deduplicate and split the examples, and set the asked questions beside them."""
+    from tunesmith.curating.checks import remarks
     from tunesmith.curating.curate import curate as sort_out
     from tunesmith.generating.written import read_written
     from tunesmith.reviewing.apply import reviewed
@@ -463,6 +464,11 @@ def curate(work: Work) -> dict[str, int]:
     counts = {name: len(getattr(found, name)) for name in ("train", "valid", *SETS)}
     counts |= {"rejected": sum(found.tally.rejected.values())}
     kept = [example for name in ("train", "valid", *SETS) for example in getattr(found, name)]
+    remarked = remarks(kept)
+    write_jsonl(work.draft / "remarks.jsonl", remarked)
+    if remarked:
+        rules = Counter(remark.rule for remark in remarked).most_common()
+        work.say("Worth a look (remarks.jsonl): " + ", ".join(f"{rule} {count}" for rule, count in rules))
     return counts | _review_counts(kept, ledger, work.say)
 
 

@@ -42,8 +42,16 @@ def test_a_good_example_passes_every_check(make: Make, package: Package) -> None
             {"answer": "x" * 1501},
             Failure("too long", "the answer has 1501 characters, at most 1500 are allowed"),
         ),
-        ("How is\x00 it?", {}, Failure("control characters", "U+0000 in the question")),
-        ("How is \ufffd it?", {}, Failure("control characters", "U+FFFD in the question")),
+        (
+            "How is\x00 it?",
+            {},
+            Failure("words", "control character: U+0000, which nobody sees: 'How is\\x00 it?'"),
+        ),
+        (
+            "How is \ufffd it?",
+            {},
+            Failure("words", "encoding: U+FFFD, where bytes could not be read: 'How is � it?'"),
+        ),
         ("What is f_1 for?", {}, Failure("names the function", "the question says 'f_1'")),
         (
             "How is it?",

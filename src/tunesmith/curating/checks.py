@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import re
-import unicodedata
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 from tunesmith.catalogue import Catalogue, judge
+from tunesmith.curating.rules import Words, findings
 from tunesmith.records import Document, Example
 
 FEWEST_WORDS = 2
@@ -64,13 +64,34 @@ def _too_long(example: Example, _: Documents, __: Catalogue) -> str | None:
     return None
 
 
-def _control_characters(example: Example, _: Documents, __: Catalogue) -> str | None:
-    for place, text in (("question", example.question), ("answer", example.answer)):
-        for character in text:
-            broken = character == "\ufffd" or unicodedata.category(character) in ("Cc", "Cs", "Co", "Cn")
-            if broken and character not in "\n\t":
-                return f"U+{ord(character):04X} in the {place}"
-    return None
+def _words(example: Example, _: Documents, __: Catalogue) -> str | None:
+    found = next((each for each in findings(turns_of(example)) if each.severity == "wrong"), None)
+    return None if found is None else f"{found.rule}: {found.found}"
+
+
+def turns_of(example: Example) -> tuple[Words, ...]:
+    """Return an example as the rules about words see it."""
+    before = tuple(Words(message.role, message.content) for message in example.messages)
+    return (*before, Words("user", example.question), Words("assistant", example.answer))
+
+
+@dataclass(frozen=True, slots=True)
+class Remark:
+    """What a rule found in an example that is kept, for a person to look at."""
+
+    example: str
+    rule: str
+    found: str
+    way_out: str
+
+
+def remarks(examples: Iterable[Example]) -> tuple[Remark, ...]:
+    """Return what the rules about words find in examples that passed every check."""
+    return tuple(
+        Remark(example.id, each.rule, each.found, each.way_out)
+        for example in examples
+        for each in findings(turns_of(example))
+    )
 
 
 def _names_the_function(example: Example, _: Documents, __: Catalogue) -> str | None:
@@ -119,7 +140,7 @@ def _evidence(example: Example, documents: Documents, _: Catalogue) -> str | Non
 CHECKS = (
     Check("question too short", _question_too_short),
     Check("too long", _too_long),
-    Check("control characters", _control_characters),
+    Check("words", _words),
     Check("names the function", _names_the_function),
     Check("answer form", _answer_form),
     Check("call not exact", _call),
