@@ -13,10 +13,11 @@ from tunesmith.curating.privacy.network import ips, mails
 from tunesmith.curating.privacy.numbers import cards, ibans, national_ids
 from tunesmith.curating.privacy.people import names
 from tunesmith.curating.privacy.phones import phones
+from tunesmith.curating.privacy.reading import Reading, read
 from tunesmith.curating.privacy.secrets import secrets
 
 # Where two overlap the first of this order stands: what proves itself goes before what is only of a form.
-_SCANS: dict[Kind, Callable[[str], Iterator[Candidate]]] = {
+_SCANS: dict[Kind, Callable[[Reading], Iterator[Candidate]]] = {
     "secret": secrets,
     "iban": ibans,
     "card": cards,
@@ -70,9 +71,8 @@ def replaced(text: str, findings: Iterable[Finding], new: Callable[[Finding], st
 
 
 def _found(text: str, settings: PrivacySettings, *, nobodys: bool) -> tuple[Finding, ...]:
-    candidates = [
-        found for kind, scan in _SCANS.items() if kind in settings.kinds for found in scan(text)
-    ]
+    reading = read(text)
+    candidates = [found for kind, scan in _SCANS.items() if kind in settings.kinds for found in scan(reading)]
     if not candidates:
         return ()
     standing = _not_overlapping(candidates)
@@ -87,7 +87,9 @@ def _not_overlapping(candidates: list[Candidate]) -> list[Candidate]:
     """Return candidates in order, of those that overlap the one of the first kind, then the longest."""
     standing: list[Candidate] = []
     for new in sorted(candidates, key=lambda c: (_RANK[c.finding.kind], c.finding.start - c.finding.end)):
-        if all(new.finding.end <= old.finding.start or old.finding.end <= new.finding.start for old in standing):
+        if all(
+            new.finding.end <= old.finding.start or old.finding.end <= new.finding.start for old in standing
+        ):
             standing.append(new)
     return sorted(standing, key=lambda found: found.finding.start)
 

@@ -6,21 +6,29 @@ import ipaddress
 import re
 from collections.abc import Iterator
 
-from tunesmith.curating.privacy.finding import Candidate, candidate, has_digit
+from tunesmith.curating.privacy.finding import Candidate, candidate
+from tunesmith.curating.privacy.reading import Reading
 
 # It begins only where a word begins: otherwise a long word without an @ costs the square of its length.
-_MAIL = re.compile(r"(?<![\w.+%'&/=-])[\w+%&][\w.+%'&-]*@((?:[\w-]+\.)+[^\W\d_]{2,24})(?![\w@])(?!\.\w)")
-_EXAMPLE_DOMAIN = re.compile(r"(?:^|\.)(?:example\.(?:com|org|net|edu)|example|test|invalid|localhost)$", re.I)
+_MAIL = re.compile(r"(?<![\w.+%'&/-])[\w+%&][\w.+%'&-]*@((?:[\w-]+\.)+[^\W\d_]{2,24})(?![\w@])(?!\.\w)")
+# RFC 2606 sets the first aside; the last are what people write who do not know it.
+_EXAMPLE_DOMAIN = re.compile(
+    r"(?:^|\.)(?:example\.(?:com|org|net|edu)|example|test|invalid|localhost|(?:your|my)?(?:domain|company)\.com|(?:foo|bar)\.com)$",
+    re.I,
+)
 _FILE_ENDINGS = frozenset("png jpg jpeg gif svg webp py js ts css html json yaml yml md txt so dll".split())
 
-_IPV4 = re.compile(r"(?<![\w.])(?:\d{1,3}\.){3}\d{1,3}(?![\w]|\.\d)")
-_IPV6 = re.compile(r"(?<![\w:.])(?:[0-9a-fA-F]{1,4}:){2,7}(?::?[0-9a-fA-F]{1,4})?(?:[0-9a-fA-F:]*)(?![\w:])")
+_IPV4 = re.compile(r"[0-9](?<![\w.].)\d{0,2}\.(?:\d{1,3}\.){2}\d{1,3}(?![\w]|\.\d)")
+_IPV6 = re.compile(
+    r"[0-9a-fA-F](?<![\w:.].)[0-9a-fA-F]{0,3}:(?:[0-9a-fA-F]{1,4}:){1,6}(?::?[0-9a-fA-F]{1,4})?(?:[0-9a-fA-F:]*)(?![\w:])"
+)
 _IP_WORDS = re.compile(
     r"\b(?:ip|ipv[46]|host|hosts|server|address|adresse|from|client|login|ssh|ping|src|dst|deny|banned|allow|whois)\b",
     re.I,
 )
 _VERSION_WORDS = re.compile(
-    r"(?:version|release|section|chapter|build|windows|python|oid|rfc|§|[=~<>!]=|\bv|table|figure|v\.)\s*$", re.I
+    r"(?:version|release|section|chapter|build|windows|python|oid|rfc|§|[=~<>!]=|\bv|table|figure|v\.)\s*$",
+    re.I,
 )
 _RESOLVERS = frozenset("8.8.8.8 8.8.4.4 1.1.1.1 1.0.0.1 9.9.9.9 208.67.222.222 208.67.220.220".split())
 _DOCUMENTATION = tuple(
@@ -29,8 +37,9 @@ _DOCUMENTATION = tuple(
 )
 
 
-def mails(text: str) -> Iterator[Candidate]:
+def mails(reading: Reading) -> Iterator[Candidate]:
     """Yield the mail addresses of a text; `git@host` is a service, not a person's."""
+    text = reading.text
     if "@" not in text:
         return
     for match in _MAIL.finditer(text):
@@ -41,16 +50,17 @@ def mails(text: str) -> Iterator[Candidate]:
         yield candidate("email", text, match.start(), match.end(), "mail address", nobodys=nobodys)
 
 
-def ips(text: str) -> Iterator[Candidate]:
+def ips(reading: Reading) -> Iterator[Candidate]:
     """Yield the public addresses of a text; private, local and reserved ones name nobody."""
-    if not has_digit(text):
+    text = reading.text
+    if reading.digits < 4:
         return
     if text.count(".") >= 3:
         for match in _IPV4.finditer(text):
             if _is_version(text, match):
                 continue
             yield from _ip(text, match.start(), match.end())
-    if text.count(":") >= 2:
+    if text.count(":") >= 3:
         for match in _IPV6.finditer(text):
             if match[0].count(":") >= 3:
                 yield from _ip(text, match.start(), match.end())

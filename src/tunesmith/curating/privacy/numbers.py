@@ -18,9 +18,10 @@ from stdnum.nl import bsn
 from stdnum.pl import pesel
 from stdnum.se import personnummer
 
-from tunesmith.curating.privacy.finding import Candidate, candidate, digits, has_digit
+from tunesmith.curating.privacy.finding import Candidate, candidate, digits
+from tunesmith.curating.privacy.reading import Reading, spelled
 
-_CARD = re.compile(r"(?<![\w.+-])\d(?:[ -]?\d){11,18}(?![\w]|[.-]\d)")
+_CARD = re.compile(r"[0-9](?<![\w.+-].)(?:[ -]?\d){11,18}(?![\w]|[.-]\d)")
 _CARD_GROUPS = re.compile(r"\d{4}[ -]\d{4}[ -]\d{4}[ -]\d{1,4}(?:[ -]\d{1,3})?|\d{4}[ -]\d{6}[ -]\d{4,5}")
 # The ranges of issuers after ISO/IEC 7812, as the networks publish them.
 _ISSUERS = (
@@ -38,7 +39,7 @@ _CARD_WORDS = re.compile(
 )
 # What the networks and Stripe publish for tests; the first six digits of one of the first four are what
 # `Pseudonyms` writes, so every number that begins so is a test's.
-TEST_CARDS = {16: "424242", 15: "378282", 14: "305693", 13: "422222"}
+TEST_CARDS = {16: "424242", 15: "378282", 14: "385200", 13: "422222"}
 _TEST_CARD_NUMBERS = frozenset(
     """4111111111111111 4012888888881881 4000056655665556 5555555555554444 5105105105105100 2223003122003222
     5200828282828210 6011111111111117 6011000990139424 6011981111111113 371449635398431 378734493671000
@@ -46,7 +47,7 @@ _TEST_CARD_NUMBERS = frozenset(
     5454545454545454 4000000000000002 4000000000003220 4917610000000000""".split()
 )
 
-_IBAN = re.compile(r"(?<![\w])[A-Z]{2}\d{2}(?=(?:[ ]?[A-Z0-9]){11})(?:[ -]?[A-Z0-9]){11,40}")
+_IBAN = re.compile(r"[A-Z](?<!\w.)[A-Z]\d{2}(?=(?:[ ]?[A-Z0-9]){11})(?:[ -]?[A-Z0-9]){11,40}")
 # Lengths after the registry that SWIFT keeps (ISO 13616).
 _IBAN_LENGTHS = {
     country: int(length)
@@ -79,12 +80,13 @@ _PUBLISHED_IBANS = frozenset(
 )
 
 
-def cards(text: str) -> Iterator[Candidate]:
+def cards(reading: Reading) -> Iterator[Candidate]:
     """Yield the card numbers of a text: an issuer's prefix and length, and the Luhn digit.
 
     A run of digits in no card's groups needs a word such as "card" nearby unless it has a card's usual 15 or 16.
     """
-    if not has_digit(text):
+    text = reading.text
+    if not reading.long_number:
         return
     for match in _CARD.finditer(text):
         number = digits(match[0])
@@ -93,7 +95,9 @@ def cards(text: str) -> Iterator[Candidate]:
             continue
         grouped = match[0] == number or _CARD_GROUPS.fullmatch(match[0])
         usual = issuer not in {"Maestro", "UnionPay"} and len(number) in {15, 16}
-        if not grouped or not (usual or _CARD_WORDS.search(text, max(0, match.start() - 60), match.end() + 30)):
+        if not grouped or not (
+            usual or _CARD_WORDS.search(text, max(0, match.start() - 60), match.end() + 30)
+        ):
             continue
         test = number in _TEST_CARD_NUMBERS or number.startswith(TEST_CARDS.get(len(number), "424242"))
         yield candidate("card", text, match.start(), match.end(), f"{issuer}, Luhn holds", nobodys=test)
@@ -105,9 +109,10 @@ def _issuer(number: str) -> str | None:
     )
 
 
-def ibans(text: str) -> Iterator[Candidate]:
+def ibans(reading: Reading) -> Iterator[Candidate]:
     """Yield the account numbers of a text: a country's length, and 1 as the rest by 97."""
-    if not has_digit(text):
+    text = reading.text
+    if reading.digits < 8:
         return
     for match in _IBAN.finditer(text):
         length = _IBAN_LENGTHS.get(match[0][:2])
@@ -143,10 +148,12 @@ class NationalId:
     form: re.Pattern[str]
     holds: Callable[[str], bool]
     needs_word: bool = True
+    long_number: bool = True  # seven of its digits stand together
 
 
-def _form(pattern: str) -> re.Pattern[str]:
-    return re.compile(rf"(?<![\w.+-])(?:{pattern})(?![\w]|[.-]\d)")
+def _form(first: str, rest: str) -> re.Pattern[str]:
+    """Return the pattern of a number that stands alone; its first character's class is apart to be found fast."""
+    return re.compile(rf"{first}(?<![\w.+-].)(?:{rest})(?![\w]|[.-]\d)")
 
 
 def _ssn_holds(value: str) -> bool:
@@ -175,39 +182,52 @@ def _ahv_holds(value: str) -> bool:
 
 
 NATIONAL_IDS = (
-    NationalId("US SSN", _form(r"\d{3}-\d{2}-\d{4}"), _ssn_holds, needs_word=False),
-    NationalId("Swiss AHV", _form(r"756\.\d{4}\.\d{4}\.\d{2}"), _ahv_holds, needs_word=False),
-    NationalId("Brazilian CPF", _form(r"\d{3}\.\d{3}\.\d{3}-\d{2}"), cpf.is_valid, needs_word=False),
+    NationalId("US SSN", _form("[0-9]", r"\d{2}-\d{2}-\d{4}"), _ssn_holds, needs_word=False),
+    NationalId("Swiss AHV", _form("7", r"56\.\d{4}\.\d{4}\.\d{2}"), _ahv_holds, needs_word=False),
+    NationalId("Brazilian CPF", _form("[0-9]", r"\d{2}\.\d{3}\.\d{3}-\d{2}"), cpf.is_valid, needs_word=False),
     NationalId(
         "Italian codice fiscale",
-        _form(r"[A-Z]{6}\d{2}[A-EHLMPRST]\d{2}[A-Z]\d{3}[A-Z]"),
+        _form("[A-Z]", r"[A-Z]{5}\d{2}[A-EHLMPRST]\d{2}[A-Z]\d{3}[A-Z]"),
         codicefiscale.is_valid,
         needs_word=False,
+        long_number=False,
     ),
     NationalId(
         "French NIR",
-        _form(r"[12] ?\d{2} ?(?:0[1-9]|1[0-2]|[2-9]\d) ?(?:\d{2}|2[AB]) ?\d{3} ?\d{3} ?\d{2}"),
+        _form("[12]", r" ?\d{2} ?(?:0[1-9]|1[0-2]|[2-9]\d) ?(?:\d{2}|2[AB]) ?\d{3} ?\d{3} ?\d{2}"),
         nir.is_valid,
         needs_word=False,
     ),
     NationalId(
         "UK NINO",
-        _form(r"[A-CEGHJ-PR-TW-Z][A-CEGHJ-NPR-TW-Z] \d{2} \d{2} \d{2} [A-D]"),
+        _form("[A-CEGHJ-PR-TW-Z]", r"[A-CEGHJ-NPR-TW-Z] \d{2} \d{2} \d{2} [A-D]"),
         _nino_holds,
         needs_word=False,
+        long_number=False,
     ),
-    NationalId("UK NINO", _form(r"[A-CEGHJ-PR-TW-Z][A-CEGHJ-NPR-TW-Z] ?\d{6} ?[A-D]"), _nino_holds),
-    NationalId("Spanish DNI", _form(r"\d{2}\.?\d{3}\.?\d{3}[ -]?[A-Z]"), dni.is_valid),
-    NationalId("Spanish NIE", _form(r"[XYZ][ -]?\d{7}[ -]?[A-Z]"), nie.is_valid),
-    NationalId("Swedish personnummer", _form(r"(?:\d{2})?\d{6}[-+]\d{4}"), personnummer.is_valid),
-    NationalId("Belgian Rijksregisternummer", _form(r"\d{2}\.?\d{2}\.?\d{2}[ -]?\d{3}\.?\d{2}"), nn.is_valid),
-    NationalId("German Steuer-ID", _form(r"\d{2} ?\d{3} ?\d{3} ?\d{3}"), idnr.is_valid),
-    NationalId("Polish PESEL", _form(r"\d{11}"), pesel.is_valid),
-    NationalId("Brazilian CPF", _form(r"\d{11}"), cpf.is_valid),
-    NationalId("Indian Aadhaar", _form(r"[2-9]\d{3} ?\d{4} ?\d{4}"), lambda value: verhoeff.is_valid(digits(value))),
-    NationalId("US SSN", _form(r"\d{3} ?\d{2} ?\d{4}"), _ssn_holds),
-    NationalId("Canadian SIN", _form(r"\d{3}[ -]?\d{3}[ -]?\d{3}"), _luhn_9),
-    NationalId("Dutch BSN", _form(r"\d{9}|\d{4}\.\d{2}\.\d{3}"), bsn.is_valid),
+    NationalId(
+        "UK NINO",
+        _form("[A-CEGHJ-PR-TW-Z]", r"[A-CEGHJ-NPR-TW-Z] ?\d{6} ?[A-D]"),
+        _nino_holds,
+        long_number=False,
+    ),
+    NationalId("Spanish DNI", _form("[0-9]", r"\d\.?\d{3}\.?\d{3}[ -]?[A-Z]"), dni.is_valid),
+    NationalId("Spanish NIE", _form("[XYZ]", r"[ -]?\d{7}[ -]?[A-Z]"), nie.is_valid),
+    NationalId("Swedish personnummer", _form("[0-9]", r"(?:\d{2})?\d{5}[-+]\d{4}"), personnummer.is_valid),
+    NationalId(
+        "Belgian Rijksregisternummer", _form("[0-9]", r"\d\.?\d{2}\.?\d{2}[ -]?\d{3}\.?\d{2}"), nn.is_valid
+    ),
+    NationalId("German Steuer-ID", _form("[0-9]", r"\d ?\d{3} ?\d{3} ?\d{3}"), idnr.is_valid),
+    NationalId("Polish PESEL", _form("[0-9]", r"\d{10}"), pesel.is_valid),
+    NationalId("Brazilian CPF", _form("[0-9]", r"\d{10}"), cpf.is_valid),
+    NationalId(
+        "Indian Aadhaar",
+        _form("[2-9]", r"\d{3} ?\d{4} ?\d{4}"),
+        lambda value: verhoeff.is_valid(digits(value)),
+    ),
+    NationalId("US SSN", _form("[0-9]", r"\d{2} ?\d{2} ?\d{4}"), _ssn_holds),
+    NationalId("Canadian SIN", _form("[0-9]", r"\d{2}[ -]?\d{3}[ -]?\d{3}"), _luhn_9),
+    NationalId("Dutch BSN", _form("[0-9]", r"\d{8}|\d{3}\.\d{2}\.\d{3}"), bsn.is_valid),
 )
 _ID_WORDS = re.compile(
     r"\b(?:ssn|social|socialn?umber|nino?|insurance|versicherung\w*|steuer\w*|idnr|tax\w*|bsn|burgerservice\w*|s[eé]cu\w*"
@@ -216,17 +236,23 @@ _ID_WORDS = re.compile(
     re.I,
 )
 
+# The shortest way to know that a word is there; the pattern decides about the rest and what is near.
+_ID_GATE = spelled("ssn nino bsn nir dni nif nie cpf pesel sin aadhaar ahv avs idnr social insurance tax")
 
-def national_ids(text: str) -> Iterator[Candidate]:
+
+def national_ids(reading: Reading) -> Iterator[Candidate]:
     """Yield the numbers by which states know people; a form that other numbers share needs a word nearby."""
-    if not has_digit(text):
+    text = reading.text
+    if reading.digits < 6:
         return
-    worded = _ID_WORDS.search(text) is not None
+    worded = reading.has(_ID_GATE) or _ID_WORDS.search(text) is not None
     for known in NATIONAL_IDS:
-        if known.needs_word and not worded:
+        if (known.needs_word and not worded) or (known.long_number and not reading.long_number):
             continue
         for match in known.form.finditer(text):
-            near = text[max(0, match.start() - 60) : match.start()] + " " + text[match.end() : match.end() + 30]
+            near = (
+                text[max(0, match.start() - 60) : match.start()] + " " + text[match.end() : match.end() + 30]
+            )
             if known.needs_word and not _ID_WORDS.search(near):
                 continue
             if known.holds(match[0]):

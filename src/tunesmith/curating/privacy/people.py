@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
 
 from tunesmith.curating.privacy.finding import Candidate, candidate
+from tunesmith.curating.privacy.reading import Reading, spelled
 
 _CAP = r"[A-ZÀ-ÖØ-ÞŁŚŻŽČŠĐŞİ][^\W\d_]+(?:['’-][^\W\d_]+)*|[A-Z]['’][A-Z][^\W\d_]+"
 _PARTICLE = r"(?:van der|van den|van de|van|von der|von|de la|del|de|da|dos|di|al|el|bin|ter|le|la)"
@@ -15,75 +17,102 @@ NAME = rf"(?:{_CAP})(?: (?:[A-Z]\. ?)?(?:{_PARTICLE} )?(?:{_CAP})){{0,3}}"
 _PAIR = re.compile(rf"(?<![\w.'’-])(?:{_CAP})(?: [A-Z]\.)?(?: {_PARTICLE})? (?:{_CAP})(?: (?:{_CAP}))?")
 
 _TITLE = (
-    r"(?:[Mm]r|[Mm]rs|[Mm]s|Miss|[Dd]r|Prof|Professor|Herrn?|Frau|Mme|Madame|Monsieur|Mlle|Sra?|Señora?|Don|Doña|Signora?|Sig"
-    r"|[Mm]evrouw|[Mm]eneer|Mister|Sir|Dame|Rev|Hr|Fr)"
+    r"(?:[Mm]rs?|[Mm]s|Miss|Mister|[Dd]r|Prof|Professor|Herrn?|Hr|Frau|Mme|Madame|Monsieur|Mlle|Sra?|Señora?|Doña|Signora?"
+    r"|[Mm]evrouw|[Mm]eneer|Sir|Dame|Rev)"
 )
 
 
-def _rule(pattern: str, why: str, *needles: str) -> tuple[tuple[str, ...], re.Pattern[str], str]:
-    return needles, re.compile(pattern.replace("NAME", f"(?P<name>{NAME})"), re.M), why
+@dataclass(frozen=True, slots=True)
+class _Rule:
+    """A context that makes capitalised words a name; `words` are those of which it needs one, `mark` a sign."""
+
+    why: str
+    pattern: re.Pattern[str]
+    words: frozenset[bytes]
+    mark: str = ""
+    listed: bool = False
 
 
-# Each rule: what must stand in the text in small letters for its pattern to be tried, the pattern, and why.
-_STRONG = (
+def _rule(why: str, pattern: str, words: str, *, mark: str = "", listed: bool = False) -> _Rule:
+    whole = re.compile(pattern.replace("NAME", f"(?P<name>{NAME})"), re.M)
+    return _Rule(why, whole, spelled(words), mark, listed)
+
+
+_RELATIVES = """wife husband partner boss manager landlord landlady sister brother mother father mum mom dad son daughter friend
+colleague neighbour neighbor cousin uncle aunt doctor lawyer teacher girlfriend boyfriend roommate client frau mann chef chefin
+schwester bruder mutter vater tochter sohn freund freundin femme mari sœur frère fille fils hermana hermano hija hijo jefe jefa
+marido esposa"""
+_RULES = (
     _rule(
-        r"(?i:\b(?:my name is|my name's|mein name ist|ich hei(?:ß|ss)e|je m'appelle|je m’appelle|me llamo|mi nombre es"
-        r"|mi chiamo|ik heet|mijn naam is|meu nome é|is called|name is)) NAME",
         "introduction",
-        "name", "ich hei", "appelle", "me llamo", "nombre", "mi chiamo", "ik heet", "naam is", "nome",
+        r"\b(?:(?:[Mm]y )?[Nn]ame(?: is|'s)|[Mm]ein Name ist|[Ii]ch hei(?:ß|ss)e|[Jj]e m['’]appelle|[Mm]e llamo|[Mm]i nombre es"
+        r"|[Mm]i chiamo|[Ii]k heet|[Mm]ijn naam is|[Mm]eu nome é) NAME",
+        "name heiße heisse appelle m’appelle llamo nombre chiamo heet naam nome",
     ),
     _rule(
-        rf"\b{_TITLE}\.? (?:{_TITLE}\.? ){{0,2}}NAME",
         "title",
-        "mr", "ms", "miss", "dr", "prof", "herr", "frau", "mme", "madame", "monsieur", "sr", "señor", "don", "doña", "sig",
-        "mevrouw", "meneer", "mister", "sir ", "dame", "mlle",
+        rf"\b{_TITLE}\.? (?:{_TITLE}\.? ){{0,2}}NAME",
+        """mr mrs ms miss dr prof professor herr herrn frau mme madame monsieur mlle sr sra señor señora doña signor signora
+        mevrouw meneer mister sir dame rev hr""",
     ),
     _rule(
-        r"(?:^|[\n\"] ?|: )(?:Dear|Hi|Hello|Hey|Hallo|Liebe|Lieber|Moin|Bonjour|Cher|Chère|Salut|Hola|Estimad[oa]|Querid[oa]"
-        r"|Beste|Ciao|Car[oa]|Olá) NAME(?=[,!:.\n]|$)",
         "salutation",
-        "dear", "hi ", "hello", "hey", "hallo", "liebe", "moin", "bonjour", "ch", "salut", "hola", "estimad", "querid", "beste",
-        "ciao", "car", "olá",
+        r"\b(?:Dear|Hi|Hello|Hey|Hallo|Liebe|Lieber|Moin|Bonjour|Cher|Chère|Salut|Hola|Estimad[oa]|Querid[oa]|Beste|Ciao|Car[oa]"
+        r"|Olá) NAME(?=[,!:\n]|$)",
+        """dear hi hello hey hallo liebe lieber moin bonjour cher chère salut hola estimado estimada querido querida beste ciao
+        caro cara olá""",
     ),
     _rule(
-        r"(?i:\b(?:regards|wishes|thanks|thank you|cheers|sincerely|truly|faithfully|yours|best|love|signed|grüßen?|gruß|lg|vg"
-        r"|mfg|cordialement|amicalement|saludos?|abrazo|atentamente|groeten?|saluti|atenciosamente)),? ?\n\s{0,3}NAME(?=\n|$|,)",
         "signature",
-        "\n",
+        r"(?:[Rr]egards|[Ww]ishes|[Tt]hanks|[Tt]hank you|[Cc]heers|[Ss]incerely|[Tt]ruly|[Ff]aithfully|[Yy]ours|[Bb]est|[Ll]ove"
+        r"|[Ss]igned|Grüßen?|Gruß|LG|VG|MfG|[Cc]ordialement|[Aa]micalement|[Ss]aludos?|[Aa]brazo|[Aa]tentamente|[Gg]roeten?"
+        r"|[Ss]aluti|[Aa]tenciosamente),? ?\n\s{0,3}NAME(?=\n|$|,)",
+        """regards wishes thanks you cheers sincerely truly faithfully yours best love signed Grüßen Grüße Gruß LG VG MfG
+        cordialement amicalement saludo saludos abrazo atentamente groet groeten saluti atenciosamente""",
+        mark="\n",
+    ),
+    *(
+        _rule(
+            "field for a name",
+            rf"\b(?:(?:[Ff]ull |[Ff]irst |[Ll]ast |[Ee]mployee |[Uu]ser)?[Nn]ame|[Cc]ustomer|[Pp]atient|[Ee]mployee|[Cc]ontact(?: person)?"
+            rf"|[Aa]ttn|[Aa]ttention|[Nn]ombre|[Nn]om|[Kk]unde|[Kk]undin|Ansprechpartner(?:in)?|Kontoinhaber(?:in)?|[Aa]ccount holder"
+            rf"|[Pp]ayee|Absender|Empfänger|[Tt]enant|[Cc]lient|[Cc]ardholder|From|To|C[Cc]|[Ss]ender|[Aa]uthor|Von|An|De|Para)[\"']?"
+            rf"\s?{mark}\s?[\"']?NAME(?=[\n,;&\"'<(|]|\.?$| <| and )",
+            """name username customer patient employee contact person attn attention nombre nom kunde kundin Ansprechpartner
+            Ansprechpartnerin Kontoinhaber Kontoinhaberin holder payee Absender Empfänger tenant client cardholder From To Cc
+            sender author Von An De Para""",
+            mark=mark,
+        )
+        for mark in ":="
     ),
     _rule(
-        r"(?i:(?:^|[\n;,{&?\"(] ?)[\"']?(?:full name|first name|last name|name|customer|patient|employee(?: name)?|contact person"
-        r"|contact|attn|attention|nombre|nom|kunde|kundin|ansprechpartner(?:in)?|kontoinhaber(?:in)?|account holder|payee"
-        r"|absender|empfänger|tenant|client|cardholder|lieferadresse|from|to|cc|sender|author|von|an|de|para)[\"']?"
-        r"\s?[:=]\s?[\"']?)(?-i:NAME)(?=[\n,;&\"'<(|]|\.?$| <| and )",
-        "field for a name",
-        ":", "=",
-    ),
-    _rule(
-        r"(?i:\b(?:my|our|his|her|their|mein[e]?|mon|ma|mi)) (?:\w{2,8} )?(?:(?:ex-)?wife|husband|partner|boss|manager|landlord|landlady"
-        r"|sister|brother|mother|father|mum|mom|dad|son|daughter|friend|colleague|neighbou?r|cousin|uncle|aunt|doctor|lawyer"
-        r"|teacher|girlfriend|boyfriend|roommate|client|frau|mann|chef|chefin|schwester|bruder|mutter|vater|tochter|sohn"
-        r"|freund|freundin|femme|mari|sœur|frère|fille|fils|hermana|hermano|hija|hijo|jefe|jefa|marido|esposa)"
-        r"(?:,| is| was| called| named)? NAME",
         "relation",
-        "my ", "our ", "his ", "her ", "their ", "mein", "mon ", "ma ", "mi ",
+        r"\b(?:[Mm]y|[Oo]ur|[Hh]is|[Hh]er|[Tt]heir|[Mm]eine?|[Mm]on|[Mm]a|[Mm]i) (?:\w{2,8} )?(?:ex-)?"
+        rf"(?:{'|'.join(_RELATIVES.split())})(?:,| is| was| called| named)? NAME",
+        _RELATIVES,
     ),
     _rule(
-        r"(?i:\b(?:customer|user|patient|payee|tenant|employee|spoke to|talked to|spoke with|met with|the meeting with|message for"
-        r"|ask for|asked for|call|signed by|sent by|hired|interviewed|kontoinhaber|kunde|kundin|name)) NAME",
-        "person acting",
-        "customer", "user", "patient", "payee", "tenant", "employee", "spoke", "talked", "with", " for", "call", " by",
-        "hired", "interviewed", "kontoinhaber", "kund", "name",
-    ),
-)
-_WEAK = (
-    _rule(
-        r"(?:\b(?:I am|I'm|I’m|i am|i'm|im|[Tt]his is|[Ii]ch bin|[Jj]e suis|[Ss]oy|it's|its|It's|Thank you|Thanks|Hi|Hey)),? NAME",
         "introduction",
-        "i am", "i'm", "i’m", "im ", "this is", "ich bin", "je suis", "soy ", "it's", "its", "thank", "hi ", "hey",
+        rf"\b(?:I am|I'm|I’m|Ich bin|Je suis) (?P<name>(?:{_CAP}) (?:{_CAP}))(?=[,.!\n]|$| from)",
+        "I am bin suis",
+    ),
+    _rule(
+        "name above an address",
+        rf"(?:\A|\n)(?P<name>(?:{_CAP}) (?:{_CAP}))(?=\n\d{{1,5}} [A-Z])",
+        "0 00 000 0000",
+        mark="\n",
+    ),
+    _rule("surname, given name", rf'"(?P<name>(?:{_CAP}), (?:{_CAP}))"', "from to cc", mark='"', listed=True),
+    _rule(
+        "common given name after a word for people",
+        r"(?:[Cc]ustomer|[Uu]ser|[Pp]atient|[Pp]ayee|[Tt]enant|[Ee]mployee|(?:[Ss]poke|[Tt]alked|[Mm]et|[Mm]eeting|[Ss]peak) (?:to|with)"
+        r"|[Mm]essage for|[Aa]sk(?:ed)? for|[Cc]all|(?:[Ss]igned|[Ss]ent) by|[Hh]ired|[Ii]nterviewed|[Kk]unde|[Kk]undin"
+        r"|[Tt]his is|I am|I'm|I’m|i'm|[Ii]ch bin|[Jj]e suis|[Ss]oy|[Ii]t's|[Tt]hank you,?|[Tt]hanks,?|Hi|Hey) NAME",
+        """customer user patient payee tenant employee spoke talked met meeting speak message ask asked call signed sent hired
+        interviewed kunde kundin this am i I m I’m bin suis soy it thank thanks hi hey""",
+        listed=True,
     ),
 )
-_NEEDS_A_LISTED_NAME = frozenset({"person acting"})
 _LOWER = re.compile(
     r"\b(?:my name is|i am|i'm|im|its|it's|this is|me llamo|mr|mrs|ms|dr)\.? (?P<name>[^\W\d_]{3,} [^\W\d_]{3,})\b"
 )
@@ -103,7 +132,7 @@ _NOT_NAMES = frozenset(
     integer float array matrix graph node edge optional parameter parameters default returns return see also example
     kunde kunden kundin damen herren kundenservice ihr ihre das die der den und ein eine sie wir service-team client
     cliente señor señora estimado equipo le la les un une votre notre prize award inc ltd llc gmbh corp street avenue
-    deutsche deutscher very so too just only let if when what who how why where which then now today tomorrow welcome
+    mr mrs ms miss dr prof herr herrn frau mme mlle sr sra deutsche deutscher very so too just only let if when what who how why where which then now today tomorrow welcome
     cathedral church museum gallery palace castle house hotel restaurant club league cup festival press times post news
     magazine journal foundation society association union party army navy force court act bill treaty war battle king queen
     prince princess duke earl lord lady saint pope emperor president minister senator professor doctor captain general""".split()
@@ -117,38 +146,48 @@ def given_names() -> frozenset[str]:
     return frozenset(listed.split())
 
 
-def names(text: str) -> Iterator[Candidate]:
+@cache
+def _given_names_as_read() -> tuple[frozenset[bytes], frozenset[bytes]]:
+    """Return the given names as a reading has them, capitalised and small."""
+    capitalised = frozenset(name.encode() for name in given_names())
+    return capitalised, frozenset(name.lower().encode() for name in given_names())
+
+
+def names(reading: Reading) -> Iterator[Candidate]:
     """Yield the names of people in a text.
 
     A name counts where an introduction, a title, a salutation, a signature or a field says that it is one, or
     where a common given name stands before a capitalised word.
     """
-    small = text.lower()
-    for needles, pattern, why in _STRONG:
-        if any(needle in small for needle in needles):
-            for match in pattern.finditer(text):
-                yield from _named(text, match, why, listed=why in _NEEDS_A_LISTED_NAME)
-    for needles, pattern, why in _WEAK:
-        if any(needle in small for needle in needles):
-            for match in pattern.finditer(text):
-                yield from _named(text, match, why, listed=True)
-    yield from _pairs(text)
-    yield from _small(text)
+    text = reading.text
+    capitalised, small = _given_names_as_read()
+    listed = reading.has(capitalised)
+    for rule in _RULES:
+        if (listed or not rule.listed) and rule.mark in text and reading.has(rule.words):
+            for match in rule.pattern.finditer(text):
+                yield from _named(text, match, rule)
+    if listed:
+        yield from _pairs(text)
+    if reading.has(small):
+        yield from _small(text)
 
 
-def _named(text: str, match: re.Match[str], why: str, *, listed: bool) -> Iterator[Candidate]:
-    """Yield the name that a rule found, without the words after it that are none; `listed` asks for a given name."""
+def _named(text: str, match: re.Match[str], rule: _Rule) -> Iterator[Candidate]:
+    """Yield the name that a rule found, without the ordinary words after it."""
     start = match.start("name")
     words = match["name"].split(" ")
     while words and _plain(words[-1]):
         words.pop()
-    if not words or any(_plain(word) for word in words):
+    if not words or any(_plain(word) for word in words if word[0].isupper()):
         return
-    if listed and not any(word in given_names() for word in words):
+    alone = rule.why == "field for a name" and len(words) == 1
+    if (rule.listed or alone) and not any(word in given_names() for word in words):
         return
-    if why == "field for a name" and len(words) == 1 and words[0] not in given_names():
-        return
-    yield candidate("name", text, start, start + len(" ".join(words)), why)
+    yield candidate("name", text, start, start + len(_unpossessed(" ".join(words))), rule.why)
+
+
+def _unpossessed(name: str) -> str:
+    return name.removesuffix("'s").removesuffix("’s")
 
 
 def _plain(word: str) -> bool:
@@ -162,17 +201,27 @@ def _pairs(text: str) -> Iterator[Candidate]:
         start = match.start()
         if words[0] not in known and len(words) > 2 and words[1] in known:
             start, words = start + len(words[0]) + 1, words[1:]
-        if words[0] not in known or _plain(words[-1]) or any(word.lower() in _NOT_NAMES for word in words):
+        if (
+            words[0] not in known
+            or _plain(words[-1])
+            or any(word.lower() in _NOT_NAMES for word in words if word[0].isupper())
+        ):
             continue
         if _plain_follows(text, match.end()):
             continue
-        yield candidate("name", text, start, match.end(), "common given name and surname")
+        end = start + len(_unpossessed(" ".join(words)))
+        yield candidate("name", text, start, end, "common given name and surname")
 
 
 def _plain_follows(text: str, end: int) -> bool:
     """Say whether a capitalised ordinary word goes on: "Martin Luther King Day" is a day."""
     following = text[end : end + 24].split(" ")
-    return len(following) > 1 and following[0] == "" and following[1][:1].isupper() and _plain(following[1].strip(".,;:!?"))
+    return (
+        len(following) > 1
+        and following[0] == ""
+        and following[1][:1].isupper()
+        and _plain(following[1].strip(".,;:!?"))
+    )
 
 
 def _small(text: str) -> Iterator[Candidate]:

@@ -8,11 +8,14 @@ from functools import lru_cache
 
 import phonenumbers
 
-from tunesmith.curating.privacy.finding import Candidate, candidate, digits, has_digit
+from tunesmith.curating.privacy.finding import Candidate, candidate, digits
+from tunesmith.curating.privacy.reading import Reading
 
-_RUN = re.compile(r"(?<![\w.,:/=+-])(?:\+ ?|\()?\d(?:[ ./()\u00a0-]{0,3}\d){6,16}(?![\w]|[.,:-]\d)")
+_RUN = re.compile(
+    r"[+(0-9](?<![\w.,:/+-].)(?<![+]\()(?:(?<=[+]) ?\d|(?<=[(])\d|)(?:[ ./()\u00a0-]{0,3}\d){6,16}(?![\w]|[.,:-]\d)"
+)
 _WORDS = re.compile(
-    r"phone|\btel\b|telef|t[ée]l[ée]?\b|\bcall\b|calling|\bmobil|m[óo]vil|\bcell|\btext me|\bsms\b|\bfax|whatsapp|\bring\b|\bdial"
+    r"phone|\btel\b|tel[eé]f|t[ée]l[ée]?\b|\bcall\b|calling|\bmobil|m[óo]vil|\bcell|\btext me|\bsms\b|\bfax|whatsapp|\bring\b|\bdial"
     r"|\breach|handy|erreich|\bruf|anruf|num[ée]ro|n[úu]mero|\bnumber|ll[áa]ma|appel|portable|contact|kontakt|cellulare"
     r"|dzwo|hotline|\bt:",
     re.I,
@@ -28,13 +31,14 @@ _FICTIONAL = re.compile(
 _LOCAL_FICTIONAL = re.compile(r"(?<!\d)555[ .-]01\d\d$")
 
 
-def phones(text: str) -> Iterator[Candidate]:
+def phones(reading: Reading) -> Iterator[Candidate]:
     """Yield the phone numbers of a text.
 
     One with its country's code, or written as Americans do, speaks for itself; any other needs a word such
-    as "call" within 40 characters, and must be valid in one of fifteen countries.
+    as "call" within 60 characters, and must be valid in one of fifteen countries.
     """
-    if not has_digit(text):
+    text = reading.text
+    if not reading.long_number:
         return
     for match in _RUN.finditer(text):
         value = match[0]
@@ -54,7 +58,7 @@ def _number(value: str, text: str, match: re.Match[str]) -> str | None:
         return international("+" + value[2:], "ZZ")
     if _AMERICAN.fullmatch(value):
         return international(value, "US")
-    before = text[max(0, match.start() - 40) : match.start()]
+    before = text[max(0, match.start() - 60) : match.start()]
     if not _WORDS.search(before) and not _WORDS.search(text, match.end(), match.end() + 12):
         return None
     found = (international(value, region) for region in _REGIONS)

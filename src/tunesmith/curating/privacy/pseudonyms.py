@@ -30,7 +30,9 @@ _STREET_WORDS = re.compile(
     r"|suite|ste|flat|floor|room|po|p|o|box|rue|quai|chemin|impasse|allée|route|cours|calle|c|avenida|avda|av|plaza|paseo"
     r"|carrera|camino|via|viale|corso|piazza|rua|travessa|largo|am|an|im|zum|zur|auf|unter|bis|ter|n|s|e|w|old)$"
 )
-_STREET_ENDING = re.compile(r"(straße|strasse|str|weg|gasse|allee|platz|ring|damm|ufer|straat|gracht|laan|plein|kade)$")
+_STREET_ENDING = re.compile(
+    r"(straße|strasse|str|weg|gasse|allee|platz|ring|damm|ufer|straat|gracht|laan|plein|kade)$"
+)
 _PARTICLES = frozenset("van der den de von la del da dos di al el bin ter le".split())
 
 
@@ -83,7 +85,9 @@ def _name_word(word: str, of: Pseudonyms, attempt: int) -> str:
     if word in _PARTICLES or len(word) == 1:
         return word
     listed = _GIVEN if word.capitalize() in given_names() or word in given_names() else _FAMILY
-    chosen = of.chance("name", word.lower(), attempt).choice([name for name in listed if name != word.capitalize()])
+    chosen = of.chance("name", word.lower(), attempt).choice(
+        [name for name in listed if name != word.capitalize()]
+    )
     return chosen.lower() if word.islower() else chosen
 
 
@@ -130,7 +134,9 @@ def _iban(value: str, of: Pseudonyms, attempt: int) -> str:
     chance = of.chance("iban", compact, attempt)
     bank = "XXXX" if compact[4].isalpha() else "0000"
     rest = "".join(chance.choice(string.digits) if c.isdigit() else c for c in compact[8:])
-    checked = next(f"{check:02}" for check in range(2, 99) if iban_holds(f"{compact[:2]}{check:02}{bank}{rest}"))
+    checked = next(
+        f"{check:02}" for check in range(2, 99) if iban_holds(f"{compact[:2]}{check:02}{bank}{rest}")
+    )
     supply = iter(f"{compact[:2]}{checked}{bank}{rest}")
     return "".join(character if character in " -" else next(supply) for character in value)
 
@@ -140,7 +146,9 @@ def _national_id(value: str, of: Pseudonyms, attempt: int) -> str:
     known = [kind for kind in NATIONAL_IDS if kind.form.fullmatch(value) and kind.holds(value)]
     chance = of.chance("national_id", value, attempt)
     if not known or known[0].name == "US SSN":
-        return _refill(value, "666" + _number(chance, 1) + "1" + _number(chance, 3) + "1" + _number(chance, 9))
+        return _refill(
+            value, "666" + _number(chance, 1) + "1" + _number(chance, 3) + "1" + _number(chance, 9)
+        )
     for _ in range(20_000):
         made = "".join(_like(c, chance) if place >= len(value) - 9 else c for place, c in enumerate(value))
         if made != value and known[0].form.fullmatch(made) and known[0].holds(made):
@@ -162,7 +170,9 @@ def _secret(value: str, of: Pseudonyms, attempt: int) -> str:
         return f"{head}\nEXAMPLE{_number(chance, 24)}EXAMPLE\n{head.replace('BEGIN', 'END')}"
     place = max(0, len(value) - 16) // 2 + (len(value) > 16) * 4
     drawn = "".join(
-        chance.choice(string.ascii_letters if c.isalpha() else string.digits) if c.isalnum() and n > place else c
+        chance.choice(string.ascii_letters if c.isalpha() else string.digits)
+        if c.isalnum() and n > place
+        else c
         for n, c in enumerate(value)
     )
     return drawn[: len(value) - 8] + "EXAMPLE" + chance.choice(string.digits)

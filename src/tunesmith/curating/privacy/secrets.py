@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Iterator
 
 from tunesmith.curating.privacy.finding import Candidate, candidate
+from tunesmith.curating.privacy.reading import Reading
 
 # Forms as their issuers document them. The first field is what must stand in a text for the pattern to be tried.
 _TOKENS = tuple(
@@ -50,17 +51,20 @@ _NOUN = (
     r"pass(?:word|wd|phrase|wort|code)|\bpwd\b|kennwort|secret|token|api[_-]?key|apikey|access[_-]?key|private[_-]?key"
     r"|auth[_-]?key|contrase[ñn]a|mot de passe|wachtwoord|credential"
 )
-_NOUNS = ("pass", "pwd", "ennwort", "ecret", "oken", "key", "Key", "KEY", "contrase", "wachtwoord", "credential")
-_NOUNS_UPPER = ("PASS", "PWD", "ECRET", "OKEN", "Pass")
+_NOUNS = (
+    *"password passwd passwort passphrase passcode pwd kennwort secret token apikey api_key api-key".split(),
+    *"access_key accesskey access-key private_key auth_key auth-key contrase wachtwoord credential".split(),
+    "mot de passe",
+)
 _ASSIGNED = re.compile(
-    rf"(?i:{_NOUN})(?:[_\w-]{{0,20}})[\"']?\]?(?:\s{{0,3}}(?:[:=]|=>|:=)\s{{0,3}}|\s)[\"'`]?"
-    r"([^\s\"'`,;<>&(){}\[\]|]{6,200})(?![\w(\[])"
+    rf"(?i:{_NOUN})(?:s\b|[_-][\w-]{{0,20}}|[A-Z]\w{{0,20}}|\b)[\"']?\]?(?:\s{{0,3}}(?:[:=]|=>|:=)\s{{0,3}}|\s)[\"'`]?"
+    r"([^\s\"'`,;<>&(){}\[\]|]{6,200}+)(?![\w(\[])"
 )
 _TOLD = re.compile(
     rf"(?i:{_NOUN})\w{{0,10}}(?: \w{{1,12}}){{0,3}}? (?i:is|was|lautet|ist|war|est|es|era|heißt|to|:)[ :]{{1,2}}[\"'`]?"
-    r"([^\s\"'`,;<>(){}\[\]|]{6,100})(?![\w(\[])"
+    r"([^\s\"'`,;<>(){}\[\]|]{6,100}+)(?![\w(\[])"
 )
-_IN_URL = re.compile(r"://[^\s:/@\"'<>]{0,60}:([^\s/@\"'<>${}]{4,100})@[\w.-]")
+_IN_URL = re.compile(r"://[^\s:/@\"'<>]{0,60}:([^\s/@\"'<>${},]{4,100})@[\w.-]")
 _PLACEHOLDER = re.compile(
     r"example|your|change|xxx|\*\*\*|\.\.\.|placeholder|dummy|redacted|^\$|%\(|^(?:none|null|true|false|password)\d{0,3}$"
     r"|^[\w.]*(?:environ|getenv|secrets?\.|self\.|settings\.|config\.)",
@@ -69,13 +73,16 @@ _PLACEHOLDER = re.compile(
 _IDENTIFIER = re.compile(r"[A-Za-z_]+(?:[._-][A-Za-z_]+)*\d{0,2}[.!?:]?")
 
 
-def secrets(text: str) -> Iterator[Candidate]:
+def secrets(reading: Reading) -> Iterator[Candidate]:
     """Yield the keys, tokens and passwords of a text.
 
     A value without an issuer's prefix must stand after a word such as "password" and look drawn: letters with
     digits or signs among them, no word and no name of code, at least 2.5 bits a character.
     """
-    for needles, pattern, why in _TOKENS:
+    text = reading.text
+    if not reading.digits:
+        return
+    for needles, pattern, why in _TOKENS if _has_long_word(reading) else ():
         if not any(needle in text for needle in needles):
             continue
         for match in pattern.finditer(text):
@@ -85,8 +92,14 @@ def secrets(text: str) -> Iterator[Candidate]:
         for match in _IN_URL.finditer(text):
             if looks_drawn(match[1]):
                 yield _secret(text, match.start(1), match.end(1), "password in a URL")
-    if any(noun in text for noun in _NOUNS) or any(noun in text for noun in _NOUNS_UPPER):
+    small = text.lower()
+    if any(noun in small for noun in _NOUNS):
         yield from _worded(text)
+
+
+def _has_long_word(reading: Reading) -> bool:
+    """Say whether a word is long enough for a token: 16 characters, hyphens and underscores among them."""
+    return len(max(reading.words, key=len, default=b"")) >= 16
 
 
 def _worded(text: str) -> Iterator[Candidate]:
