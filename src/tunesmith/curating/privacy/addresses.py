@@ -52,10 +52,11 @@ _FRENCH_GATE = spelled("rue avenue boulevard place chemin quai impasse allée ro
 _ROMANCE_GATE = spelled(
     "Calle C Avenida Avda Av Plaza Paseo Carrera Camino Via Viale Corso Piazza Rua Travessa Largo"
 )
+STREET_WORDS = _ENGLISH_GATE | _FRENCH_GATE | _ROMANCE_GATE
 _GERMAN_ENDINGS = tuple(
     "straße strasse str. weg gasse allee platz ring damm ufer straat gracht laan plein kade".split()
 ) + tuple("Straße Strasse Str. Weg Gasse Allee Platz Ring Damm Ufer".split())
-_WORD_AND_NUMBER = re.compile(r" [0-9](?<=[^\W\d_] .|\. .)")
+_WORD_AND_NUMBER = re.compile(r"[0-9](?<=[egzmtrn.] .)")
 _OLD_PLACES = ("Am ", "An der ", "Im ", "Zum ", "Zur ", "Auf der ", "Unter den ")
 
 
@@ -80,7 +81,9 @@ def _may_be_german(text: str, digits: int) -> bool:
     """Say whether a word that ends as streets do stands before a number, or a place such as "Am Markt" before a town."""
     if digits >= 6 and any(place in text for place in _OLD_PLACES):
         return True
-    return any(text.endswith(_GERMAN_ENDINGS, 0, match.start()) for match in _WORD_AND_NUMBER.finditer(text))
+    return any(
+        text.endswith(_GERMAN_ENDINGS, 0, match.start() - 1) for match in _WORD_AND_NUMBER.finditer(text)
+    )
 
 
 def _of(pattern: re.Pattern[str], text: str, why: str) -> Iterator[Candidate]:

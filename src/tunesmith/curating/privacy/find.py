@@ -7,14 +7,14 @@ from fnmatch import fnmatchcase
 
 from pydantic import BaseModel, ConfigDict
 
-from tunesmith.curating.privacy.addresses import addresses
+from tunesmith.curating.privacy.addresses import STREET_WORDS, addresses
 from tunesmith.curating.privacy.finding import KINDS, Candidate, Finding, Kind
 from tunesmith.curating.privacy.network import ips, mails
 from tunesmith.curating.privacy.numbers import cards, ibans, national_ids
-from tunesmith.curating.privacy.people import names
+from tunesmith.curating.privacy.people import NAME_WORDS, names
 from tunesmith.curating.privacy.phones import phones
 from tunesmith.curating.privacy.reading import Reading, read
-from tunesmith.curating.privacy.secrets import secrets
+from tunesmith.curating.privacy.secrets import SECRET_WORDS, secrets
 
 # Where two overlap the first of this order stands: what proves itself goes before what is only of a form.
 _SCANS: dict[Kind, Callable[[Reading], Iterator[Candidate]]] = {
@@ -28,6 +28,7 @@ _SCANS: dict[Kind, Callable[[Reading], Iterator[Candidate]]] = {
     "address": addresses,
     "name": names,
 }
+_ASKED = STREET_WORDS | NAME_WORDS | SECRET_WORDS
 _RANK = {kind: rank for rank, kind in enumerate(_SCANS)}
 
 
@@ -71,7 +72,7 @@ def replaced(text: str, findings: Iterable[Finding], new: Callable[[Finding], st
 
 
 def _found(text: str, settings: PrivacySettings, *, nobodys: bool) -> tuple[Finding, ...]:
-    reading = read(text)
+    reading = read(text, _ASKED)
     candidates = [found for kind, scan in _SCANS.items() if kind in settings.kinds for found in scan(reading)]
     if not candidates:
         return ()

@@ -55,12 +55,12 @@ def ips(reading: Reading) -> Iterator[Candidate]:
     text = reading.text
     if reading.digits < 4:
         return
-    if text.count(".") >= 3:
+    if reading.long_number:
         for match in _IPV4.finditer(text):
             if _is_version(text, match):
                 continue
             yield from _ip(text, match.start(), match.end())
-    if text.count(":") >= 3:
+    if "::" in text or text.count(":") >= 7:
         for match in _IPV6.finditer(text):
             if match[0].count(":") >= 3:
                 yield from _ip(text, match.start(), match.end())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Literal
 
 from stdnum import verhoeff
 from stdnum.be import nn
@@ -19,7 +20,7 @@ from stdnum.pl import pesel
 from stdnum.se import personnummer
 
 from tunesmith.curating.privacy.finding import Candidate, candidate, digits
-from tunesmith.curating.privacy.reading import Reading, spelled
+from tunesmith.curating.privacy.reading import Reading
 
 _CARD = re.compile(r"[0-9](?<![\w.+-].)(?:[ -]?\d){11,18}(?![\w]|[.-]\d)")
 _CARD_GROUPS = re.compile(r"\d{4}[ -]\d{4}[ -]\d{4}[ -]\d{1,4}(?:[ -]\d{1,3})?|\d{4}[ -]\d{6}[ -]\d{4,5}")
@@ -142,13 +143,16 @@ def iban_holds(value: str) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class NationalId:
-    """A country's number for a person: its form, its check, and whether a word must say what it is."""
+    """A country's number for a person: its form, its check, and whether a word must say what it is.
+
+    `shape` is what a reading must have for the form to be tried.
+    """
 
     name: str
     form: re.Pattern[str]
     holds: Callable[[str], bool]
     needs_word: bool = True
-    long_number: bool = True  # seven of its digits stand together
+    shape: Literal["long number", "long word", "any"] = "long number"
 
 
 def _form(first: str, rest: str) -> re.Pattern[str]:
@@ -190,7 +194,7 @@ NATIONAL_IDS = (
         _form("[A-Z]", r"[A-Z]{5}\d{2}[A-EHLMPRST]\d{2}[A-Z]\d{3}[A-Z]"),
         codicefiscale.is_valid,
         needs_word=False,
-        long_number=False,
+        shape="long word",
     ),
     NationalId(
         "French NIR",
@@ -203,13 +207,13 @@ NATIONAL_IDS = (
         _form("[A-CEGHJ-PR-TW-Z]", r"[A-CEGHJ-NPR-TW-Z] \d{2} \d{2} \d{2} [A-D]"),
         _nino_holds,
         needs_word=False,
-        long_number=False,
+        shape="any",
     ),
     NationalId(
         "UK NINO",
         _form("[A-CEGHJ-PR-TW-Z]", r"[A-CEGHJ-NPR-TW-Z] ?\d{6} ?[A-D]"),
         _nino_holds,
-        long_number=False,
+        shape="any",
     ),
     NationalId("Spanish DNI", _form("[0-9]", r"\d\.?\d{3}\.?\d{3}[ -]?[A-Z]"), dni.is_valid),
     NationalId("Spanish NIE", _form("[XYZ]", r"[ -]?\d{7}[ -]?[A-Z]"), nie.is_valid),
@@ -236,8 +240,11 @@ _ID_WORDS = re.compile(
     re.I,
 )
 
-# The shortest way to know that a word is there; the pattern decides about the rest and what is near.
-_ID_GATE = spelled("ssn nino bsn nir dni nif nie cpf pesel sin aadhaar ahv avs idnr social insurance tax")
+
+def _may_hold(reading: Reading, known: NationalId) -> bool:
+    if known.shape == "any":
+        return True
+    return reading.long_word if known.shape == "long word" else reading.long_number
 
 
 def national_ids(reading: Reading) -> Iterator[Candidate]:
@@ -245,9 +252,8 @@ def national_ids(reading: Reading) -> Iterator[Candidate]:
     text = reading.text
     if reading.digits < 6:
         return
-    worded = reading.has(_ID_GATE) or _ID_WORDS.search(text) is not None
     for known in NATIONAL_IDS:
-        if (known.needs_word and not worded) or (known.long_number and not reading.long_number):
+        if not _may_hold(reading, known):
             continue
         for match in known.form.finditer(text):
             near = (

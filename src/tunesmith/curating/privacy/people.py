@@ -11,10 +11,14 @@ from importlib.resources import files
 from tunesmith.curating.privacy.finding import Candidate, candidate
 from tunesmith.curating.privacy.reading import Reading, spelled
 
-_CAP = r"[A-ZÀ-ÖØ-ÞŁŚŻŽČŠĐŞİ][^\W\d_]+(?:['’-][^\W\d_]+)*|[A-Z]['’][A-Z][^\W\d_]+"
+_UPPER = "[A-ZÀ-ÖØ-ÞŁŚŻŽČŠĐŞİ]"
+_CAP = rf"{_UPPER}(?:['’]{_UPPER})?[^\W\d_]+(?:['’-][^\W\d_]+)*"
 _PARTICLE = r"(?:van der|van den|van de|van|von der|von|de la|del|de|da|dos|di|al|el|bin|ter|le|la)"
-NAME = rf"(?:{_CAP})(?: (?:[A-Z]\. ?)?(?:{_PARTICLE} )?(?:{_CAP})){{0,3}}"
-_PAIR = re.compile(rf"(?<![\w.'’-])(?:{_CAP})(?: [A-Z]\.)?(?: {_PARTICLE})? (?:{_CAP})(?: (?:{_CAP}))?")
+NAME = rf"{_CAP}(?: (?:[A-Z]\. ?)?(?:{_PARTICLE} )?{_CAP}){{0,3}}"
+# Like NAME, with the class first so that the engine skips to the next capital by itself.
+_RUN = re.compile(
+    rf"[A-ZÀ-ÖØ-ÞŁŚŻŽČŠĐŞİ](?<![\w.'’-].)(?:[^\W\d_]+(?:['’-][^\W\d_]+)*)(?:(?: [A-Z]\.)?(?: {_PARTICLE})? (?:{_CAP})){{0,2}}"
+)
 
 _TITLE = (
     r"(?:[Mm]rs?|[Mm]s|Miss|Mister|[Dd]r|Prof|Professor|Herrn?|Hr|Frau|Mme|Madame|Monsieur|Mlle|Sra?|Señora?|Doña|Signora?"
@@ -24,18 +28,25 @@ _TITLE = (
 
 @dataclass(frozen=True, slots=True)
 class _Rule:
-    """A context that makes capitalised words a name; `words` are those of which it needs one, `mark` a sign."""
+    """A context that makes capitalised words a name.
+
+    `words` are those of which the text must have one, `mark` a sign that it must have; `before` must end where
+    the pattern begins, within 32 characters; `listed` asks that a word of the name be a common given name.
+    """
 
     why: str
     pattern: re.Pattern[str]
     words: frozenset[bytes]
     mark: str = ""
+    before: re.Pattern[str] | None = None
     listed: bool = False
 
 
-def _rule(why: str, pattern: str, words: str, *, mark: str = "", listed: bool = False) -> _Rule:
-    whole = re.compile(pattern.replace("NAME", f"(?P<name>{NAME})"), re.M)
-    return _Rule(why, whole, spelled(words), mark, listed)
+def _rule(
+    why: str, pattern: str, words: str, *, mark: str = "", before: str = "", listed: bool = False
+) -> _Rule:
+    whole = re.compile(pattern.replace("NAME", f"(?P<name>{NAME})"))
+    return _Rule(why, whole, spelled(words), mark, re.compile(f"(?:{before})$") if before else None, listed)
 
 
 _RELATIVES = """wife husband partner boss manager landlord landlady sister brother mother father mum mom dad son daughter friend
@@ -45,9 +56,10 @@ marido esposa"""
 _RULES = (
     _rule(
         "introduction",
-        r"\b(?:(?:[Mm]y )?[Nn]ame(?: is|'s)|[Mm]ein Name ist|[Ii]ch hei(?:ß|ss)e|[Jj]e m['’]appelle|[Mm]e llamo|[Mm]i nombre es"
-        r"|[Mm]i chiamo|[Ii]k heet|[Mm]ijn naam is|[Mm]eu nome é) NAME",
+        "NAME",
         "name heiße heisse appelle m’appelle llamo nombre chiamo heet naam nome",
+        before=r"\b(?:[Nn]ame(?: is|'s)|Name ist|[Ii]ch hei(?:ß|ss)e|[Jj]e m['’]appelle|[Mm]e llamo|[Nn]ombre es|[Mm]i chiamo"
+        r"|[Ii]k heet|[Nn]aam is|[Nn]ome é) ",
     ),
     _rule(
         "title",
@@ -64,26 +76,22 @@ _RULES = (
     ),
     _rule(
         "signature",
-        r"(?:[Rr]egards|[Ww]ishes|[Tt]hanks|[Tt]hank you|[Cc]heers|[Ss]incerely|[Tt]ruly|[Ff]aithfully|[Yy]ours|[Bb]est|[Ll]ove"
-        r"|[Ss]igned|Grüßen?|Gruß|LG|VG|MfG|[Cc]ordialement|[Aa]micalement|[Ss]aludos?|[Aa]brazo|[Aa]tentamente|[Gg]roeten?"
-        r"|[Ss]aluti|[Aa]tenciosamente),? ?\n\s{0,3}NAME(?=\n|$|,)",
-        """regards wishes thanks you cheers sincerely truly faithfully yours best love signed Grüßen Grüße Gruß LG VG MfG
+        r"\n\s{0,3}NAME(?=\n|$|,)",
+        """regards wishes thanks cheers sincerely truly faithfully yours best love signed Grüßen Grüße Gruß LG VG MfG
         cordialement amicalement saludo saludos abrazo atentamente groet groeten saluti atenciosamente""",
         mark="\n",
+        before=r"(?i:regards|wishes|thanks|thank you|cheers|sincerely|truly|faithfully|yours|best|love|signed|grüßen?|gruß|lg|vg"
+        r"|mfg|cordialement|amicalement|saludos?|abrazo|atentamente|groeten?|saluti|atenciosamente),? ?",
     ),
-    *(
-        _rule(
-            "field for a name",
-            rf"\b(?:(?:[Ff]ull |[Ff]irst |[Ll]ast |[Ee]mployee |[Uu]ser)?[Nn]ame|[Cc]ustomer|[Pp]atient|[Ee]mployee|[Cc]ontact(?: person)?"
-            rf"|[Aa]ttn|[Aa]ttention|[Nn]ombre|[Nn]om|[Kk]unde|[Kk]undin|Ansprechpartner(?:in)?|Kontoinhaber(?:in)?|[Aa]ccount holder"
-            rf"|[Pp]ayee|Absender|Empfänger|[Tt]enant|[Cc]lient|[Cc]ardholder|From|To|C[Cc]|[Ss]ender|[Aa]uthor|Von|An|De|Para)[\"']?"
-            rf"\s?{mark}\s?[\"']?NAME(?=[\n,;&\"'<(|]|\.?$| <| and )",
-            """name username customer patient employee contact person attn attention nombre nom kunde kundin Ansprechpartner
-            Ansprechpartnerin Kontoinhaber Kontoinhaberin holder payee Absender Empfänger tenant client cardholder From To Cc
-            sender author Von An De Para""",
-            mark=mark,
-        )
-        for mark in ":="
+    _rule(
+        "field for a name",
+        r"[:=]\s?[\"']?NAME(?=[\n,;&\"'<(|]|\.?$| <| and )",
+        """name username customer patient employee contact person attn attention nombre nom kunde kundin Ansprechpartner
+        Ansprechpartnerin Kontoinhaber Kontoinhaberin holder payee Absender Empfänger tenant client cardholder From To Cc
+        sender author Von An De Para""",
+        before=r"(?<![^\W_])(?:(?i:name|username|customer|patient|employee|contact(?: person)?|attn|attention|nombre|nom|kunde|kundin"
+        r"|ansprechpartner(?:in)?|kontoinhaber(?:in)?|account holder|payee|absender|empfänger|tenant|client|cardholder|sender"
+        r"|author)|From|To|C[Cc]|Von|An|De|Para)[\"']?\s?",
     ),
     _rule(
         "relation",
@@ -98,20 +106,17 @@ _RULES = (
     ),
     _rule(
         "name above an address",
-        rf"(?:\A|\n)(?P<name>(?:{_CAP}) (?:{_CAP}))(?=\n\d{{1,5}} [A-Z])",
-        "0 00 000 0000",
+        rf"(?P<name>{_CAP} {_CAP})(?=\n\d{{1,5}} [A-Z])",
+        "street st avenue ave road rd lane ln drive dr court ct boulevard blvd",
         mark="\n",
+        before=r"(?:^|\n)",
     ),
     _rule("surname, given name", rf'"(?P<name>(?:{_CAP}), (?:{_CAP}))"', "from to cc", mark='"', listed=True),
-    _rule(
-        "common given name after a word for people",
-        r"(?:[Cc]ustomer|[Uu]ser|[Pp]atient|[Pp]ayee|[Tt]enant|[Ee]mployee|(?:[Ss]poke|[Tt]alked|[Mm]et|[Mm]eeting|[Ss]peak) (?:to|with)"
-        r"|[Mm]essage for|[Aa]sk(?:ed)? for|[Cc]all|(?:[Ss]igned|[Ss]ent) by|[Hh]ired|[Ii]nterviewed|[Kk]unde|[Kk]undin"
-        r"|[Tt]his is|I am|I'm|I’m|i'm|[Ii]ch bin|[Jj]e suis|[Ss]oy|[Ii]t's|[Tt]hank you,?|[Tt]hanks,?|Hi|Hey) NAME",
-        """customer user patient payee tenant employee spoke talked met meeting speak message ask asked call signed sent hired
-        interviewed kunde kundin this am i I m I’m bin suis soy it thank thanks hi hey""",
-        listed=True,
-    ),
+)
+_PERSON_BEFORE = re.compile(
+    r"(?:\b(?:[Cc]ustomer|[Uu]ser|[Pp]atient|[Pp]ayee|[Tt]enant|[Ee]mployee|(?:[Ss]poke|[Tt]alked|[Mm]et|[Mm]eeting|[Ss]peak) (?:to|with)"
+    r"|[Mm]essage for|[Aa]sk(?:ed)? for|[Cc]all|(?:[Ss]igned|[Ss]ent) by|[Hh]ired|[Ii]nterviewed|[Kk]unde|[Kk]undin"
+    r"|[Tt]his is|I am|I'm|I’m|i'm|[Ii]ch bin|[Jj]e suis|[Ss]oy|[Ii]t's|[Tt]hank you,?|[Tt]hanks,?|Hi|Hey)) $"
 )
 _LOWER = re.compile(
     r"\b(?:my name is|i am|i'm|im|its|it's|this is|me llamo|mr|mrs|ms|dr)\.? (?P<name>[^\W\d_]{3,} [^\W\d_]{3,})\b"
@@ -146,11 +151,10 @@ def given_names() -> frozenset[str]:
     return frozenset(listed.split())
 
 
-@cache
-def _given_names_as_read() -> tuple[frozenset[bytes], frozenset[bytes]]:
-    """Return the given names as a reading has them, capitalised and small."""
-    capitalised = frozenset(name.encode() for name in given_names())
-    return capitalised, frozenset(name.lower().encode() for name in given_names())
+# A reading cuts words at hyphens, so the parts stand for Jean-Luc.
+_GIVEN_WORDS = frozenset(part.encode() for name in given_names() for part in name.split("-"))
+_SMALL_GIVEN_WORDS = frozenset(word.lower() for word in _GIVEN_WORDS)
+NAME_WORDS = _GIVEN_WORDS.union(_SMALL_GIVEN_WORDS, *(rule.words for rule in _RULES))
 
 
 def names(reading: Reading) -> Iterator[Candidate]:
@@ -160,15 +164,16 @@ def names(reading: Reading) -> Iterator[Candidate]:
     where a common given name stands before a capitalised word.
     """
     text = reading.text
-    capitalised, small = _given_names_as_read()
-    listed = reading.has(capitalised)
+    listed = reading.has(_GIVEN_WORDS)
     for rule in _RULES:
         if (listed or not rule.listed) and rule.mark in text and reading.has(rule.words):
             for match in rule.pattern.finditer(text):
-                yield from _named(text, match, rule)
+                start = match.start()
+                if rule.before is None or rule.before.search(text, max(0, start - 32), start):
+                    yield from _named(text, match, rule)
     if listed:
-        yield from _pairs(text)
-    if reading.has(small):
+        yield from _with_given_names(text)
+    if reading.has(_SMALL_GIVEN_WORDS):
         yield from _small(text)
 
 
@@ -194,23 +199,24 @@ def _plain(word: str) -> bool:
     return word.lower() in _NOT_NAMES or word.isupper()
 
 
-def _pairs(text: str) -> Iterator[Candidate]:
+def _with_given_names(text: str) -> Iterator[Candidate]:
+    """Yield capitalised words with a common given name: two, or one after a word for people."""
     known = given_names()
-    for match in _PAIR.finditer(text):
+    for match in _RUN.finditer(text):
         words = match[0].split(" ")
         start = match.start()
-        if words[0] not in known and len(words) > 2 and words[1] in known:
+        if words[0] not in known and len(words) > 1 and words[1].removesuffix("'s") in known:
             start, words = start + len(words[0]) + 1, words[1:]
-        if (
-            words[0] not in known
-            or _plain(words[-1])
-            or any(word.lower() in _NOT_NAMES for word in words if word[0].isupper())
+        if words[0] not in known or any(
+            _plain(word) for word in words if word[0].isupper() and len(word) > 2
         ):
+            continue
+        if len(words) == 1 and not _PERSON_BEFORE.search(text, max(0, start - 16), start):
             continue
         if _plain_follows(text, match.end()):
             continue
         end = start + len(_unpossessed(" ".join(words)))
-        yield candidate("name", text, start, end, "common given name and surname")
+        yield candidate("name", text, start, end, "common given name")
 
 
 def _plain_follows(text: str, end: int) -> bool:

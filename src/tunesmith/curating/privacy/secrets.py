@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Iterator
 
 from tunesmith.curating.privacy.finding import Candidate, candidate
-from tunesmith.curating.privacy.reading import Reading
+from tunesmith.curating.privacy.reading import Reading, spelled
 
 # Forms as their issuers document them. The first field is what must stand in a text for the pattern to be tried.
 _TOKENS = tuple(
@@ -51,10 +51,14 @@ _NOUN = (
     r"pass(?:word|wd|phrase|wort|code)|\bpwd\b|kennwort|secret|token|api[_-]?key|apikey|access[_-]?key|private[_-]?key"
     r"|auth[_-]?key|contrase[ñn]a|mot de passe|wachtwoord|credential"
 )
-_NOUNS = (
-    *"password passwd passwort passphrase passcode pwd kennwort secret token apikey api_key api-key".split(),
-    *"access_key accesskey access-key private_key auth_key auth-key contrase wachtwoord credential".split(),
-    "mot de passe",
+# A name in camel case is one word, so those that hold a noun are listed.
+SECRET_WORDS = spelled(
+    """password passwords passwd pwd passphrase passwort passcode kennwort secret secrets token tokens api apikey contraseña
+    contrasena passe wachtwoord credential credentials"""
+) | frozenset(
+    word.encode()
+    for word in """apiKey secretKey accessKey privateKey authKey clientSecret accessToken authToken refreshToken apiToken botToken
+    userPassword dbPassword ApiKey SecretKey AccessKey ClientSecret AccessToken AuthToken""".split()
 )
 _ASSIGNED = re.compile(
     rf"(?i:{_NOUN})(?:s\b|[_-][\w-]{{0,20}}|[A-Z]\w{{0,20}}|\b)[\"']?\]?(?:\s{{0,3}}(?:[:=]|=>|:=)\s{{0,3}}|\s)[\"'`]?"
@@ -82,7 +86,7 @@ def secrets(reading: Reading) -> Iterator[Candidate]:
     text = reading.text
     if not reading.digits:
         return
-    for needles, pattern, why in _TOKENS if _has_long_word(reading) else ():
+    for needles, pattern, why in _TOKENS if reading.long_word else ():
         if not any(needle in text for needle in needles):
             continue
         for match in pattern.finditer(text):
@@ -92,14 +96,8 @@ def secrets(reading: Reading) -> Iterator[Candidate]:
         for match in _IN_URL.finditer(text):
             if looks_drawn(match[1]):
                 yield _secret(text, match.start(1), match.end(1), "password in a URL")
-    small = text.lower()
-    if any(noun in small for noun in _NOUNS):
+    if reading.has(SECRET_WORDS):
         yield from _worded(text)
-
-
-def _has_long_word(reading: Reading) -> bool:
-    """Say whether a word is long enough for a token: 16 characters, hyphens and underscores among them."""
-    return len(max(reading.words, key=len, default=b"")) >= 16
 
 
 def _worded(text: str) -> Iterator[Candidate]:
