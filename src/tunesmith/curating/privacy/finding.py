@@ -36,3 +36,8 @@ def candidate(kind: Kind, text: str, start: int, end: int, why: str, *, nobodys:
 def digits(value: str) -> str:
     """Return the decimal digits of a text, in order."""
     return "".join(character for character in value if character in "0123456789")
+
+
+def listed(words: str) -> tuple[str, ...]:
+    """Return the words of a text that lists them with blanks between."""
+    return tuple(words.split())

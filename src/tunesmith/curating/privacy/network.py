@@ -6,7 +6,7 @@ import ipaddress
 import re
 from collections.abc import Iterator
 
-from tunesmith.curating.privacy.finding import Candidate, candidate
+from tunesmith.curating.privacy.finding import Candidate, candidate, listed
 from tunesmith.curating.privacy.reading import Reading
 
 # It begins only where a word begins: otherwise a long word without an @ costs the square of its length.
@@ -16,7 +16,7 @@ _EXAMPLE_DOMAIN = re.compile(
     r"(?:^|\.)(?:example\.(?:com|org|net|edu)|example|test|invalid|localhost|(?:your|my)?(?:domain|company)\.com|(?:foo|bar)\.com)$",
     re.I,
 )
-_FILE_ENDINGS = frozenset("png jpg jpeg gif svg webp py js ts css html json yaml yml md txt so dll".split())
+_FILE_ENDINGS = frozenset(listed("png jpg jpeg gif svg webp py js ts css html json yaml yml md txt so dll"))
 
 _IPV4 = re.compile(r"[0-9](?<![\w.].)\d{0,2}\.(?:\d{1,3}\.){2}\d{1,3}(?![\w]|\.\d)")
 _IPV6 = re.compile(
@@ -30,7 +30,7 @@ _VERSION_WORDS = re.compile(
     r"(?:version|release|section|chapter|build|windows|python|oid|rfc|§|[=~<>!]=|\bv|table|figure|v\.)\s*$",
     re.I,
 )
-_RESOLVERS = frozenset("8.8.8.8 8.8.4.4 1.1.1.1 1.0.0.1 9.9.9.9 208.67.222.222 208.67.220.220".split())
+_RESOLVERS = frozenset(listed("8.8.8.8 8.8.4.4 1.1.1.1 1.0.0.1 9.9.9.9 208.67.222.222 208.67.220.220"))
 _DOCUMENTATION = tuple(
     ipaddress.ip_network(block)
     for block in ("192.0.2.0/24", "198.51.100.0/24", "203.0.113.0/24", "2001:db8::/32")  # RFC 5737 and 3849

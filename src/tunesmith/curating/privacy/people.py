@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
 
-from tunesmith.curating.privacy.finding import Candidate, candidate
+from tunesmith.curating.privacy.finding import Candidate, candidate, listed
 from tunesmith.curating.privacy.reading import Reading, spelled
 
 _UPPER = "[A-ZÀ-ÖØ-ÞŁŚŻŽČŠĐŞİ]"
@@ -17,7 +17,8 @@ _PARTICLE = r"(?:van der|van den|van de|van|von der|von|de la|del|de|da|dos|di|a
 NAME = rf"{_CAP}(?: (?:[A-Z]\. ?)?(?:{_PARTICLE} )?{_CAP}){{0,3}}"
 # Like NAME, with the class first so that the engine skips to the next capital by itself.
 _RUN = re.compile(
-    rf"[A-ZÀ-ÖØ-ÞŁŚŻŽČŠĐŞİ](?<![\w.'’-].)(?:[^\W\d_]+(?:['’-][^\W\d_]+)*)(?:(?: [A-Z]\.)?(?: {_PARTICLE})? (?:{_CAP})){{0,2}}"
+    rf"[A-ZÀ-ÖØ-ÞŁŚŻŽČŠĐŞİ](?<![\w.'’-].)(?:[^\W\d_]+(?:['’-][^\W\d_]+)*)"
+    rf"(?:(?: [A-Z]\.)?(?: {_PARTICLE})? (?:{_CAP})){{0,2}}"
 )
 
 _TITLE = (
@@ -49,48 +50,62 @@ def _rule(
     return _Rule(why, whole, spelled(words), mark, re.compile(f"(?:{before})$") if before else None, listed)
 
 
-_RELATIVES = """wife husband partner boss manager landlord landlady sister brother mother father mum mom dad son daughter friend
-colleague neighbour neighbor cousin uncle aunt doctor lawyer teacher girlfriend boyfriend roommate client frau mann chef chefin
-schwester bruder mutter vater tochter sohn freund freundin femme mari sœur frère fille fils hermana hermano hija hijo jefe jefa
-marido esposa"""
+_RELATIVES = """
+    wife husband partner boss manager landlord landlady sister brother mother father mum mom dad son
+    daughter friend colleague neighbour neighbor cousin uncle aunt doctor lawyer teacher girlfriend
+    boyfriend roommate client frau mann chef chefin schwester bruder mutter vater tochter sohn freund
+    freundin femme mari sœur frère fille fils hermana hermano hija hijo jefe jefa marido esposa
+    """
 _RULES = (
     _rule(
         "introduction",
         "NAME",
         "name heiße heisse appelle m’appelle llamo nombre chiamo heet naam nome",
-        before=r"\b(?:[Nn]ame(?: is|'s)|Name ist|[Ii]ch hei(?:ß|ss)e|[Jj]e m['’]appelle|[Mm]e llamo|[Nn]ombre es|[Mm]i chiamo"
+        before=r"\b(?:[Nn]ame(?: is|'s)|Name ist|[Ii]ch hei(?:ß|ss)e|[Jj]e m['’]appelle|[Mm]e llamo"
+        r"|[Nn]ombre es|[Mm]i chiamo"
         r"|[Ii]k heet|[Nn]aam is|[Nn]ome é) ",
     ),
     _rule(
         "title",
         rf"\b{_TITLE}\.? (?:{_TITLE}\.? ){{0,2}}NAME",
-        """mr mrs ms miss dr prof professor herr herrn frau mme madame monsieur mlle sr sra señor señora doña signor signora
-        mevrouw meneer mister sir dame rev hr""",
+        """
+    mr mrs ms miss dr prof professor herr herrn frau mme madame monsieur mlle sr sra señor señora doña
+    signor signora mevrouw meneer mister sir dame rev hr
+    """,
     ),
     _rule(
         "salutation",
         r"\b(?:Dear|Hi|Hello|Hey|Hallo|Liebe|Lieber|Moin|Bonjour|Cher|Chère|Salut|Hola|Estimad[oa]|Querid[oa]|Beste|Ciao|Car[oa]"
         r"|Olá) NAME(?=[,!:\n]|$)",
-        """dear hi hello hey hallo liebe lieber moin bonjour cher chère salut hola estimado estimada querido querida beste ciao
-        caro cara olá""",
+        """
+    dear hi hello hey hallo liebe lieber moin bonjour cher chère salut hola estimado estimada querido
+    querida beste ciao caro cara olá
+    """,
     ),
     _rule(
         "signature",
         r"\n\s{0,3}NAME(?=\n|$|,)",
-        """regards wishes thanks cheers sincerely truly faithfully yours best love signed Grüßen Grüße Gruß LG VG MfG
-        cordialement amicalement saludo saludos abrazo atentamente groet groeten saluti atenciosamente""",
+        """
+    regards wishes thanks cheers sincerely truly faithfully yours best love signed Grüßen Grüße Gruß LG VG
+    MfG cordialement amicalement saludo saludos abrazo atentamente groet groeten saluti atenciosamente
+    """,
         mark="\n",
-        before=r"(?i:regards|wishes|thanks|thank you|cheers|sincerely|truly|faithfully|yours|best|love|signed|grüßen?|gruß|lg|vg"
+        before=r"(?i:regards|wishes|thanks|thank you|cheers|sincerely|truly|faithfully|yours|best|love|signed"
+        r"|grüßen?|gruß|lg|vg"
         r"|mfg|cordialement|amicalement|saludos?|abrazo|atentamente|groeten?|saluti|atenciosamente),? ?",
     ),
     _rule(
         "field for a name",
         r"[:=]\s?[\"']?NAME(?=[\n,;&\"'<(|]|\.?$| <| and )",
-        """name username customer patient employee contact person attn attention nombre nom kunde kundin Ansprechpartner
-        Ansprechpartnerin Kontoinhaber Kontoinhaberin holder payee Absender Empfänger tenant client cardholder From To Cc
-        sender author Von An De Para""",
-        before=r"(?<![^\W_])(?:(?i:name|username|customer|patient|employee|contact(?: person)?|attn|attention|nombre|nom|kunde|kundin"
-        r"|ansprechpartner(?:in)?|kontoinhaber(?:in)?|account holder|payee|absender|empfänger|tenant|client|cardholder|sender"
+        """
+    name username customer patient employee contact person attn attention nombre nom kunde kundin
+    Ansprechpartner Ansprechpartnerin Kontoinhaber Kontoinhaberin holder payee Absender Empfänger tenant
+    client cardholder From To Cc sender author Von An De Para
+    """,
+        before=r"(?<![^\W_])(?:(?i:name|username|customer|patient|employee|contact(?: person)?|attn|attention"
+        r"|nombre|nom|kunde|kundin"
+        r"|ansprechpartner(?:in)?|kontoinhaber(?:in)?|account holder|payee|absender|empfänger|tenant|client"
+        r"|cardholder|sender"
         r"|author)|From|To|C[Cc]|Von|An|De|Para)[\"']?\s?",
     ),
     _rule(
@@ -114,7 +129,8 @@ _RULES = (
     _rule("surname, given name", rf'"(?P<name>(?:{_CAP}), (?:{_CAP}))"', "from to cc", mark='"', listed=True),
 )
 _PERSON_BEFORE = re.compile(
-    r"(?:\b(?:[Cc]ustomer|[Uu]ser|[Pp]atient|[Pp]ayee|[Tt]enant|[Ee]mployee|(?:[Ss]poke|[Tt]alked|[Mm]et|[Mm]eeting|[Ss]peak) (?:to|with)"
+    r"(?:\b(?:[Cc]ustomer|[Uu]ser|[Pp]atient|[Pp]ayee|[Tt]enant|[Ee]mployee"
+    r"|(?:[Ss]poke|[Tt]alked|[Mm]et|[Mm]eeting|[Ss]peak) (?:to|with)"
     r"|[Mm]essage for|[Aa]sk(?:ed)? for|[Cc]all|(?:[Ss]igned|[Ss]ent) by|[Hh]ired|[Ii]nterviewed|[Kk]unde|[Kk]undin"
     r"|[Tt]his is|I am|I'm|I’m|i'm|[Ii]ch bin|[Jj]e suis|[Ss]oy|[Ii]t's|[Tt]hank you,?|[Tt]hanks,?|Hi|Hey)) $"
 )
@@ -124,23 +140,28 @@ _LOWER = re.compile(
 
 # Words that begin with a capital beside the contexts above and are no names.
 _NOT_NAMES = frozenset(
-    """the a an and or of in on at to for from with by is are was it its this that these those there here all any everyone
-    everybody world customer customers client clients sir madam madame monsieur team support service services department
-    office admin administrator user users guest member members friend friends folks colleague colleagues community editor
-    manager committee board hiring company corporation group bank university institute school college hospital clinic
-    street road river lake sea mountain beach falls valley county state city town island bay park bridge station airport
-    day week month year january february march april june july august september october november december monday tuesday
-    wednesday thursday friday saturday sunday new old north south east west your our my his her their you we they i he she
-    not no yes please thanks thank sorry happy glad sure ok okay note important warning error true false none null python
-    java english german french spanish american british european chinese japanese russian italian dutch indian law theorem
-    algorithm method test model data api http https file name type value key index list dict class function string
-    integer float array matrix graph node edge optional parameter parameters default returns return see also example
-    kunde kunden kundin damen herren kundenservice ihr ihre das die der den und ein eine sie wir service-team client
-    cliente señor señora estimado equipo le la les un une votre notre prize award inc ltd llc gmbh corp street avenue
-    mr mrs ms miss dr prof herr herrn frau mme mlle sr sra deutsche deutscher very so too just only let if when what who how why where which then now today tomorrow welcome
-    cathedral church museum gallery palace castle house hotel restaurant club league cup festival press times post news
-    magazine journal foundation society association union party army navy force court act bill treaty war battle king queen
-    prince princess duke earl lord lady saint pope emperor president minister senator professor doctor captain general""".split()
+    listed("""
+    the a an and or of in on at to for from with by is are was it its this that these those there here all
+    any everyone everybody world customer customers client clients sir madam madame monsieur team support
+    service services department office admin administrator user users guest member members friend friends
+    folks colleague colleagues community editor manager committee board hiring company corporation group
+    bank university institute school college hospital clinic street road river lake sea mountain beach falls
+    valley county state city town island bay park bridge station airport day week month year january
+    february march april june july august september october november december monday tuesday wednesday
+    thursday friday saturday sunday new old north south east west your our my his her their you we they i he
+    she not no yes please thanks thank sorry happy glad sure ok okay note important warning error true false
+    none null python java english german french spanish american british european chinese japanese russian
+    italian dutch indian law theorem algorithm method test model data api http https file name type value
+    key index list dict class function string integer float array matrix graph node edge optional parameter
+    parameters default returns return see also example kunde kunden kundin damen herren kundenservice ihr
+    ihre das die der den und ein eine sie wir service-team client cliente señor señora estimado equipo le la
+    les un une votre notre prize award inc ltd llc gmbh corp street avenue mr mrs ms miss dr prof herr herrn
+    frau mme mlle sr sra deutsche deutscher very so too just only let if when what who how why where which
+    then now today tomorrow welcome cathedral church museum gallery palace castle house hotel restaurant
+    club league cup festival press times post news magazine journal foundation society association union
+    party army navy force court act bill treaty war battle king queen prince princess duke earl lord lady
+    saint pope emperor president minister senator professor doctor captain general
+    """)
 )
 
 

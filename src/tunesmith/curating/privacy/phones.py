@@ -15,12 +15,14 @@ _RUN = re.compile(
     r"[+(0-9](?<![\w.,:/+-].)(?<![+]\()(?:(?<=[+]) ?\d|(?<=[(])\d|)(?:[ ./()\u00a0-]{0,3}\d){6,16}(?![\w]|[.,:-]\d)"
 )
 _WORDS = re.compile(
-    r"phone|\btel\b|tel[eé]f|t[ée]l[ée]?\b|\bcall\b|calling|\bmobil|m[óo]vil|\bcell|\btext me|\bsms\b|\bfax|whatsapp|\bring\b|\bdial"
+    r"phone|\btel\b|tel[eé]f|t[ée]l[ée]?\b|\bcall\b|calling|\bmobil|m[óo]vil|\bcell|\btext me|\bsms\b|\bfax|whatsapp"
+    r"|\bring\b|\bdial"
     r"|\breach|handy|erreich|\bruf|anruf|num[ée]ro|n[úu]mero|\bnumber|ll[áa]ma|appel|portable|contact|kontakt|cellulare"
     r"|dzwo|hotline|\bt:",
     re.I,
 )
 _AMERICAN = re.compile(r"(?:\+?1[ .-]?)?(?:\(\d{3}\) ?|\d{3}[.-])\d{3}[.-]\d{4}")
+_FLOAT = re.compile(r"\d{1,2}\.\d{5}")
 _REGIONS = ("US", "GB", "DE", "FR", "ES", "IT", "NL", "AT", "CH", "BE", "IN", "AU", "IE", "BR", "PL")
 # Numbers for films and examples, as the regulators name them: NANPA, Ofcom, ACMA, Bundesnetzagentur, ARCEP.
 _FICTIONAL = re.compile(
@@ -58,6 +60,8 @@ def _number(value: str, text: str, match: re.Match[str]) -> str | None:
         return international("+" + value[2:], "ZZ")
     if _AMERICAN.fullmatch(value):
         return international(value, "US")
+    if len(digits(value)) < 9 or value.count("(") != value.count(")") or _FLOAT.match(value):
+        return None
     before = text[max(0, match.start() - 60) : match.start()]
     if not _WORDS.search(before) and not _WORDS.search(text, match.end(), match.end() + 12):
         return None

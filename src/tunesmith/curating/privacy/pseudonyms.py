@@ -11,19 +11,26 @@ from random import Random
 from stdnum import luhn
 
 from tunesmith.curating.privacy.find import replaced
-from tunesmith.curating.privacy.finding import Finding, digits
+from tunesmith.curating.privacy.finding import Finding, digits, listed
 from tunesmith.curating.privacy.numbers import NATIONAL_IDS, TEST_CARDS, iban_holds
 from tunesmith.curating.privacy.people import given_names
 from tunesmith.curating.privacy.phones import international
 
-_GIVEN = """Anna Bruno Clara Diego Elena Felix Greta Henrik Irene Jonas Karin Laura Martin Nadia Oliver Paula Rafael Sofia Thomas
-Ursula Viktor Wendy Xavier Yusuf Zofia Astrid Bernard Camille Dieter Esther Fiona Gerard Hannah Ingrid Julia Kenneth Linda
-Miguel Norman Olga Patricia""".split()
-_FAMILY = """Abelson Birkmann Calloway Dunmore Eastlake Farnham Gellert Holloway Ivarsson Jessup Kellner Lindgren Morrow Nyberg
-Ostrander Pemberley Quimby Rasmus Sandoval Thornbury Ulrich Vandenberg Whitlock Yardley Zeller Ashdown Bramwell Corbin
-Delaney Ellsworth Fairbanks Gustafson Hargrove Isaksen Kirkwood Lockhart Merrick Northcott""".split()
-_PLACES = """Amber Birken Cedar Dorn Elder Falken Garten Hazel Iris Juniper Kirsch Linden Maple Nussbaum Olive Poplar Rowan
-Salvia Tannen Ulmen Violet Weiden""".split()
+_GIVEN = listed("""
+    Anna Bruno Clara Diego Elena Felix Greta Henrik Irene Jonas Karin Laura Martin Nadia Oliver Paula Rafael
+    Sofia Thomas Ursula Viktor Wendy Xavier Yusuf Zofia Astrid Bernard Camille Dieter Esther Fiona Gerard
+    Hannah Ingrid Julia Kenneth Linda Miguel Norman Olga Patricia
+    """)
+_FAMILY = listed("""
+    Abelson Birkmann Calloway Dunmore Eastlake Farnham Gellert Holloway Ivarsson Jessup Kellner Lindgren
+    Morrow Nyberg Ostrander Pemberley Quimby Rasmus Sandoval Thornbury Ulrich Vandenberg Whitlock Yardley
+    Zeller Ashdown Bramwell Corbin Delaney Ellsworth Fairbanks Gustafson Hargrove Isaksen Kirkwood Lockhart
+    Merrick Northcott
+    """)
+_PLACES = listed("""
+    Amber Birken Cedar Dorn Elder Falken Garten Hazel Iris Juniper Kirsch Linden Maple Nussbaum Olive Poplar
+    Rowan Salvia Tannen Ulmen Violet Weiden
+    """)
 _STREET_WORDS = re.compile(
     r"(?i)^(?:street|st|avenue|ave|road|rd|lane|ln|drive|dr|court|ct|close|boulevard|blvd|way|terrace|crescent|gardens|parkway"
     r"|pkwy|place|pl|square|sq|circle|cir|trail|hill|mews|grove|row|walk|bend|highway|hwy|reach|rise|quay|apt|apartment|unit"
@@ -33,7 +40,7 @@ _STREET_WORDS = re.compile(
 _STREET_ENDING = re.compile(
     r"(straße|strasse|str|weg|gasse|allee|platz|ring|damm|ufer|straat|gracht|laan|plein|kade)$"
 )
-_PARTICLES = frozenset("van der den de von la del da dos di al el bin ter le".split())
+_PARTICLES = frozenset(listed("van der den de von la del da dos di al el bin ter le"))
 
 
 class Pseudonyms:
@@ -98,10 +105,10 @@ def _email(value: str, of: Pseudonyms, attempt: int) -> str:
 
 def _phone(value: str, of: Pseudonyms, attempt: int) -> str:
     chance = of.chance("phone", digits(value), attempt)
-    if international(value, "GB") is not None and (value.startswith("+44") or value.startswith("0")):
+    if international(value, "GB") is not None and value.startswith(("+44", "0")):
         start = "+44 7700 900" if value.startswith("+") else "07700 900 "
         return start + _number(chance, 3)
-    area = chance.choice("212 303 312 404 415 503 602 617 702 713 773 808 917".split())
+    area = chance.choice(listed("212 303 312 404 415 503 602 617 702 713 773 808 917"))
     last = f"555-01{_number(chance, 2)}"
     return f"+1 {area}-{last}" if value.startswith("+") else f"({area}) {last}"
 

@@ -7,7 +7,7 @@ import re
 from collections import Counter
 from collections.abc import Iterator
 
-from tunesmith.curating.privacy.finding import Candidate, candidate
+from tunesmith.curating.privacy.finding import Candidate, candidate, listed
 from tunesmith.curating.privacy.reading import Reading, spelled
 
 # Forms as their issuers document them. The first field is what must stand in a text for the pattern to be tried.
@@ -53,12 +53,16 @@ _NOUN = (
 )
 # A name in camel case is one word, so those that hold a noun are listed.
 SECRET_WORDS = spelled(
-    """password passwords passwd pwd passphrase passwort passcode kennwort secret secrets token tokens api apikey contraseña
-    contrasena passe wachtwoord credential credentials"""
+    """
+    password passwords passwd pwd passphrase passwort passcode kennwort secret secrets token tokens api
+    apikey contraseña contrasena passe wachtwoord credential credentials
+    """
 ) | frozenset(
     word.encode()
-    for word in """apiKey secretKey accessKey privateKey authKey clientSecret accessToken authToken refreshToken apiToken botToken
-    userPassword dbPassword ApiKey SecretKey AccessKey ClientSecret AccessToken AuthToken""".split()
+    for word in listed("""
+    apiKey secretKey accessKey privateKey authKey clientSecret accessToken authToken refreshToken apiToken
+    botToken userPassword dbPassword ApiKey SecretKey AccessKey ClientSecret AccessToken AuthToken
+    """)
 )
 _ASSIGNED = re.compile(
     rf"(?i:{_NOUN})(?:s\b|[_-][\w-]{{0,20}}|[A-Z]\w{{0,20}}|\b)[\"']?\]?(?:\s{{0,3}}(?:[:=]|=>|:=)\s{{0,3}}|\s)[\"'`]?"
