@@ -132,6 +132,13 @@ def test_allowed_values_and_patterns_stay() -> None:
     assert [found.value for found in find_private(text, allowing)] == ["jo@fjordpost.no"]
 
 
+def test_where_two_kinds_overlap_the_one_that_proves_itself_stands() -> None:
+    """A password in a URL reads as the first half of a mail address, and is a secret."""
+    text = "mysql://shop:h7Kp2vXq9sLd@db.haldenbrook.net:3306/orders"
+
+    assert [(found.kind, found.value) for found in find_private(text)] == [("secret", "h7Kp2vXq9sLd")]
+
+
 def test_redacting_names_the_kind_in_place_of_the_value() -> None:
     """The text around stays as it is."""
     text = "Mail jo@fjordpost.no from 185.220.74.19."

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator
 from fnmatch import fnmatchcase
 
@@ -86,13 +87,17 @@ def _found(text: str, settings: PrivacySettings, *, nobodys: bool) -> tuple[Find
 
 def _not_overlapping(candidates: list[Candidate]) -> list[Candidate]:
     """Return candidates in order, of those that overlap the one of the first kind, then the longest."""
+    starts: list[int] = []
     standing: list[Candidate] = []
     for new in sorted(candidates, key=lambda c: (_RANK[c.finding.kind], c.finding.start - c.finding.end)):
-        if all(
-            new.finding.end <= old.finding.start or old.finding.end <= new.finding.start for old in standing
-        ):
-            standing.append(new)
-    return sorted(standing, key=lambda found: found.finding.start)
+        place = bisect_left(starts, new.finding.start)
+        if place and standing[place - 1].finding.end > new.finding.start:
+            continue
+        if place < len(starts) and starts[place] < new.finding.end:
+            continue
+        starts.insert(place, new.finding.start)
+        standing.insert(place, new)
+    return standing
 
 
 def _allowed(value: str, allow: tuple[str, ...]) -> bool:

@@ -10,7 +10,7 @@ from tunesmith.curating.privacy.finding import Candidate, candidate, listed
 from tunesmith.curating.privacy.reading import Reading
 
 # It begins only where a word begins: otherwise a long word without an @ costs the square of its length.
-_MAIL = re.compile(r"(?<![\w.+%'&/-])[\w+%&][\w.+%'&-]*@((?:[\w-]+\.)+[^\W\d_]{2,24})(?![\w@])(?!\.\w)")
+_MAIL = re.compile(r"(?<![\w.+%'&/-])[\w+][\w.+%'&-]*@((?:[\w-]+\.)+[^\W\d_]{2,24})(?![\w@])(?!\.\w)")
 # RFC 2606 sets the first aside; the last are what people write who do not know it.
 _EXAMPLE_DOMAIN = re.compile(
     r"(?:^|\.)(?:example\.(?:com|org|net|edu)|example|test|invalid|localhost|(?:your|my)?(?:domain|company)\.com|(?:foo|bar)\.com)$",
