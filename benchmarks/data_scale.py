@@ -2,12 +2,13 @@
 
     python benchmarks/data_scale.py [--quick] [--only check dedupe pages teacher] [--repeats N] [--growth] [--json]
 
-Texts are sentences of the documentation of installed packages, put together at random from a fixed seed. Each measurement
-is a process of its own; memory is the sum over its processes of what each holds alone and its share of what they share
-(PSS), looked at five times a second, the most. Times are medians over the repeats, `*_spread` largest less smallest.
+Texts are paragraphs of the documentation of installed packages, put together at random from a fixed seed. Each
+measurement is a process of its own; memory is the sum over its processes of what each holds alone and its share of what
+they share (PSS), looked at five times a second, the most. Times are medians over the repeats, `*_spread` the largest less
+the smallest.
 
-- check_1gb_s, check_1gb_mb: `tunesmith check` on a JSONL of chats of 10^9 bytes. check_vs_parsing: as a multiple of what
-  parsing its lines takes one process with orjson.
+- check_1gb_s, check_1gb_mb: `tunesmith check` on a JSONL of chats of 10^9 bytes. check_vs_parsing: as a multiple of
+  what parsing its lines takes one process with orjson.
 - dedupe_1m_s, dedupe_1m_gb: `tunesmith dedupe --near 0.85` on 1,000,000 chats, a tenth of them repeated: half to the
   letter, half with one word changed. dedupe_recall: the share of those that is found.
 - pages_10k_s: 10,000 HTML pages of a folder, collected and cut into chunks of a tokenizer's tokens.
@@ -298,7 +299,7 @@ def draw_growth(points: Mapping[str, Sequence[tuple[int, float]]]) -> None:
 
 
 def watched(command: Sequence[str]) -> Used:
-    """Run a command and return its time and memory; raises CalledProcessError for one that fails otherwise than by 1."""
+    """Run a command and return its time and memory; raises CalledProcessError unless it ends with 0 or 1."""
     begin, peak = time.perf_counter(), 0
     child = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
     while True:

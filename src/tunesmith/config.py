@@ -224,6 +224,9 @@ _EXPLAINED: Final[dict[str, dict[str, _Why]]] = {
         "leak_similarity": _Why("a training question this like a test question is a leak"),
         "leak_words": _Why("so is one with this many words in a row in common"),
         "accept_leaks": _Why("ids of asked questions whose leak is known"),
+        "private": _Why("what becomes of private data: report, redact, pseudonymise, reject, off"),
+        "private_kinds": _Why("which kinds are looked for"),
+        "allow_private": _Why("values that may stay, or patterns of them such as *@our.org"),
     },
     "retrieve": {
         "count": _Why("entries shown to the model with each question"),

@@ -6,7 +6,7 @@ import json
 import shlex
 import shutil
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from tunesmith.checking.check import Quality
     from tunesmith.checking.dedupe import Deduplicated
     from tunesmith.checking.mend import Mended
+    from tunesmith.curating.privacy.examples import Handling
     from tunesmith.models.shelf import Say
     from tunesmith.pipeline import Show
     from tunesmith.training.example_files import HoldOut
@@ -84,6 +85,8 @@ def check_file(
     price: str | None = None,
     epochs: int = 3,
     fix: Path | None = None,
+    private: Handling = "report",
+    allow: Sequence[str] = (),
     workers: int | None = None,
     on_progress: Progress = silent,
     say: Say = lambda text: None,
@@ -91,7 +94,9 @@ def check_file(
     """Return all faults of a file by line, its tokens and lengths, as training a base on it would find them.
 
     Besides it says what the curating rules find in its words and between its rows, and writes the file anew, mended
-    where that needs no guess, to `fix`, with a diff. `workers` None: as many processes as there are processors.
+    where that needs no guess, to `fix`, with a diff. Private data is reported, and in the new file redacted or
+    pseudonymised, as `private` says; `allow` are values, or patterns of them, that may stay. `workers` None: as many
+    processes as there are processors.
 
     `objective` None: what the first row is. `masks` rows are shown with what each teaches, or the row that begins at
     `line`. `price` names a model of OpenAI's: what training it on so many epochs of sound chats costs is told as well.
@@ -101,6 +106,8 @@ def check_file(
     from tunesmith.checking.block import Order
     from tunesmith.checking.check import check
     from tunesmith.checking.mend import mend
+    from tunesmith.curating.privacy import PrivacySettings
+    from tunesmith.curating.privacy.examples import text_handling
     from tunesmith.training.example_files import objective_in
     from tunesmith.training.inspect import masks as masks_of
     from tunesmith.training.openai_chat import bill_of
@@ -114,14 +121,20 @@ def check_file(
     settings = settings_from([f"max_length={max_length}"], base=base, objective=learned_as)
     wanted = masks or line is not None
     shown = masks_of(path, _tokenizer(base, say), settings, count=masks, line=line) if wanted else ()
-    report = check(Order(path, _base(base, say), settings), workers=workers, on_progress=on_progress)
+    if private in ("redact", "pseudonymise") and fix is None:
+        raise UsageError(
+            f"--private {private} changes rows, and no file is named.", hint="Name one: --fix OUT"
+        )
+    privacy = PrivacySettings(allow=tuple(allow))
+    order = Order(path, _base(base, say), settings, None if private == "off" else privacy)
+    report = check(order, workers=workers, on_progress=on_progress)
     found = report.inspection
     bill = bill_of(path, price, epochs) if price is not None and found.ready else None
     mended = None
     if fix is not None:
         if report.quality is None:
             raise UsageError(f"{path} is plain text, which is not mended.", hint="Leave out --fix.")
-        mended = mend(path, fix, report.quality.between)
+        mended = mend(path, fix, report.quality.between, also=text_handling(private, privacy))
     return Checked(found, shown, bill, report.quality, mended)
 
 

@@ -464,7 +464,7 @@ def curate(work: Work) -> dict[str, int]:
     counts = {name: len(getattr(found, name)) for name in ("train", "valid", *SETS)}
     counts |= {"rejected": sum(found.tally.rejected.values())}
     kept = [example for name in ("train", "valid", *SETS) for example in getattr(found, name)]
-    remarked = remarks(kept)
+    remarked = remarks(kept, None if config.curate.private == "off" else config.curate.privacy)
     write_jsonl(work.draft / "remarks.jsonl", remarked)
     if remarked:
         rules = Counter(remark.rule for remark in remarked).most_common()

@@ -8,12 +8,14 @@ from array import array
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from tunesmith.checking.parsing import plain_turns, words_of
 from tunesmith.curating.across import Rows
-from tunesmith.curating.rules import Finding, Words, findings
+from tunesmith.curating.privacy import PrivacySettings
+from tunesmith.curating.rules import Finding, Words, findings, private_data
 from tunesmith.models.counting import TokenCounter, counter_of
 from tunesmith.records import Role
 from tunesmith.training.example_files import Fault, read_line
@@ -41,11 +43,12 @@ class Block:
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """What is looked at, and as whose rows."""
+    """What is looked at, as whose rows, and for which private data (None: for none)."""
 
     path: Path
     base: Path
     settings: TrainSettings
+    privacy: PrivacySettings | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,12 +128,18 @@ class Seen:
             self.findings.append(Found(line, finding))
 
 
-def judge(number: int, conversations: Sequence[tuple[tuple[Words, ...], Any]], seen: Seen) -> None:
+def judge(
+    number: int,
+    conversations: Sequence[tuple[tuple[Words, ...], Any]],
+    seen: Seen,
+    privacy: PrivacySettings | None,
+) -> None:
     """Look at a row by every rule about words, and keep what is needed to compare it with others."""
     said: set[Finding] = set()
     for turns, schemas in conversations:
         seen.turns.append(min(len(turns), 2**16 - 1))
-        for finding in findings(turns, schemas):
+        private = () if privacy is None else private_data(turns, privacy)
+        for finding in chain(findings(turns, schemas), private):
             # Both answers of a pair have the same question.
             if finding not in said:
                 said.add(finding)
@@ -193,14 +202,14 @@ class Reader:
                     seen.aside.put(number, start, start + len(line), found)
                 else:
                     seen.tally.count(number, found.tokens, found.labelled, found.tokens)
-                judge(number, [(tuple(map(Words, *plain)), {})], seen)
+                judge(number, [(tuple(map(Words, *plain)), {})], seen, self.order.privacy)
                 continue
             for each in read_line(number, line, settings.objective):
                 if isinstance(each, Fault):
                     seen.tally.add(each)
                 else:
                     seen.aside.put(number, start, start + len(line))
-            judge(number, words_of(row), seen)
+            judge(number, words_of(row), seen, self.order.privacy)
         return seen
 
     def _count(self, roles: tuple[Role, ...], texts: list[str]) -> Counted | None:
@@ -235,10 +244,10 @@ class Looker:
             row = _parsed(line)
             plain = plain_turns(row) if self.counter is not None else None
             if plain is not None and self._count(number, line, *plain, seen.tally):
-                judge(number, [(tuple(map(Words, *plain)), {})], seen)
+                judge(number, [(tuple(map(Words, *plain)), {})], seen, self.order.privacy)
             else:
                 self._render(number, line, seen.tally)
-                judge(number, words_of(row), seen)
+                judge(number, words_of(row), seen, self.order.privacy)
         return seen
 
     def shapes(self, block: Block) -> dict[tuple[Role, ...], Shape]:

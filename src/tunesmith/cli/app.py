@@ -22,6 +22,7 @@ from tunesmith.cli.ports import (
     Form,
     Objective,
     Precision,
+    Private,
     ReviewOrder,
     ReviewSet,
     RowForm,
@@ -487,6 +488,14 @@ def check(
             "--fix", metavar="OUT", help="Write it anew, mended where that needs no guess, and a diff."
         ),
     ] = None,
+    private: Annotated[
+        Private,
+        typer.Option("--private", help="What becomes of private data; all but report and off need --fix."),
+    ] = "report",
+    allow: Annotated[
+        list[str] | None,
+        typer.Option("--allow", metavar="VALUE", help="What may stay, such as '*@our.org'; several times."),
+    ] = None,
     strict: Annotated[
         bool,
         typer.Option(
@@ -515,6 +524,8 @@ def check(
                 price=price,
                 epochs=epochs,
                 fix=fix,
+                private=private,
+                allow=allow or (),
                 workers=workers,
                 on_progress=screen.progress,
                 say=screen.say,

@@ -17,6 +17,7 @@ Form = Literal["adapter", "merged", "gguf", "ollama"]
 Precision = Literal["f16", "q8_0"]
 Objective = Literal["answers", "text", "preferences"]
 RowForm = Literal["openai", "sharegpt", "alpaca", "prompt-completion", "preferences", "question-answer"]
+Private = Literal["report", "redact", "pseudonymise", "off"]
 DatasetForm = Literal[
     "openai",
     "trl",

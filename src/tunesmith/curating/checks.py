@@ -5,9 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from itertools import chain
 
 from tunesmith.catalogue import Catalogue, judge
-from tunesmith.curating.rules import Words, findings
+from tunesmith.curating.privacy import PrivacySettings
+from tunesmith.curating.rules import Words, findings, private_data
 from tunesmith.records import Document, Example
 
 FEWEST_WORDS = 2
@@ -85,12 +87,13 @@ class Remark:
     way_out: str
 
 
-def remarks(examples: Iterable[Example]) -> tuple[Remark, ...]:
-    """Return what the rules about words find in examples that passed every check."""
+def remarks(examples: Iterable[Example], privacy: PrivacySettings | None = None) -> tuple[Remark, ...]:
+    """Return what the rules about words, and about private data, find in examples that passed every check."""
     return tuple(
         Remark(example.id, each.rule, each.found, each.way_out)
         for example in examples
-        for each in findings(turns_of(example))
+        for turns in [turns_of(example)]
+        for each in chain(findings(turns), () if privacy is None else private_data(turns, privacy))
     )
 
 

@@ -12,6 +12,8 @@ from tunesmith.catalogue import Catalogue
 from tunesmith.curating.checks import PASSED, Documents, check
 from tunesmith.curating.contamination import Distance, Leak, distance, find_leaks, named_unseen
 from tunesmith.curating.duplicates import deduplicate
+from tunesmith.curating.privacy import KINDS, Kind, PrivacySettings
+from tunesmith.curating.privacy.examples import Handling, example_handling
 from tunesmith.curating.split import Split, SplitSettings, split
 from tunesmith.errors import LeakError
 from tunesmith.records import Document, Example, Rejection, Tally, Written, fingerprint
@@ -26,13 +28,21 @@ class CurateSettings(SplitSettings):
 
     `near_duplicate` and `leak_similarity` are Jaccard similarities of words; `leak_words` is how many words
     in a row may not be shared. `accept_leaks` names asked examples whose leak is known: they stay, and the
-    training rows that give them away go.
+    training rows that give them away go. `private` says what becomes of private data.
     """
 
     near_duplicate: float = Field(default=0.85, gt=0, le=1)
     leak_similarity: float = Field(default=0.85, gt=0, le=1)
     leak_words: int = Field(default=8, ge=3)
     accept_leaks: tuple[str, ...] = ()
+    private: Handling = "report"
+    private_kinds: tuple[Kind, ...] = KINDS
+    allow_private: tuple[str, ...] = ()
+
+    @property
+    def privacy(self) -> PrivacySettings:
+        """Which private data is looked for."""
+        return PrivacySettings(kinds=self.private_kinds, allow=self.allow_private)
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,10 +85,16 @@ def curate(
     too little is left.
     """
     by_id = {document.id: document for document in documents}
-    checked, failures = _checked(examples, by_id, catalogue, review)
+    discreet = example_handling(settings.private, settings.privacy, settings.seed)
+
+    def seen(example: Example) -> Example | Rejection:
+        found = review(example)
+        return discreet(found) if isinstance(found, Example) else found
+
+    checked, failures = _checked(examples, by_id, catalogue, seen)
     unique = deduplicate(checked, settings.near_duplicate)
     parts = split(unique.kept, settings)
-    test = _asked(asked, by_id, catalogue, answer_of, review)
+    test = _asked(asked, by_id, catalogue, answer_of, seen)
     clean = _without_leaks(parts, test.examples, settings)
     sets = (clean.train, clean.valid, parts.seen, parts.unseen, test.examples)
     rejections = (*failures, *unique.rejections, *parts.rejections, *clean.rejections, *test.rejections)

@@ -15,6 +15,8 @@ from functools import lru_cache
 from itertools import pairwise
 from typing import Any, Final, Literal
 
+from tunesmith.curating.privacy import PrivacySettings, find_private
+from tunesmith.curating.privacy.examples import masked
 from tunesmith.languages import differs
 
 Severity = Literal["wrong", "look"]
@@ -51,6 +53,17 @@ def findings(turns: Sequence[Words], schemas: Mapping[str, Any] | None = None) -
         for name, arguments in turn.calls:
             yield from _of_call(number, name, arguments, schemas or {})
     yield from _language(turns)
+
+
+def private_data(turns: Sequence[Words], settings: PrivacySettings) -> Iterator[Finding]:
+    """Yield what is private in a conversation, each value shown in part."""
+    for number, turn in enumerate(turns):
+        for each in find_private(turn.text, settings):
+            found = f"{masked(each)} ({each.why})"
+            yield Finding(f"private data, {each.kind}", number, found, _PRIVATE_WAY, "look")
+
+
+_PRIVATE_WAY: Final = "Take it out: --fix OUT --private redact (or pseudonymise); or --allow what may stay."
 
 
 def mended(text: str) -> str:
