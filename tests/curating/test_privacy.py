@@ -77,6 +77,7 @@ def test_exactly_one_pair_of_check_digits_makes_an_account() -> None:
         "Dear Customer,\n\nDijkstra's algorithm needs Monte Carlo sampling.\n\nBest regards,\nThe Support Team",
         "@dataclass(frozen=True)\nclass Point: ...",
         "git@github.com:pallets/flask.git",
+        "Hi Claude, I'm really tired. Contact: Human Resources",
     ],
 )
 def test_examples_code_and_numbers_do_not_alarm(text: str) -> None:
@@ -109,6 +110,7 @@ def test_values_set_aside_for_examples_are_placeholders(text: str, kind: str) ->
         ("Could Dr. Renske van der Meulen come?", "Renske van der Meulen"),
         ("Patient: Rosalind Achterberg, 64 years", "Rosalind Achterberg"),
         ("mr henry wadsworth called", "henry wadsworth"),
+        ("Das ist für mein Kind, mein Sohn Torben ist krank.", "Torben"),
     ],
 )
 def test_people_are_known_by_what_is_said_around_them(text: str, value: str) -> None:

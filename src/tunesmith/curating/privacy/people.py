@@ -111,7 +111,7 @@ _RULES = (
     _rule(
         "relation",
         r"\b(?:[Mm]y|[Oo]ur|[Hh]is|[Hh]er|[Tt]heir|[Mm]eine?|[Mm]on|[Mm]a|[Mm]i) (?:\w{2,8} )?(?:ex-)?"
-        rf"(?:{'|'.join(_RELATIVES.split())})(?:,| is| was| called| named)? NAME",
+        rf"(?i:{'|'.join(_RELATIVES.split())})(?:,| is| was| called| named)? NAME",
         _RELATIVES,
     ),
     _rule(
@@ -141,6 +141,8 @@ _LOWER = re.compile(
 # Words that begin with a capital beside the contexts above and are no names.
 _NOT_NAMES = frozenset(
     listed("""
+    chatgpt gpt gemini siri alexa copilot llama assistant resources studio sales help desk really still also always
+    never tired excited happy
     the a an and or of in on at to for from with by is are was it its this that these those there here all
     any everyone everybody world customer customers client clients sir madam madame monsieur team support
     service services department office admin administrator user users guest member members friend friends
@@ -204,7 +206,7 @@ def _named(text: str, match: re.Match[str], rule: _Rule) -> Iterator[Candidate]:
     words = match["name"].split(" ")
     while words and _plain(words[-1]):
         words.pop()
-    if not words or any(_plain(word) for word in words if word[0].isupper()):
+    if not words or _nobody(words):
         return
     alone = rule.why == "field for a name" and len(words) == 1
     if (rule.listed or alone) and not any(word in given_names() for word in words):
@@ -214,6 +216,13 @@ def _named(text: str, match: re.Match[str], rule: _Rule) -> Iterator[Candidate]:
 
 def _unpossessed(name: str) -> str:
     return name.removesuffix("'s").removesuffix("’s")
+
+
+def _nobody(words: list[str]) -> bool:
+    """Say whether one of the words is no name; "Claude" alone is an assistant, though people have the name too."""
+    if words == ["Claude"]:
+        return True
+    return any(_plain(word) for word in words if word[0].isupper() and not re.fullmatch(r"[A-Z]\.", word))
 
 
 def _plain(word: str) -> bool:
@@ -228,9 +237,7 @@ def _with_given_names(text: str) -> Iterator[Candidate]:
         start = match.start()
         if words[0] not in known and len(words) > 1 and words[1].removesuffix("'s") in known:
             start, words = start + len(words[0]) + 1, words[1:]
-        if words[0] not in known or any(
-            _plain(word) for word in words if word[0].isupper() and len(word) > 2
-        ):
+        if words[0] not in known or _nobody(words):
             continue
         if len(words) == 1 and not _PERSON_BEFORE.search(text, max(0, start - 16), start):
             continue
