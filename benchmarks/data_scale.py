@@ -4,11 +4,11 @@
 
 Texts are paragraphs of the documentation of installed packages, put together at random from a fixed seed. Each
 measurement is a process of its own; memory is the sum over its processes of what each holds alone and its share of what
-they share (PSS), looked at five times a second, the most. Times are medians over the repeats, `*_spread` the largest less
-the smallest.
+they share (PSS), looked at five times a second, the most. Times are medians over the repeats, `*_spread` the largest
+less the smallest.
 
 - check_1gb_s, check_1gb_mb: `tunesmith check` on a JSONL of chats of 10^9 bytes. check_vs_parsing: as a multiple of
-  what parsing its lines takes one process with orjson.
+  what parsing its lines takes one process with orjson. check_1gb_private_s: looking for private data as well, once.
 - dedupe_1m_s, dedupe_1m_gb: `tunesmith dedupe --near 0.85` on 1,000,000 chats, a tenth of them repeated: half to the
   letter, half with one word changed. dedupe_recall: the share of those that is found.
 - pages_10k_s: 10,000 HTML pages of a folder, collected and cut into chunks of a tokenizer's tokens.
@@ -195,7 +195,9 @@ def measure_check(folder: Path, sizes: Sizes, repeats: int) -> dict[str, float]:
     """Check a file."""
     path = folder / "chats.jsonl"
     write_chats(path, sizes.check_bytes)
-    used = [watched([*PYTHON, "check", str(path), "--json", "--max-length", "8192"]) for _ in range(repeats)]
+    command = [*PYTHON, "check", str(path), "--json", "--max-length", "8192"]
+    used = [watched(command) for _ in range(repeats)]
+    private = watched([*command, "--private", "report"])
     begin = time.perf_counter()
     with path.open("rb") as file:
         for line in file:
@@ -208,6 +210,7 @@ def measure_check(folder: Path, sizes: Sizes, repeats: int) -> dict[str, float]:
         "check_1gb_s_spread": spread([one.seconds for one in used]),
         "check_1gb_mb": max(one.peak for one in used) / 1e6,
         "check_vs_parsing": seconds / parsing,
+        "check_1gb_private_s": private.seconds,
     }
 
 

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 
 RUN: Final = "run.json"
 WORK: Final = ".work"
+LARGE: Final = 256 * 10**6  # bytes of a file in which private data is looked for only if that is asked for
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +47,7 @@ class Checked:
     bill: Bill | None = None
     quality: Quality | None = None
     mended: Mended | None = None
+    looked_for_private: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +87,7 @@ def check_file(
     price: str | None = None,
     epochs: int = 3,
     fix: Path | None = None,
-    private: Handling = "report",
+    private: Handling | None = None,
     allow: Sequence[str] = (),
     workers: int | None = None,
     on_progress: Progress = silent,
@@ -95,8 +97,9 @@ def check_file(
 
     Besides it says what the curating rules find in its words and between its rows, and writes the file anew, mended
     where that needs no guess, to `fix`, with a diff. Private data is reported, and in the new file redacted or
-    pseudonymised, as `private` says; `allow` are values, or patterns of them, that may stay. `workers` None: as many
-    processes as there are processors.
+    pseudonymised, as `private` says (None: reported, and in a file of over 256 MB not looked for, which would take
+    twice as long); `allow` are values, or patterns of them, that may stay. `workers` None: as many processes as there
+    are processors.
 
     `objective` None: what the first row is. `masks` rows are shown with what each teaches, or the row that begins at
     `line`. `price` names a model of OpenAI's: what training it on so many epochs of sound chats costs is told as well.
@@ -126,6 +129,8 @@ def check_file(
             f"--private {private} changes rows, and no file is named.", hint="Name one: --fix OUT"
         )
     privacy = PrivacySettings(allow=tuple(allow))
+    if private is None:
+        private = "report" if path.is_file() and path.stat().st_size <= LARGE else "off"
     order = Order(path, _base(base, say), settings, None if private == "off" else privacy)
     report = check(order, workers=workers, on_progress=on_progress)
     found = report.inspection
@@ -135,7 +140,7 @@ def check_file(
         if report.quality is None:
             raise UsageError(f"{path} is plain text, which is not mended.", hint="Leave out --fix.")
         mended = mend(path, fix, report.quality.between, also=text_handling(private, privacy))
-    return Checked(found, shown, bill, report.quality, mended)
+    return Checked(found, shown, bill, report.quality, mended, private != "off")
 
 
 def dedupe_file(

@@ -489,9 +489,11 @@ def check(
         ),
     ] = None,
     private: Annotated[
-        Private,
-        typer.Option("--private", help="What becomes of private data; all but report and off need --fix."),
-    ] = "report",
+        Private | None,
+        typer.Option(
+            "--private", help="What becomes of private data; default: report, off for files over 256 MB."
+        ),
+    ] = None,
     allow: Annotated[
         list[str] | None,
         typer.Option("--allow", metavar="VALUE", help="What may stay, such as '*@our.org'; several times."),
@@ -532,10 +534,13 @@ def check(
             )
         command = rows.after_check(found.inspection, base)
         told = {"check": found.inspection, "quality": found.quality, "mended": found.mended}
+        told |= {"looked_for_private": found.looked_for_private}
         edge.result(told | {"masks": found.masks, "bill": found.bill, "next": command})
         if found.masks:
             edge.say(rows.masks_view(found.masks, coloured=edge.coloured))
         edge.say(rows.inspection_view(found.inspection, found.quality))
+        if private is None and found.quality is not None and not found.looked_for_private:
+            edge.say("Private data was not looked for in a file this large: --private report does.")
         if found.mended is not None:
             edge.say(rows.mended_view(found.mended))
         if found.bill is not None:
