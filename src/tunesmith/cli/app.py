@@ -533,7 +533,7 @@ def check(
                 say=screen.say,
             )
         command = rows.after_check(found.inspection, base)
-        told = {"check": found.inspection, "quality": found.quality, "mended": found.mended}
+        told: dict[str, Any] = {"check": found.inspection, "quality": found.quality, "mended": found.mended}
         told |= {"looked_for_private": found.looked_for_private}
         edge.result(told | {"masks": found.masks, "bill": found.bill, "next": command})
         if found.masks:
