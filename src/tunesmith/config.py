@@ -155,7 +155,7 @@ _EXPLAINED: Final[dict[str, dict[str, _Why]]] = {
     "project": {"name": _Why("how reports call it")},
     "collect": {
         "sources": _Why(
-            "python:PACKAGE, a file, folder or glob, https://PAGE, site:https://PAGE; paths start here"
+            "python:, openapi:, mcp:, a file, folder or glob, https://PAGE, site:https://PAGE; paths start here"
         ),
         "depth": _Why("so many links away from a site's first page"),
         "pages": _Why("at most so many pages of a site"),

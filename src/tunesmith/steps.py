@@ -279,7 +279,7 @@ def collect(work: Work) -> dict[str, int]:
     if found.catalogue is None or not found.catalogue.entries:
         raise SourceError(
             "the sources name nothing that can be called, so no answers can be derived from them",
-            hint="This version makes assistants for Python packages: add python:PACKAGE to [collect] sources.",
+            hint="Add python:PACKAGE, openapi:FILE or mcp:FILE to [collect] sources.",
         )
     write_jsonl(work.draft / "sources.jsonl", found.sources)
     write_jsonl(work.draft / "documents.jsonl", found.documents)

@@ -13,15 +13,18 @@ from typing import Literal
 
 from tunesmith.catalogue import Catalogue, merge
 from tunesmith.collecting.archives import ARCHIVE, try_archive
+from tunesmith.collecting.mcp import MCP, read_mcp
+from tunesmith.collecting.openapi import read_openapi
 from tunesmith.collecting.python_package import PackageRead, package_source, read_package
 from tunesmith.collecting.readers import KINDS, try_file
-from tunesmith.collecting.web import Snapshot, WebSettings, is_fetched, is_web, snapshot
+from tunesmith.collecting.references import files_of
+from tunesmith.collecting.web import OPENAPI, Snapshot, WebSettings, is_fetched, is_web, snapshot
 from tunesmith.errors import AddressError, SourceError
 from tunesmith.records import Document, Rejection, Source
 
 _UNDERSTOOD = (
-    "Understood are: python:PACKAGE, a file, a folder, a pattern such as docs/**/*.md, a page (https://...), a site "
-    "(site:https://...)."
+    "Understood are: python:PACKAGE, openapi:FILE or openapi:https://..., mcp:FILE, a file, a folder, a pattern such as "
+    "docs/**/*.md, a page (https://...), a site (site:https://...)."
 )
 # Where what the web gave is kept, below where relative paths start.
 WEB = ".tunesmith/web"
@@ -47,7 +50,8 @@ def collect(
 ) -> Collected:
     """Read what the addresses name; relative paths start at `base`.
 
-    An address is `python:PACKAGE`, a file, a folder (read with all below it, hidden files left out), a glob pattern, a
+    An address is `python:PACKAGE`, the description of an API (`openapi:FILE`, `openapi:https://...`), a list of tools
+    (`mcp:FILE`), a file, a folder (read with all below it, hidden files left out), a glob pattern, a
     web page (`https://...`) or a site (`site:https://...`: what lies below that page's folder); what is in a .zip
     archive is read like the files of a folder. What the web gave is kept in `base`, and read from there the next time.
     One file that cannot be read is a Rejection. Raises AddressError for an address of no such form, and SourceError
@@ -61,6 +65,9 @@ def collect(
     for listing in listings:
         if listing.package is not None:
             packages.append(read_package(listing.package))
+            continue
+        if _is_described(listing.address):
+            packages.append(_read_described(listing))
             continue
         rejections += listing.hidden
         for file in listing.files:
@@ -160,6 +167,29 @@ def _listing_of(address: str, base: Path, web: WebSettings, say: Callable[[str],
     return _listing(address, base)
 
 
+def _is_described(address: str) -> bool:
+    return address.startswith((OPENAPI, MCP))
+
+
+def _described(address: str, base: Path) -> _Listing:
+    """Return the file that describes an API or tools, and for its digest those that it refers to."""
+    name = address.partition(":")[2]
+    path = (base / Path(name).expanduser()).resolve()
+    if not path.is_file():
+        raise SourceError(
+            f"the source {address!r} does not exist.", hint=f"It was looked for at {path}. {_UNDERSTOOD}"
+        )
+    files = files_of(path) if address.startswith(OPENAPI) else (path,)
+    return _Listing(address, files=tuple(_File(file, file.name) for file in files))
+
+
+def _read_described(listing: _Listing) -> PackageRead:
+    [file, *_] = listing.files
+    if listing.address.startswith(MCP):
+        return read_mcp(file.path, _source(listing))
+    return read_openapi(file.path, _source(listing), found_at=file.name if is_web(listing.address) else "")
+
+
 def _pages(found: Snapshot, address: str) -> _Listing:
     return _Listing(
         address,
@@ -171,6 +201,8 @@ def _pages(found: Snapshot, address: str) -> _Listing:
 def _listing(address: str, base: Path) -> _Listing:
     if address.startswith("python:"):
         return _Listing(address, package=address.removeprefix("python:"))
+    if _is_described(address):
+        return _described(address, base)
     path = base / Path(address).expanduser()
     if path.is_file():
         return _Listing(address, files=(_File(path, Path(address).as_posix()),))
@@ -241,14 +273,14 @@ def _source(listing: _Listing) -> Source:
     digest = hashlib.sha256()
     for file in listing.files:
         digest.update(file.name.encode("utf-8", "surrogateescape") + b"\0")
-        digest.update(_file_digest(file.path))
+        digest.update(_file_digest(file.path, whatever=_is_described(listing.address)))
     kind: Literal["files", "web"] = "web" if is_web(listing.address) else "files"
     return Source(address=listing.address, kind=kind, digest=digest.hexdigest())
 
 
-def _file_digest(path: Path) -> bytes:
-    """Return the bytes' SHA-256; nothing for a file that is refused without looking into it."""
-    if path.suffix.lower() not in (*KINDS, ARCHIVE):
+def _file_digest(path: Path, *, whatever: bool) -> bytes:
+    """Return the bytes' SHA-256; nothing for a file that is refused without looking into it, unless `whatever` is read."""
+    if not whatever and path.suffix.lower() not in (*KINDS, ARCHIVE):
         return b""
     try:
         return hashlib.sha256(path.read_bytes()).digest()

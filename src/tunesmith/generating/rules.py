@@ -14,6 +14,7 @@ from typing import Literal
 from tunesmith.catalogue import Catalogue, Entry, Parameter
 from tunesmith.generating.derive import DerivedAnswer, answer_text, call_with, find_quote
 from tunesmith.generating.sentences import begins_with_verb, first_sentence, shorten
+from tunesmith.operations import Operation, ToolSchema
 from tunesmith.records import Document, Evidence, fingerprint
 
 RuleName = Literal["does", "howto", "parameter", "neighbours", "see_also"]
@@ -78,6 +79,12 @@ def _kind(entry: Entry) -> str:
 
 
 def _package(entry: Entry) -> str:
+    """Return what people call the package, the API or the server of tools."""
+    match entry.operation:
+        case Operation(api=api):
+            return api
+        case ToolSchema(server=server):
+            return server
     return entry.id.partition(".")[0]
 
 
