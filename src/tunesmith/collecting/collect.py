@@ -23,8 +23,8 @@ from tunesmith.errors import AddressError, SourceError
 from tunesmith.records import Document, Rejection, Source
 
 _UNDERSTOOD = (
-    "Understood are: python:PACKAGE, openapi:FILE or openapi:https://..., mcp:FILE, a file, a folder, a pattern such as "
-    "docs/**/*.md, a page (https://...), a site (site:https://...)."
+    "Understood are: python:PACKAGE, openapi:FILE or openapi:https://..., mcp:FILE, a file, a folder, a pattern such "
+    "as docs/**/*.md, a page (https://...), a site (site:https://...)."
 )
 # Where what the web gave is kept, below where relative paths start.
 WEB = ".tunesmith/web"
@@ -279,7 +279,7 @@ def _source(listing: _Listing) -> Source:
 
 
 def _file_digest(path: Path, *, whatever: bool) -> bytes:
-    """Return the bytes' SHA-256; nothing for a file that is refused without looking into it, unless `whatever` is read."""
+    """Return the bytes' SHA-256; nothing for a file that is refused unseen, unless `whatever` it is called."""
     if not whatever and path.suffix.lower() not in (*KINDS, ARCHIVE):
         return b""
     try:

@@ -48,7 +48,7 @@ def request_code(operation: Operation, *, also: str = "") -> str:
     parts["headers"] |= body.pop("headers", {})
     for credential in _credentials(operation):
         _prove(credential, parts)
-    arguments = {name: value for name, value in (*parts.items(), *body.items()) if value != {}}
+    arguments = {name: value for name, value in parts.items() if value != {}} | body
     method = operation.method
     takes_body = method in _TAKES_BODY or not body
     known = method in ("get", "post", "put", "patch", "delete", "head", "options") and takes_body
@@ -104,9 +104,8 @@ def _parameter_value(parameter: OperationParameter) -> Any:
         "const",
         "format",
     }
-    if is_free and (
-        schema.get("type", "string") == "string" and not schema.keys() & {"oneOf", "anyOf", "allOf", "$ref"}
-    ):
+    is_text = is_free and schema.get("type", "string") == "string"
+    if is_text and not schema.keys() & {"oneOf", "anyOf", "allOf", "$ref"}:
         return _Name(variable(parameter.name))
     try:
         return fitting_value(parameter.schema, parameter.name)

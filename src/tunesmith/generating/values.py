@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from itertools import islice
 from typing import Any
 
@@ -189,10 +190,8 @@ class _Maker:
             inner = schema.get("additionalProperties")
             if isinstance(schema.get("patternProperties"), dict):
                 inner = next(iter(schema["patternProperties"].values()), inner)
-            try:
+            with suppress(ValueError):
                 yield {**made, "key": self._fitting(inner, "value", depth + 1)}
-            except ValueError:
-                pass
         yield {}
 
     def _arrays(self, schema: Mapping[str, Any], name: str, depth: int) -> Iterator[list[Any]]:
