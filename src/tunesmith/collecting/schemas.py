@@ -21,7 +21,6 @@ _TYPES = frozenset(("null", "boolean", "object", "array", "number", "integer", "
 _NUMBERS = ("minimum", "maximum", "multipleOf")
 _COUNTS = ("minLength", "maxLength", "minItems", "maxItems", "minProperties", "maxProperties")
 _MAPS = ("properties", "patternProperties", "dependentSchemas")
-_LISTS = ("allOf", "anyOf", "oneOf", "prefixItems")
 _SINGLE = (
     "additionalProperties",
     "unevaluatedProperties",
@@ -40,7 +39,7 @@ def schema_json(description: Description, node: Node) -> str:
     """Return a schema in one piece, what it refers to among its `$defs`; raises Refusal where that is not there.
 
     `nullable`, bounds that are `true`, `type: file` and other words of OpenAPI 3.0 and Swagger 2 become JSON Schema's.
-    Of what a request need not hold (`readOnly`) nothing is required. Patterns that are none of the engine's are left
+    `oneOf` counts as `anyOf`. Of what a request need not hold (`readOnly`) nothing is required. Patterns that are none of the engine's are left
     out.
     """
     text = json.dumps(_Converter(description).whole(node), ensure_ascii=False)
@@ -90,8 +89,8 @@ class _Converter:
 
     def _schema(self, node: Node, depth: int) -> Any:
         value = node.value
-        if isinstance(value, bool):
-            return value
+        if isinstance(value, bool) or value is None:
+            return value is not False
         if not isinstance(value, dict):
             raise Refusal("schema", f"a schema is {type(value).__name__}, which is none")
         self._nodes += 1
@@ -105,6 +104,19 @@ class _Converter:
         made |= dict(self._plain(value))
         made |= dict(self._nested(node, depth))
         return _nullable(made) if value.get("nullable") is True else made
+
+    def _way(self, node: Node, way: Any, depth: int) -> Any:
+        """Return one of several schemas, with the values that its discriminator's mapping has for it."""
+        made = self._schema(node.child(way), depth)
+        told = node.value.get("discriminator")
+        mapping = told.get("mapping") if isinstance(told, dict) else None
+        reference = way.get("$ref") if isinstance(way, dict) else None
+        if not isinstance(mapping, dict) or not isinstance(reference, str):
+            return made
+        values = [
+            name for name, target in mapping.items() if target in (reference, reference.rpartition("/")[2])
+        ]
+        return {**made, "properties": {str(told["propertyName"]): {"enum": values}}} if values else made
 
     def _reference(self, node: Node) -> str:
         target = self._description.resolve(node)
@@ -160,9 +172,13 @@ class _Converter:
                     name,
                     {str(key): self._schema(node.child(one), depth + 1) for key, one in value[name].items()},
                 )
-        for name in _LISTS:
+        for name in ("allOf", "prefixItems"):
             if isinstance(value.get(name), list) and value[name]:
                 yield name, [self._schema(node.child(one), depth + 1) for one in value[name]]
+        for name in ("anyOf", "oneOf"):
+            if isinstance(value.get(name), list) and value[name]:
+                # Descriptions say oneOf where several fit: objects without required fields fit everywhere.
+                yield "anyOf", [self._way(node, one, depth + 1) for one in value[name]]
         for name in _SINGLE:
             if isinstance(value.get(name), dict | bool):
                 yield name, self._schema(node.child(value[name]), depth + 1)

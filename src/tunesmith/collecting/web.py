@@ -117,7 +117,7 @@ class Snapshot:
 
 
 def is_web(address: str) -> bool:
-    """Tell whether a source's address is a page (https://...), a site (site:...) or an API's description (openapi:...)."""
+    """Tell whether a source is a page (https://...), a site (site:https://...) or an API (openapi:https://...)."""
     return re.match(rf"(?:{SITE}|{OPENAPI})?https?://", address) is not None
 
 

@@ -10,6 +10,7 @@ import json
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
+from contextlib import suppress
 from itertools import islice
 from typing import Any
 
