@@ -14,7 +14,7 @@ from typing import Any
 from tunesmith.catalogue import Catalogue, Entry, Parameter
 from tunesmith.collecting.docstrings import split_summary
 from tunesmith.collecting.formats.refusal import Refusal
-from tunesmith.collecting.openapi import identifier, short_name
+from tunesmith.collecting.openapi import first_paragraph, identifier, short_name
 from tunesmith.collecting.python_package import PackageRead
 from tunesmith.collecting.references import Description, Node, parse
 from tunesmith.collecting.schemas import outline, properties_of, type_name
@@ -166,7 +166,7 @@ def _prose(text: str) -> str:
 
 def _told(schema: Any) -> str:
     told = schema.get("description") if isinstance(schema, dict) else None
-    return " ".join(told.split()) if isinstance(told, str) else ""
+    return first_paragraph(told)
 
 
 def _annotated(annotations: Any) -> str:

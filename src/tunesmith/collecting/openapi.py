@@ -420,7 +420,7 @@ class _Reader:
             name=name,
             default=None if required else "None",
             annotation=type_name(self.description, node),
-            description=" ".join(told.split()) if isinstance(told, str) else "",
+            description=first_paragraph(told),
         )
 
     def _text(
@@ -475,7 +475,8 @@ class _Reader:
         response = _mapping(node, f"the response {status}")
         told = response.value.get("description")
         lines = [f"**{status}**: {' '.join(str(told).split())}" if told else f"**{status}**"]
-        schema, example = self._answered(response)
+        # What is told of errors is much the same at every operation.
+        schema, example = self._answered(response) if status[:1] in ("2", "d") else (None, None)
         if schema is not None:
             lines.append(outline(self.description, schema) or type_name(self.description, schema))
         if (
@@ -497,6 +498,11 @@ class _Reader:
         text = self._example(response.child(first))
         schema = first.get("schema")
         return (None if schema is None else response.child(schema)), json.loads(text) if text else None
+
+
+def first_paragraph(told: Any) -> str:
+    """Return the first paragraph of a text in one line, "" for what is no text."""
+    return " ".join(re.split(r"\n\s*\n", told.strip())[0].split()) if isinstance(told, str) else ""
 
 
 def _cell(text: str) -> str:

@@ -38,9 +38,9 @@ _TOLD = ("example", "default")
 def schema_json(description: Description, node: Node) -> str:
     """Return a schema in one piece, what it refers to among its `$defs`; raises Refusal where that is not there.
 
-    `nullable`, bounds that are `true`, `type: file` and other words of OpenAPI 3.0 and Swagger 2 become JSON Schema's.
-    `oneOf` counts as `anyOf`. Of what a request need not hold (`readOnly`) nothing is required. Patterns that are none of the engine's are left
-    out.
+    `nullable`, bounds that are `true`, `type: file` and other words of OpenAPI 3.0 and Swagger 2 become JSON Schema's;
+    `oneOf` counts as `anyOf`. Of what a request need not hold (`readOnly`) nothing is required. Patterns that are none
+    of the engine's are left out. Beyond `_MOST_NODES` nodes the farther parts of a schema count as anything.
     """
     text = json.dumps(_Converter(description).whole(node), ensure_ascii=False)
     try:

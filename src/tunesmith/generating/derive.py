@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from tunesmith.catalogue import Call, Catalogue, Entry, Parameter, bind, calls_in, judge
 from tunesmith.generating.requests import request_code, tool_code
-from tunesmith.generating.sentences import Predicate, predicate
+from tunesmith.generating.sentences import Predicate, first_sentence, predicate, shorten, third_person
 from tunesmith.operations import Operation, ToolSchema
 from tunesmith.records import Document, Evidence, Rejection
 
@@ -94,7 +94,7 @@ def derive_answer(entry: Entry, document: Document, catalogue: Catalogue) -> Der
 def _derive_described(
     entry: Entry, operation: Operation | ToolSchema, document: Document, catalogue: Catalogue
 ) -> DerivedAnswer | Rejection:
-    said = predicate(sentence_case(entry.summary), entry.kind, entry.name)
+    said = _said(entry)
     sentence = f"`{entry.id}` {said.text}."
     try:
         call = described_call(operation)
@@ -114,6 +114,121 @@ def described_call(operation: Operation | ToolSchema, also: str = "") -> str:
     if isinstance(operation, Operation):
         return request_code(operation, also=also)
     return tool_code(operation, also=also)
+
+
+# Verbs of APIs that docstrings hardly begin with.
+_VERBS_OF_APIS = frozenset(
+    (
+        *(
+            "accept",
+            "acknowledge",
+            "activate",
+            "approve",
+            "archive",
+            "authenticate",
+            "authorize",
+            "autocomplete",
+        ),
+        *(
+            "ban",
+            "block",
+            "book",
+            "capture",
+            "charge",
+            "cleanse",
+            "complete",
+            "confirm",
+            "deactivate",
+            "decline",
+        ),
+        *(
+            "deploy",
+            "disable",
+            "dismiss",
+            "duplicate",
+            "enroll",
+            "favorite",
+            "finalize",
+            "follow",
+            "grant",
+            "import",
+        ),
+        *(
+            "invite",
+            "link",
+            "lock",
+            "migrate",
+            "mint",
+            "mute",
+            "onboard",
+            "pause",
+            "pay",
+            "pin",
+            "ping",
+            "post",
+        ),
+        *(
+            "preview",
+            "provision",
+            "publish",
+            "purchase",
+            "purge",
+            "quarantine",
+            "queue",
+            "reactivate",
+            "redeem",
+        ),
+        *(
+            "redeliver",
+            "refund",
+            "regenerate",
+            "reject",
+            "rerun",
+            "resend",
+            "restart",
+            "resume",
+            "revoke",
+            "rotate",
+        ),
+        *(
+            "schedule",
+            "share",
+            "star",
+            "subscribe",
+            "submit",
+            "suspend",
+            "sync",
+            "terminate",
+            "transfer",
+            "trigger",
+        ),
+        *(
+            "unarchive",
+            "unassign",
+            "unban",
+            "unblock",
+            "unfollow",
+            "unlink",
+            "unlock",
+            "unmute",
+            "unpin",
+            "unpublish",
+        ),
+        *("unstar", "unsubscribe", "unsuspend", "upgrade", "upsert", "void", "whitelist"),
+    )
+)
+
+
+def _said(entry: Entry) -> Predicate:
+    """Return what an operation or a tool does; a summary of one word ("List") says less than the name does."""
+    summary = sentence_case(entry.summary).rstrip(".")
+    if len(summary.split()) < 2:
+        summary = re.sub(r"(?<=[a-z0-9])(?=[A-Z])|_", " ", entry.name).strip().lower()
+    verb, _, rest = summary.partition(" ")
+    if verb.lower() in _VERBS_OF_APIS and rest:
+        rest = shorten(first_sentence(rest))
+        return Predicate(f"{third_person(verb.lower())} {rest}", f"{verb.lower()} {rest}")
+    return predicate(summary, entry.kind, entry.name)
 
 
 def sentence_case(summary: str) -> str:

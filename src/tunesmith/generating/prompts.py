@@ -33,22 +33,22 @@ def _packages_prompt(catalogue: Catalogue) -> str:
 
 
 def _apis_prompt(catalogue: Catalogue) -> str:
-    servers: dict[str, str] = {}
+    versions = dict(zip(catalogue.packages, catalogue.version.split(", "), strict=True))
+    apis: dict[str, str] = {}
     for entry in catalogue.entries:
         if isinstance(entry.operation, Operation):
-            servers.setdefault(entry.operation.api, next(iter(entry.operation.servers), ""))
-    if not servers:
+            version = versions[entry.id.partition(".")[0]]
+            server = next(iter(entry.operation.servers), "")
+            place = server if "://" in server else "at base_url, a variable"
+            apis.setdefault(entry.operation.api, f'"{entry.operation.api}" {version} ({place})')
+    if not apis:
         return ""
-    named = " and ".join(f"{api} ({server})" if server else api for api, server in servers.items())
+    noun = "HTTP API" if len(apis) == 1 else "HTTP APIs"
     return (
-        f"You answer questions about {_http_api(len(servers))} {named}. Answer with one sentence and one Python code "
-        f"block that imports httpx and makes the request; what proves who asks is a variable: token, api_key, or "
-        f"username and password."
+        f"You answer questions about the {noun} {' and '.join(apis.values())}. Answer with one sentence and one "
+        "Python code block that imports httpx and makes the request; what proves who asks is a variable: token, "
+        "api_key, or username and password."
     )
-
-
-def _http_api(count: int) -> str:
-    return "the HTTP API" if count == 1 else "the HTTP APIs"
 
 
 def _tools_prompt(catalogue: Catalogue) -> str:

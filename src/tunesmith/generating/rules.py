@@ -93,12 +93,14 @@ def _does(entry: Entry, _: Document, answer: DerivedAnswer, around: Surroundings
         return None
     templates = (
         "Which {package} {kind} {does}?",
-        "Is there a {kind} in {package} that {does}?",
+        "Is there {a_kind} in {package} that {does}?",
         "I am looking for the {package} {kind} that {does}.",
         "What is the name of the {kind} that {does}?",
     )
     template = _pick(templates, entry, "does", around.seed)
-    question = template.format(package=_package(entry), kind=_kind(entry), does=answer.predicate.text)
+    kind = _kind(entry)
+    a_kind = f"an {kind}" if entry.kind == "operation" else f"a {kind}"
+    question = template.format(package=_package(entry), kind=kind, a_kind=a_kind, does=answer.predicate.text)
     return RuleQuestion("does", question, answer.text, answer.evidence)
 
 

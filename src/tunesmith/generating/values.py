@@ -10,7 +10,6 @@ import json
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
-from contextlib import suppress
 from itertools import islice
 from typing import Any
 
@@ -178,7 +177,8 @@ class _Maker:
             except ValueError:
                 return
         others = [one for one in known if one not in made and not _is_hidden(known[one])]
-        if made or depth:
+        others.sort(key=lambda one: re.search(r"(?:^|_)u?u?id$", one, re.IGNORECASE) is not None)
+        if made or depth > 1:
             yield made
         # A body without any field would say nothing: the first that can be made, then more of them.
         for one in others:
