@@ -32,6 +32,10 @@ _LONGEST_SLUG = 40
 _LONGEST_EXAMPLE = 1200  # characters, in a document
 _KEPT_EXAMPLE = 600
 _MOST_RESPONSES = 8
+_LABEL = re.compile(
+    r"\s*[-–:~|(]*\s*\b(?:OpenAPI(?: [\d.]+)?|(?:API )?(?:Documentation|Docs|Reference|Specification|Spec))\)?$",
+    re.IGNORECASE,
+)
 _WAY_OUT = "Needed is a description in OpenAPI 3.0, 3.1 or Swagger 2, as JSON or YAML."
 
 
@@ -131,9 +135,9 @@ class _Reader:
         info = info if isinstance(info, dict) else {}
         self.title = " ".join(str(info.get("title") or "API").split())
         self.version = re.sub(r"[\s,]+", "-", str(info.get("version") or "unknown").strip()) or "unknown"
-        self.slug = short_name(self.title)
         # As people say it: "Swagger Petstore - OpenAPI 3.0" is the Swagger Petstore.
-        self.api = re.sub(r"\s+[-–:(]\s*OpenAPI [\d.]+\)?$", "", self.title)
+        self.api = _LABEL.sub("", self.title) or self.title
+        self.slug = short_name(self.api)
 
     def read(self) -> tuple[list[_Listed], list[Entry]]:
         """Return the operations with their documents, and the deprecated ones, in the description's order."""
@@ -190,7 +194,7 @@ class _Reader:
                 identifier(part) for part in re.split(r"[./]+", named) if re.search(r"\w", part, re.ASCII)
             )
         else:
-            name = identifier(f"{method}_{path}")
+            name = identifier(f"{method}_{path.strip('/')}")
         taken[name] += 1
         return f"{self.slug}.{name}" if taken[name] == 1 else f"{self.slug}.{name}_{taken[name]}"
 
@@ -501,8 +505,10 @@ class _Reader:
 
 
 def first_paragraph(told: Any) -> str:
-    """Return the first paragraph of a text in one line, "" for what is no text."""
-    return " ".join(re.split(r"\n\s*\n", told.strip())[0].split()) if isinstance(told, str) else ""
+    """Return the first paragraph of a text in one line, "" for what is no text; a heading above it is one."""
+    if not isinstance(told, str):
+        return ""
+    return " ".join(re.split(r"\n\s*\n|(?<![.,;:])\n(?=[A-Z])", told.strip())[0].split())
 
 
 def _cell(text: str) -> str:

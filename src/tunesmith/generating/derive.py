@@ -225,7 +225,9 @@ def _said(entry: Entry) -> Predicate:
     if len(summary.split()) < 2:
         summary = re.sub(r"(?<=[a-z0-9])(?=[A-Z])|_", " ", entry.name).strip().lower()
     verb, _, rest = summary.partition(" ")
-    if verb.lower() in _VERBS_OF_APIS and rest:
+    # "Block distribution" of what is read is a noun.
+    is_read = isinstance(entry.operation, Operation) and entry.operation.method == "get"
+    if verb.lower() in _VERBS_OF_APIS and rest and not is_read:
         rest = shorten(first_sentence(rest))
         return Predicate(f"{third_person(verb.lower())} {rest}", f"{verb.lower()} {rest}")
     return predicate(summary, entry.kind, entry.name)
