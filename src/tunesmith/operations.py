@@ -160,27 +160,30 @@ class Routes:
         None of them: the server is the API's, or may be, and has no such operation.
         """
         host, path = _split_host(request.url)
-        if not self._serves(host):
+        if not self._serves(host) or not request.url.strip(HOLE):
             return None
-        routes = self._by_method.get(request.method, [])
-        for tail in ("[^/]+", ".+"):
-            found = [
-                (rank, route.id) for route in routes if (rank := route.match(host, path, tail)) is not None
-            ]
-            if found:
-                best = min(rank for rank, _ in found)
-                return tuple(dict.fromkeys(entry_id for rank, entry_id in found if rank == best))
-        return ()
+        return _best(self._by_method.get(request.method, []), host, path)
 
     def nearest(self, request: Request, count: int = 3) -> tuple[str, ...]:
-        """Return the operations whose method and path are spelled most like the request's."""
-        _, path = _split_host(request.url)
+        """Return the operations of the same path, then those whose method and path are spelled most alike."""
+        host, path = _split_host(request.url)
         wanted = f"{request.method.upper()} {path}"
         names = {f"{one.operation.method.upper()} {one.operation.path}": one.id for one in self._routes}
-        return tuple(names[name] for name in difflib.get_close_matches(wanted, names, n=count))
+        alike = [names[name] for name in difflib.get_close_matches(wanted, names, n=count)]
+        return tuple(dict.fromkeys((*_best(self._routes, host, path), *alike)))[:count]
 
     def _serves(self, host: str | None) -> bool:
         return bool(self._hosts) and (host is None or any(one.fullmatch(host) for one in self._hosts))
+
+
+def _best(routes: Sequence[_Route], host: str | None, path: str) -> tuple[str, ...]:
+    """Return the ids of the routes that match best; a last parameter holds slashes only where nothing else matches."""
+    for tail in ("[^/]+", ".+"):
+        found = [(rank, route.id) for route in routes if (rank := route.match(host, path, tail)) is not None]
+        if found:
+            best = min(rank for rank, _ in found)
+            return tuple(dict.fromkeys(entry_id for rank, entry_id in found if rank == best))
+    return ()
 
 
 class _Route:
