@@ -6,6 +6,8 @@ import ast
 import json
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from tunesmith import records
 from tunesmith.catalogue import Catalogue, Entry, calls_in, judge, merge
@@ -426,3 +428,97 @@ def test_a_tool_is_bound_by_its_schema() -> None:
     """Arguments are valid or not, as the schema says."""
     assert bind_tool(TOOL, ToolCall("search-code", '{"query": "x"}')) is None
     assert bind_tool(TOOL, ToolCall("search-code", '{"query": 1}')) == 'query: 1 is not of type "string"'
+
+
+_PIECES = (
+    f'"{SERVER}/pets"',
+    f'f"{SERVER}/pets/{{x}}"',
+    *(
+        '"/pets"',
+        '"\\ud800"',
+        "1e999",
+        "-1e999",
+        f"0x{'f' * 400}",
+        "b'a'",
+        "1j",
+        "...",
+        "x",
+        "-x",
+        "None",
+        "True",
+    ),
+    *(
+        "{}",
+        "[]",
+        '{"name": x}',
+        "{**x}",
+        "{1: 2}",
+        "{x: 1}",
+        "[*x]",
+        '{"a": httpx.Client()}',
+        "httpx.Client()",
+    ),
+    *(
+        "[1, 2]",
+        '[("a", 1)]',
+        '[["a"]]',
+        '("a", "b")',
+        "lambda: 1",
+        "[y for y in x]",
+        "x[0]",
+        "x.y",
+        '"a" + 1',
+        '"%s" % 1',
+    ),
+    *(
+        '"a".format()',
+        "json.dumps(x)",
+        "json.dumps(httpx.Client())",
+        "dict(a=1)",
+        "dict(x)",
+        "x | {}",
+        '{"a": 1} | {}',
+    ),
+)
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.data())
+def test_no_block_of_code_stops_the_judge(data: st.DataObject) -> None:
+    """Whatever values stand wherever a request takes some, the judge comes to a verdict."""
+    names = (
+        "params",
+        "headers",
+        "cookies",
+        "auth",
+        "json",
+        "data",
+        "content",
+        "files",
+        "url",
+        "base_url",
+        "method",
+    )
+    piece = st.sampled_from(_PIECES)
+    given = data.draw(st.dictionaries(st.sampled_from(names), piece, max_size=4))
+    first = data.draw(st.lists(piece, max_size=2))
+    function = data.draw(
+        st.sampled_from(("httpx.get", "requests.post", "httpx.request", "client.put", "x.get"))
+    )
+    arguments = ", ".join((*first, *(f"{name}={value}" for name, value in given.items())))
+    lines = (
+        f"client = httpx.Client({data.draw(piece)}, base_url={data.draw(piece)})",
+        f"x = {data.draw(piece)}",
+    )
+    block = "\n".join((*lines, f"x[{data.draw(piece)}] = {data.draw(piece)}", f"{function}({arguments})"))
+    verdict = judge(_python(block), (), Catalogue("pets", "1.0", _entries())).verdict
+    assert verdict in ("valid", "wrong_arguments", "hallucinated", "no_call")
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.text(alphabet="curl -XdHGFu@&|;'\"\\$<>{}()=?/:.a1\n", max_size=60))
+def test_no_line_of_a_shell_stops_the_judge(text: str) -> None:
+    """Whatever stands in a shell's block, the judge comes to a verdict."""
+    block = _shell(f"curl {text} {SERVER}/pets")
+    verdict = judge(block, (), Catalogue("pets", "1.0", _entries())).verdict
+    assert verdict in ("valid", "wrong_arguments", "hallucinated", "no_call")

@@ -556,7 +556,7 @@ class _RequestReader(ast.NodeVisitor):
         if value is not None and isinstance(target, ast.Subscript) and isinstance(target.value, ast.Name):
             held, key = self.values.get(target.value.id), self._value(target.slice)
             if isinstance(held, dict) and isinstance(key, str):
-                self.values[target.value.id] = {**held, key: self._value(value)}
+                self.values[target.value.id] = {**held, key: self._item(value)}
                 return
         root = target
         while isinstance(root, ast.Attribute | ast.Subscript):
@@ -581,7 +581,7 @@ class _RequestReader(ast.NodeVisitor):
     def _value(self, node: ast.expr | None) -> Any:  # noqa: PLR0911 - a case for each kind of expression
         match node:
             case ast.Constant(value=str() | int() | float() | bool() | None as value):
-                return value
+                return value if _is_json(value) else HOLE
             case ast.Constant(value=bytes() as data):
                 return data.decode("utf-8", "replace")
             case ast.Name(id=name):
@@ -591,7 +591,7 @@ class _RequestReader(ast.NodeVisitor):
             case ast.FormattedValue(value=inner):
                 return _text(self._value(inner))
             case ast.List(elts=items) | ast.Tuple(elts=items) | ast.Set(elts=items):
-                return HOLE if _starred(items) else [self._value(item) for item in items]
+                return HOLE if _starred(items) else [self._item(item) for item in items]
             case ast.Dict():
                 return self._dict(node)
             case ast.UnaryOp(op=ast.USub(), operand=operand):
@@ -607,10 +607,15 @@ class _RequestReader(ast.NodeVisitor):
                 return self._called(node)
         return HOLE
 
+    def _item(self, node: ast.expr) -> Any:
+        """Return what stands inside a list or a dict; a client there is nothing that JSON holds."""
+        held = self._value(node)
+        return HOLE if isinstance(held, _Client) else held
+
     def _dict(self, node: ast.Dict) -> Any:
         made: dict[str, Any] = {}
         for key, value in zip(node.keys, node.values, strict=True):
-            name, held = (None if key is None else self._value(key)), self._value(value)
+            name, held = (None if key is None else self._value(key)), self._item(value)
             if key is None and isinstance(held, dict):
                 made |= held
             elif isinstance(name, str) and name != HOLE:
@@ -638,10 +643,10 @@ class _RequestReader(ast.NodeVisitor):
         if name.rpartition(".")[2] in _CLIENTS and name.partition(".")[0] in _LIBRARIES:
             return self._client(node)
         if name == "dict" and not node.args and all(one.arg for one in node.keywords):
-            return {str(one.arg): self._value(one.value) for one in node.keywords}
+            return {str(one.arg): self._item(one.value) for one in node.keywords}
         if name == "json.dumps" and node.args:
             held = self._value(node.args[0])
-            return json.dumps(held) if _is_json(held) else HOLE
+            return HOLE if isinstance(held, _Client) else json.dumps(held)
         if isinstance(node.func, ast.Attribute) and node.func.attr == "format":
             held = self._value(node.func.value)
             return re.sub(r"\{[^{}]*\}", HOLE, held) if isinstance(held, str) else HOLE
@@ -764,8 +769,11 @@ def _text(value: Any) -> str:
     return str(value) if isinstance(value, int | float) and not isinstance(value, bool) else HOLE
 
 
-def _is_json(value: Any) -> bool:
-    return not isinstance(value, _Client)
+def _is_json(value: str | float | bool | None) -> bool:
+    """Tell whether JSON can write a literal: no half of a character, no endless number and none too long."""
+    if isinstance(value, str):
+        return value.isascii() or not re.search("[\ud800-\udfff]", value)
+    return not isinstance(value, int | float) or abs(value) < 1e300
 
 
 def _pairs(value: Any) -> list[tuple[str, str]] | None:
