@@ -103,7 +103,13 @@ class _Converter:
                 return made
         made |= dict(self._plain(value))
         made |= dict(self._nested(node, depth))
+        _open_parts(made)
         return _nullable(made) if value.get("nullable") is True else made
+
+    def _part(self, node: Node, depth: int) -> Any:
+        """Return a part of an `allOf`, in place of a reference where it is closed to further properties."""
+        target = self._description.resolve(node)
+        return self._schema(target if _is_closed(self._description, target, 0) else node, depth)
 
     def _way(self, node: Node, way: Any, depth: int) -> Any:
         """Return one of several schemas, with the values that its discriminator's mapping has for it."""
@@ -172,9 +178,10 @@ class _Converter:
                     name,
                     {str(key): self._schema(node.child(one), depth + 1) for key, one in value[name].items()},
                 )
-        for name in ("allOf", "prefixItems"):
-            if isinstance(value.get(name), list) and value[name]:
-                yield name, [self._schema(node.child(one), depth + 1) for one in value[name]]
+        if isinstance(value.get("allOf"), list) and value["allOf"]:
+            yield "allOf", [self._part(node.child(one), depth + 1) for one in value["allOf"]]
+        if isinstance(value.get("prefixItems"), list) and value["prefixItems"]:
+            yield "prefixItems", [self._schema(node.child(one), depth + 1) for one in value["prefixItems"]]
         for name in ("anyOf", "oneOf"):
             if isinstance(value.get(name), list) and value[name]:
                 # Descriptions say oneOf where several fit: objects without required fields fit everywhere.
@@ -187,6 +194,36 @@ class _Converter:
             yield "items", self._schema(node.child(items), depth + 1)
         elif isinstance(items, list) and items:
             yield "prefixItems", [self._schema(node.child(one), depth + 1) for one in items]
+
+
+def _is_closed(description: Description, schema: Node, depth: int) -> bool:
+    """Tell whether a schema, or a part of its `allOf`, forbids further properties."""
+    value = schema.value
+    if not isinstance(value, dict) or depth > _DEEPEST_SHOWN:
+        return False
+    if value.get("additionalProperties") is False:
+        return True
+    parts = value.get("allOf")
+    return isinstance(parts, list) and any(
+        _is_closed(description, description.resolve(schema.child(one)), depth + 1) for one in parts
+    )
+
+
+def _open_parts(made: dict[str, Any]) -> None:
+    """Let the whole forbid further properties where its parts do, or it does beside them.
+
+    To the letter such schemas fit nothing: a part does not see the properties of the others.
+    """
+    parts = [part for part in made.get("allOf", ()) if isinstance(part, dict)]
+    holders = [*parts, made] if parts or "anyOf" in made or "$ref" in made else parts
+    closed = [
+        holder.pop(name)
+        for holder in holders
+        for name in ("additionalProperties", "unevaluatedProperties")
+        if holder.get(name) is False
+    ]
+    if closed:
+        made["unevaluatedProperties"] = False
 
 
 def _numbered(base: str) -> Iterator[str]:

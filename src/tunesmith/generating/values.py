@@ -1,7 +1,7 @@
 """Values that fit a JSON Schema: its own examples where they fit, else the smallest made by its rules.
 
 What is not covered: `if`, `dependentSchemas`, `contains` and other rules by which one part hangs on another, beyond
-trying what is made; patterns beyond a handful of usual texts.
+trying what is made.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from contextlib import suppress
 from itertools import islice
 from typing import Any
 
+from tunesmith.generating.patterns import matching_text
 from tunesmith.operations import invalid
 
 _DEEPEST = 12
@@ -78,6 +79,7 @@ class _Maker:
 
     def __init__(self, root: Any) -> None:
         self._root = root
+        self._failed = ""
         self._definitions = {
             name: root[name] for name in ("$defs", "definitions") if isinstance(root, dict) and name in root
         }
@@ -90,7 +92,9 @@ class _Maker:
         for candidate in islice(self._candidates(schema, name, depth), _MOST_TRIED):
             if self._is_valid(schema, candidate):
                 return candidate
-        raise ValueError(f"nothing was found that fits {name}")
+        # The innermost fails first, and is the reason of the others.
+        self._failed = self._failed or name
+        raise ValueError(f"nothing was found that fits {self._failed}")
 
     def _is_valid(self, schema: Any, candidate: Any) -> bool:
         whole = {**schema, **self._definitions} if isinstance(schema, dict) else schema
@@ -270,6 +274,10 @@ def _texts(schema: Mapping[str, Any], name: str) -> Iterator[str]:
     yield words if most is None else words[: int(most)]
     if isinstance(schema.get("pattern"), str):
         yield from (one for one in _USUAL if _matches(schema["pattern"], one))
+        made = matching_text(schema["pattern"])
+        if made is not None:
+            yield made
+            yield made + "a" * (least - len(made))
 
 
 def _matches(pattern: str, text: str) -> bool:
