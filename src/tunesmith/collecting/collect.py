@@ -6,7 +6,7 @@ import hashlib
 import os
 import re
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -57,17 +57,17 @@ def collect(
     One file that cannot be read is a Rejection. Raises AddressError for an address of no such form, and SourceError
     that names what is missing, empty, or unreadable altogether.
     """
-    packages: list[PackageRead] = []
+    packages: dict[str, PackageRead] = {}
     documents: dict[str, Document] = {}
     rejections: list[Rejection] = []
     listings = [_listing_of(address, base, web or WebSettings(), say) for address in _each_once(addresses)]
     seen: set[Path] = set()
     for listing in listings:
         if listing.package is not None:
-            packages.append(read_package(listing.package))
+            packages[listing.address] = read_package(listing.package)
             continue
         if _is_described(listing.address):
-            packages.append(_read_described(listing))
+            packages[listing.address] = _read_described(listing)
             continue
         rejections += listing.hidden
         for file in listing.files:
@@ -82,16 +82,33 @@ def collect(
                     rejections.append(outcome)
                 else:
                     documents[outcome.id] = outcome
-    every = [*(each for package in packages for each in package.documents), *documents.values()]
+    _check_names(packages)
+    every = [*(each for package in packages.values() for each in package.documents), *documents.values()]
     if not every:
         raise SourceError(_nothing_readable(addresses, rejections), hint=_readable_hint())
     return Collected(
-        sources=tuple(_source(listing) for listing in listings),
+        sources=tuple(
+            packages[listing.address].source if listing.address in packages else _source(listing)
+            for listing in listings
+        ),
         documents=tuple(every),
-        catalogue=merge([package.catalogue for package in packages]),
-        rejections=(*(each for package in packages for each in package.rejections), *rejections),
-        left_out=dict(sum((Counter(package.left_out) for package in packages), Counter())),
+        catalogue=merge([package.catalogue for package in packages.values()]),
+        rejections=(*(each for package in packages.values() for each in package.rejections), *rejections),
+        left_out=dict(sum((Counter(package.left_out) for package in packages.values()), Counter())),
     )
+
+
+def _check_names(packages: Mapping[str, PackageRead]) -> None:
+    """Raise SourceError where two sources' entries would have the same ids."""
+    owners: dict[str, str] = {}
+    for address, read in packages.items():
+        name = read.catalogue.package
+        if name in owners:
+            raise SourceError(
+                f"{owners[name]} and {address} are both called {name}.",
+                hint="Leave one out, or change the title in the description, or the name of the file of tools.",
+            )
+        owners[name] = address
 
 
 def digest_sources(

@@ -57,9 +57,9 @@ def request_code(operation: Operation, *, also: str = "") -> str:
 
 
 def tool_code(tool: ToolSchema, *, also: str = "") -> str:
-    """Return the call of a tool as JSON; raises ValueError where no arguments are found that fit."""
+    """Return the call of a tool as JSON in one line; raises ValueError where no arguments are found that fit."""
     arguments = _with_field(tool.schema, _only_required(tool.schema), also)
-    return json.dumps({"name": tool.name, "arguments": arguments}, ensure_ascii=False, indent=2)
+    return json.dumps({"name": tool.name, "arguments": arguments}, ensure_ascii=False)
 
 
 def _only_required(schema: str) -> Any:
