@@ -42,7 +42,7 @@ PETS: dict[str, Any] = {
                         "name": "limit",
                         "in": "query",
                         "schema": {"type": "integer"},
-                        "description": "How many to return",
+                        "description": "Number of pets that come",
                     }
                 ],
                 "responses": {
@@ -170,7 +170,7 @@ def test_a_document_tells_readers_what_there_is_to_know(tmp_path: Path) -> None:
     assert texts["pet_store.listPets"] == (
         "# pet_store.listPets\n\nList all pets.\n\nComes in pages.\n\n`GET https://eu.pets.example/v1/pets`\n\n"
         "## Parameters\n\n| name | in | type | required | description |\n|---|---|---|---|---|\n"
-        "| `X-Trace` | header | string | no |  |\n| `limit` | query | integer | no | How many to return |\n\n"
+        "| `X-Trace` | header | string | no |  |\n| `limit` | query | integer | no | Number of pets that come |\n\n"
         "## Responses\n\n**200**: The pets\n\n- `name` (string, required): What it is called\n"
         "- `kind` (string, required): One of `cat`, `dog`.\n- `weight` (number)\n- `parents` (array of object)\n"
         "  - `name` (string, required): What it is called\n  - `kind` (string, required): One of `cat`, `dog`.\n"
@@ -331,7 +331,13 @@ def test_questions_about_an_api_read_as_people_ask(tmp_path: Path) -> None:
     made = generate(found.documents, catalogue, settings=GenerateSettings(rules_per_entry=5))
     documents = {document.id: document for document in found.documents}
     assert [check(example, documents, catalogue) for example in made.examples] == [None] * len(made.examples)
-    assert sorted(example.question for example in made.examples) == []
+    assert sorted(example.question for example in made.examples if example.entry == "pet_store.listPets") == [
+        "How can I list all pets in Pet Store?",
+        "Is there an operation in Pet Store that lists all pets?",
+        "Next to `pet_store.pets.create`, what is there that lists all pets?",
+        "Should I use `pet_store.pets.create` or `pet_store.listPets` to list all pets?",
+        "With `pet_store.listPets`, where do I give the number of pets that come?",
+    ]
     prompt = system_prompt(catalogue)
     assert 'the HTTP API "Pet Store" 1.2 (https://eu.pets.example/v1)' in prompt
     assert "imports httpx and makes the request" in prompt

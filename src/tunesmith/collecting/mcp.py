@@ -62,7 +62,7 @@ def read_mcp(path: Path, source: Source) -> PackageRead:
             name = tool.get("name") if isinstance(tool, dict) else None
             item = f"{source.address} {name or f'tool {number}'}"
             rejections.append(Rejection("collect", refusal.rule, item, refusal.detail))
-    if isinstance(value, dict) and (value.get("nextCursor") or (value.get("result") or {}).get("nextCursor")):
+    if _goes_on(value):
         detail = "the list goes on (nextCursor): its other pages are not in the file"
         rejections.append(Rejection("collect", "page", source.address, detail))
     if not listed:
@@ -86,6 +86,12 @@ def _tools(value: Any) -> list[Any]:
     if not isinstance(value, list):
         raise Refusal("form", "it holds no list of tools")
     return value
+
+
+def _goes_on(value: Any) -> bool:
+    """Tell whether the list has further pages."""
+    result = value.get("result", value) if isinstance(value, dict) else None
+    return isinstance(result, dict) and bool(result.get("nextCursor"))
 
 
 def _read_tool(tool: Any, server: str, path: Path, source: Source, taken: Counter[str]) -> _Listed:

@@ -128,7 +128,7 @@ def _parameter(
     described = [
         (parameter, phrase)
         for parameter in entry.parameters
-        if parameter.default is not None and (phrase := parameter_phrase(parameter.description)) is not None
+        if parameter.default is not None and (phrase := _phrase(entry, parameter)) is not None
     ]
     if not described:
         return None
@@ -142,6 +142,19 @@ def _parameter(
     sentence = f"`{entry.id}` takes {phrase} as `{parameter.name}`."
     text = answer_text(sentence, answer.imports, call_with(entry, parameter, around.catalogue))
     return RuleQuestion("parameter", question, text, _parameter_evidence(parameter, document, answer))
+
+
+def _phrase(entry: Entry, parameter: Parameter) -> str | None:
+    """Return what a parameter takes; descriptions of APIs often say what it does instead ("Filter by name")."""
+    if entry.operation is not None and _SAYS_WHAT_IT_DOES.match(parameter.description):
+        return None
+    return parameter_phrase(parameter.description)
+
+
+_SAYS_WHAT_IT_DOES = re.compile(
+    r"(?:how|filter|filters|sort|order|search|restrict|limit|get|retrieve|list|fetch|apply|comma|required|optional)\b",
+    re.IGNORECASE,
+)
 
 
 def parameter_phrase(description: str) -> str | None:
