@@ -18,7 +18,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import Any, Literal
-from urllib.parse import parse_qsl, unquote
+from urllib.parse import parse_qsl, unquote, urljoin
 
 # Stands for what is not known: a variable's value, or that piece of a string.
 HOLE = "\x00"
@@ -647,11 +647,26 @@ class _RequestReader(ast.NodeVisitor):
         if name == "json.dumps" and node.args:
             held = self._value(node.args[0])
             return HOLE if isinstance(held, _Client) else json.dumps(held)
-        if isinstance(node.func, ast.Attribute) and node.func.attr == "format":
-            held = self._value(node.func.value)
-            return re.sub(r"\{[^{}]*\}", HOLE, held) if isinstance(held, str) else HOLE
-        if isinstance(node.func, ast.Attribute) and node.func.attr in ("encode", "rstrip", "strip"):
-            return self._value(node.func.value)
+        if name in ("str", "httpx.URL") and len(node.args) == 1:
+            return _text(self._value(node.args[0]))
+        if name.rpartition(".")[2] == "urljoin" and len(node.args) == 2:
+            base, path = (_text(self._value(one)) for one in node.args)
+            return _below(base, path) if HOLE in base else urljoin(base, path)
+        return self._of_text(node) if isinstance(node.func, ast.Attribute) else HOLE
+
+    def _of_text(self, node: ast.Call) -> Any:
+        """Return what a method of a text returns."""
+        assert isinstance(node.func, ast.Attribute)
+        held, method = self._value(node.func.value), node.func.attr
+        if not isinstance(held, str):
+            return HOLE
+        if method in ("encode", "rstrip", "strip"):
+            return held
+        if method == "format":
+            return re.sub(r"\{[^{}]*\}", HOLE, held)
+        if method == "join" and len(node.args) == 1:
+            pieces = self._value(node.args[0])
+            return held.join(map(_text, pieces)) if isinstance(pieces, list) else HOLE
         return HOLE
 
     def _path(self, node: ast.expr) -> str:

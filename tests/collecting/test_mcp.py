@@ -83,7 +83,13 @@ def test_tools_that_cannot_be_read_are_told(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "wrap", [list, lambda tools: {"tools": tools}, lambda tools: {"result": {"tools": tools}}]
+    "wrap",
+    [
+        list,
+        lambda tools: {"tools": tools},
+        lambda tools: {"result": {"tools": tools}},
+        lambda tools: {"result": tools},
+    ],
 )
 def test_a_list_may_be_wrapped(tmp_path: Path, wrap: Any) -> None:
     """The list alone, the result, and the whole answer of JSON-RPC are read alike."""

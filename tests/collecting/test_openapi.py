@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import shutil
 import subprocess
 import tarfile
+from collections.abc import Iterator
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import httpx
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from tests.collecting.site import served
 
 from tunesmith.catalogue import Catalogue, judge
@@ -436,6 +441,55 @@ def test_two_apis_of_one_name_are_refused(tmp_path: Path) -> None:
         collect(["openapi:a.json", "openapi:b.json"], base=tmp_path)
 
 
+_ODD: tuple[Any, ...] = (
+    None,
+    True,
+    3,
+    -1.5,
+    "",
+    "x",
+    [],
+    {},
+    [1],
+    [[]],
+    {"$ref": "#/"},
+    {"$ref": 3},
+    {"$ref": "#/paths"},
+    {"type": {}},
+)
+
+
+def _places(value: Any) -> Iterator[tuple[str | int, ...]]:
+    if isinstance(value, dict | list):
+        for key, inner in value.items() if isinstance(value, dict) else enumerate(value):
+            yield (key,)
+            yield from ((key, *place) for place in _places(inner))
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    st.lists(st.tuples(st.sampled_from(list(_places(PETS))), st.sampled_from(_ODD)), min_size=1, max_size=3)
+)
+def test_whatever_stands_where_is_a_reason_and_no_crash(changes: list[tuple[tuple[Any, ...], Any]]) -> None:
+    """With odd values anywhere, the description is refused, or its operations are read or rejected one by one."""
+    whole = copy.deepcopy(PETS)
+    for place, odd in changes:
+        holder: Any = whole
+        for key in place[:-1]:
+            holder = holder[key] if isinstance(holder, dict) and key in holder else None
+        if isinstance(holder, dict):
+            holder[place[-1]] = copy.deepcopy(odd)
+    with TemporaryDirectory() as folder:
+        try:
+            found = _collect(Path(folder), whole)
+        except SourceError:
+            return
+    catalogue = _catalogue(found)
+    made = generate(found.documents, catalogue, settings=GenerateSettings())
+    for example in made.examples:
+        assert judge(example.answer, example.acceptable, catalogue).verdict == "exact"
+
+
 def test_a_description_is_fetched_once(tmp_path: Path) -> None:
     """One at an address is kept like pages are; its servers may be told relative to it."""
     whole = PETS | {"servers": [{"url": "/v1"}]}
@@ -443,11 +497,11 @@ def test_a_description_is_fetched_once(tmp_path: Path) -> None:
         kinds = {"content-type": "application/json; charset=utf-8"}
         site.answers["/docs/api.json"] = (200, kinds, json.dumps(whole).encode())
         address = f"openapi:{site.url}/docs/api.json"
-        settings = WebSettings(private=True, seconds_apart=0)
+        reach = WebSettings(private=True, seconds_apart=0)
         with pytest.raises(SourceError, match="private = true"):
             collect([address], base=tmp_path)
-        found = collect([address], base=tmp_path, web=settings)
-        again = collect([address], base=tmp_path, web=settings)
+        found = collect([address], base=tmp_path, web=reach)
+        again = collect([address], base=tmp_path, web=reach)
         assert site.paths.count("/docs/api.json") == 1
         assert _operation(_catalogue(found), "pet_store.listPets").servers == (f"{site.url}/v1",)
     assert found == again

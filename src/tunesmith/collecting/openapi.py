@@ -237,8 +237,7 @@ class _Reader:
         """Return the parameters of path and operation, the operation's own in place of the path's."""
         found: dict[tuple[str, str], _Given] = {}
         for holder in (item, operation):
-            values = holder.value.get("parameters")
-            for value in values if isinstance(values, list) else []:
+            for value in _list(holder.value.get("parameters")):
                 node = _mapping(self.description.resolve(holder.child(value)), f"a parameter of {path}")
                 place, name = node.value.get("in"), node.value.get("name")
                 if place in _PLACES and isinstance(name, str):
@@ -324,13 +323,13 @@ class _Reader:
     def _swagger_bodies(self, item: Node, operation: Node) -> tuple[list[_Body], bool]:
         """Return Swagger 2's body parameter, or its form's fields as one schema, in each type that it consumes."""
         consumed = operation.value.get("consumes", self.root.value.get("consumes"))
-        media = [str(one).partition(";")[0].strip().lower() for one in consumed or []]
+        media = [str(one).partition(";")[0].strip().lower() for one in _list(consumed)]
         fields: dict[str, Any] = {}
         required: list[str] = []
         holders = [
             _mapping(self.description.resolve(holder.child(one)), "a parameter")
             for holder in (item, operation)
-            for one in holder.value.get("parameters") or []
+            for one in _list(holder.value.get("parameters"))
         ]
         for node in holders:
             if node.value.get("in") == "body":
@@ -356,12 +355,11 @@ class _Reader:
         if self.is_swagger:
             base = str(self.root.value.get("basePath") or "").rstrip("/")
             host = self.root.value.get("host")
-            schemes = self.root.value.get("schemes") or ["https"]
+            schemes = _list(self.root.value.get("schemes")) or ["https"]
             wanted = "https" if "https" in schemes else str(schemes[0])
             return (self._absolute(f"{wanted}://{host}{base}" if host else base),)
         for holder in (operation, item, self.root):
-            servers = holder.value.get("servers")
-            found = [one for one in servers if isinstance(one, dict)] if isinstance(servers, list) else []
+            found = [one for one in _list(holder.value.get("servers")) if isinstance(one, dict)]
             if found:
                 return tuple(dict.fromkeys(self._absolute(_with_defaults(one)) for one in found))
         return (self._absolute(""),)
@@ -377,7 +375,7 @@ class _Reader:
             schemes = components.get("securitySchemes")
         known = schemes if isinstance(schemes, dict) else {}
         found: list[tuple[Credential, ...]] = []
-        for way in ways if isinstance(ways, list) else []:
+        for way in _list(ways):
             if isinstance(way, dict):
                 credentials = (self._credential(known.get(name)) for name in way)
                 found.append(tuple(one for one in credentials if one is not None))
@@ -513,6 +511,10 @@ def first_paragraph(told: Any) -> str:
 
 def _cell(text: str) -> str:
     return " ".join(text.split()).replace("|", "\\|")
+
+
+def _list(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else []
 
 
 def _mapping(node: Node, what: str) -> Node:

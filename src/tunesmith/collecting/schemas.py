@@ -137,7 +137,8 @@ class _Converter:
 
     def _plain(self, value: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
         types = value.get("type")
-        known = [one for one in (types if isinstance(types, list) else [types]) if one in _TYPES]
+        told = types if isinstance(types, list) else [types]
+        known = [one for one in told if isinstance(one, str) and one in _TYPES]
         if known:
             yield "type", known if isinstance(types, list) else known[0]
         if types == "file":

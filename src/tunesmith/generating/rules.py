@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from tunesmith.catalogue import Catalogue, Entry, Parameter
+from tunesmith.catalogue import Catalogue, Entry, Parameter, judge
 from tunesmith.generating.derive import DerivedAnswer, answer_text, call_with, find_quote
 from tunesmith.generating.sentences import begins_with_verb, first_sentence, shorten
 from tunesmith.operations import Operation, ToolSchema
@@ -140,7 +140,13 @@ def _parameter(
     )
     question = _pick(templates, entry, "parameter", around.seed).format(id=entry.id, phrase=phrase)
     sentence = f"`{entry.id}` takes {phrase} as `{parameter.name}`."
-    text = answer_text(sentence, answer.imports, call_with(entry, parameter, around.catalogue))
+    try:
+        text = answer_text(sentence, answer.imports, call_with(entry, parameter, around.catalogue))
+    except ValueError:
+        # Of an operation's or a tool's: no value was found that fits it.
+        return None
+    if entry.operation is not None and judge(text, (entry.id,), around.catalogue).verdict != "exact":
+        return None
     return RuleQuestion("parameter", question, text, _parameter_evidence(parameter, document, answer))
 
 

@@ -17,6 +17,7 @@ from tunesmith.generating.patterns import matching_text
 from tunesmith.operations import invalid
 
 _DEEPEST = 12
+_DEEP = 2
 _MOST_TRIED = 24
 _FORMATS: Mapping[str, str] = {
     "date": "2026-01-31",
@@ -127,6 +128,9 @@ class _Maker:
         if isinstance(flat.get("$ref"), str):
             parts.append(self._target(flat.pop("$ref")))
         ways = flat.pop("oneOf", None) or flat.pop("anyOf", None) or [{}]
+        if depth > _DEEP:
+            # What holds itself ends where it may.
+            ways = sorted(ways, key=lambda way: isinstance(way, dict) and "$ref" in way)
         for way in ways:
             every = [
                 self._first_flattened(part, depth + 1) for part in (*parts, way) if isinstance(part, dict)
@@ -203,6 +207,8 @@ class _Maker:
         first = schema.get("prefixItems")
         items = [self._fitting(one, name, depth + 1) for one in first] if isinstance(first, list) else []
         item, count = schema.get("items", {}), max(1, int(schema.get("minItems", 1)))
+        if depth > _DEEP:
+            yield items
         try:
             one = self._fitting(item, _singular(name), depth + 1)
         except ValueError:
