@@ -394,6 +394,29 @@ def test_a_schema_that_grows_without_end_is_cut(tmp_path: Path) -> None:
     assert invalid(operation.contents[0].schema, {"p0": 3}) is not None
 
 
+@pytest.mark.parametrize(
+    ("told", "server"),
+    [
+        ("https://a.example/v1/", "https://a.example/v1"),
+        ("//a.example", "https://a.example"),
+        ("v1", "/v1"),
+        ("./v1/", "/v1"),
+        ("/", ""),
+        ("{host}/v1", "/v1"),
+        ("https://{place}.a.example", "https://{place}.a.example"),
+    ],
+)
+def test_servers_may_be_told_in_part(tmp_path: Path, told: str, server: str) -> None:
+    """What is no whole address is a path, and its answer judges exact with the host as a variable."""
+    operation = _one(tmp_path, {}, servers=[{"url": told}])
+    assert operation.servers == (server,)
+    found = collect(["openapi:api.json"], base=tmp_path)
+    [answer] = derive_answers(found.documents, _catalogue(found)).answers
+    assert answer.call == ('httpx.post("' if "{" not in answer.call else 'httpx.post(f"') + (
+        f'{server}/x")' if "://" in server else f'{{base_url}}{server}/x")'
+    )
+
+
 def test_bodies_may_have_several_forms(tmp_path: Path) -> None:
     """All media types are kept; JSON by any of its names is JSON."""
     content = {

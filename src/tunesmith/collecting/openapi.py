@@ -365,7 +365,16 @@ class _Reader:
         return (self._absolute(""),)
 
     def _absolute(self, server: str) -> str:
-        return (urljoin(self.found_at, server or "/") if self.found_at else server).rstrip("/")
+        """Return a server's address in full if it can be known, else its path."""
+        # A host that is a variable without a value is one that is not told.
+        server = re.sub(r"^\{[^{}]*\}(?=/|$)", "", server.strip())
+        if server.startswith("//"):
+            server = f"https:{server}"
+        if self.found_at:
+            server = urljoin(self.found_at, server or "/")
+        elif server and "://" not in server:
+            server = "/" + server.lstrip("./")
+        return server.rstrip("/")
 
     def _security(self, operation: Node) -> tuple[tuple[Credential, ...], ...]:
         ways = operation.value.get("security", self.root.value.get("security"))
