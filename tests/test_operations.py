@@ -173,6 +173,7 @@ def test_requests_in_python_are_matched(pets: Catalogue, code: str, called: str)
     [
         (f'httpx.get("{SERVER}/dogs")', "hallucinated", f"GET {SERVER}/dogs does not exist in pets 1.0"),
         (f'httpx.delete("{SERVER}/pets/7")', "hallucinated", "nearest: pets.get"),
+        (f'httpx.get("{SERVER}/pets/7/toys")', "hallucinated", "does not exist"),
         ('httpx.get("https://api.pets.example/v2/pets")', "hallucinated", "does not exist"),
         ('httpx.get(f"{base_url}/dogs/7")', "hallucinated", "GET {}/dogs/7 does not exist"),
         (f'httpx.get("{SERVER}/pets", params={{"limt": 1}})', "wrong_arguments", "'limt'; nearest: 'limit'"),

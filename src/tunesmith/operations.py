@@ -186,6 +186,12 @@ def _best(routes: Sequence[_Route], host: str | None, path: str) -> tuple[str, .
     return ()
 
 
+# A last parameter whose values have slashes: others would let /users/{name} take in whatever begins with /users/.
+_HOLDS_SLASHES = re.compile(
+    r"\{(?:\+\w+|\w*path|(?:\w*[_-])?(?:ref|uri|url|key|prefix|proxy|basehead)|\w+[+*])\}$", re.I
+)
+
+
 class _Route:
     """One operation at one server."""
 
@@ -199,7 +205,7 @@ class _Route:
         self._base = _pattern(base.rstrip("/"))
         self._path = _pattern(path.rstrip("/"))
         self._rank = tuple("{" in piece for piece in path.strip("/").split("/"))
-        self._ends_open = path.rstrip("/").endswith("}")
+        self._ends_open = _HOLDS_SLASHES.search(path.rstrip("/")) is not None
 
     def match(self, host: str | None, path: str, tail: str) -> tuple[bool, ...] | None:
         """Return how good a match is, smaller for more literal pieces, None for none."""
