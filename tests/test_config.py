@@ -175,6 +175,18 @@ def test_the_usual_contenders_of_a_remote_base_need_no_weights(tmp_path: Path) -
     assert loaded.contenders == tuple(name for name in USUAL if not name.endswith("constrained"))
 
 
+def test_requests_of_an_api_have_no_constrained_contenders(tmp_path: Path) -> None:
+    """With an openapi: source they are left out of the usual ones, and refused where they are named."""
+    text = SMALL.replace('sources = ["', 'sources = ["openapi:pets.yaml", "')
+    assert load(written(tmp_path, text)).contenders == tuple(
+        name for name in USUAL if "constrained" not in name
+    )
+    told = refusal(tmp_path, f'{text}[evaluate]\ncontenders = ["base", "base+constrained"]\n')
+    assert told[0].endswith(
+        "base+constrained cannot be of openapi: sources, which have no grammar; leave it out"
+    )
+
+
 def test_broken_toml_has_line_and_column(tmp_path: Path) -> None:
     """A file that is not TOML is refused with the place."""
     (line,) = refusal(tmp_path, "[project]\nname = x\n")

@@ -1,7 +1,8 @@
 """What may be called: functions, operations, parameters; parse a call, bind it, judge it.
 
 An answer is judged by its syntax tree, never by its text: names are resolved through the answer's own
-imports, and arguments are bound to the signature as Python would bind them. Nothing is executed.
+imports, and arguments are bound to the signature as Python would bind them. Nothing is executed. A request to
+an API is matched and bound by its description, a tool's call by its schema (`operations`).
 
 What is not covered: one flat namespace for the whole block (no function scopes), no flow of types through the
 package's own functions (what `nx.path_graph(4)` returns is "some object"), and no check of argument *values*.
@@ -16,18 +17,30 @@ import inspect
 import re
 import textwrap
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Literal
 
 from tunesmith import records
 from tunesmith.errors import DatasetError
+from tunesmith.operations import (
+    Operation,
+    Request,
+    Routes,
+    ToolCall,
+    ToolSchema,
+    bind_request,
+    bind_tool,
+    curl_requests,
+    requests_in,
+    tool_calls,
+)
 from tunesmith.records import Verdict
 
 ParameterKind = Literal[
     "positional_only", "positional_or_keyword", "var_positional", "keyword_only", "var_keyword"
 ]
-EntryKind = Literal["function", "method", "class"]
+EntryKind = Literal["function", "method", "class", "operation", "tool"]
 
 _KINDS: Mapping[ParameterKind, inspect._ParameterKind] = {
     "positional_only": inspect.Parameter.POSITIONAL_ONLY,
@@ -81,7 +94,7 @@ class Entry:
     `parameters` are without `self` or `cls`; a class has those of its constructor. `summary` is one plain
     sentence, `description` the rest of the docstring's prose. `aliases` are other dotted paths of the same
     object. `members` of a class are all attribute names of its instances, inherited ones included; empty
-    where they cannot be known.
+    where they cannot be known. `operation` says how an operation of an HTTP API, or a tool, is called.
     """
 
     id: str
@@ -95,6 +108,7 @@ class Entry:
     document: str = ""
     aliases: tuple[str, ...] = ()
     members: tuple[str, ...] = ()
+    operation: Operation | ToolSchema | None = None
 
     @property
     def name(self) -> str:
@@ -146,8 +160,18 @@ class Catalogue:
 
     @property
     def packages(self) -> tuple[str, ...]:
-        """The import names of the packages."""
+        """The import names of the packages, and the short names of APIs and of tools' servers."""
         return tuple(self.package.split(", "))
+
+    @cached_property
+    def importable(self) -> tuple[str, ...]:
+        """The packages that Python imports."""
+        described = {
+            entry.id.partition(".")[0]
+            for entry in (*self.entries, *self.unlisted)
+            if entry.operation is not None
+        }
+        return tuple(package for package in self.packages if package not in described)
 
     @cached_property
     def by_id(self) -> dict[str, Entry]:
@@ -157,7 +181,7 @@ class Catalogue:
     @cached_property
     def import_names(self) -> dict[str, str]:
         """What an answer may write without an import, and the package it means: {"nx": "networkx"}."""
-        names = {package: package for package in self.packages}
+        names = {package: package for package in self.importable}
         if self.conventional_alias is not None:
             names[self.conventional_alias] = self.packages[0]
         return names | dict(self.conventions)
@@ -178,6 +202,26 @@ class Catalogue:
             if entry.kind == "method":
                 found.setdefault(entry.name, []).append(entry)
         return {name: tuple(entries) for name, entries in found.items()}
+
+    @cached_property
+    def routes(self) -> Routes | None:
+        """The operations of HTTP APIs, None where there are none."""
+        found = [
+            (entry.id, entry.operation)
+            for entry in (*self.entries, *self.unlisted)
+            if isinstance(entry.operation, Operation)
+        ]
+        return Routes(found) if found else None
+
+    @cached_property
+    def tools(self) -> dict[str, tuple[str, ...]]:
+        """The ids of tools by the name that they are called by, several where servers share one."""
+        found: dict[str, tuple[str, ...]] = {}
+        for entry in self.entries:
+            if isinstance(entry.operation, ToolSchema):
+                name = entry.operation.name
+                found[name] = (*found.get(name, ()), entry.id)
+        return found
 
     @cached_property
     def _attribute_set(self) -> frozenset[str]:
@@ -323,7 +367,8 @@ class Call:
     `**kwargs` are unpacked in it. `candidates` are the entry ids it may mean: none if it does not exist,
     several for a method of an object whose class is unknown. `statement` counts statements in source order;
     `outer` says that no other call of the package encloses it; `unbound` that a method is called on its class
-    (`Graph.copy(G)`).
+    (`Graph.copy(G)`). `request` is what the call sends to an API, or asks of a tool; the path of one that
+    means no operation is its method and address, or the tool's name.
     """
 
     path: str
@@ -335,6 +380,7 @@ class Call:
     statement: int = 0
     outer: bool = True
     unbound: bool = False
+    request: Request | ToolCall | None = None
 
 
 def calls_in(code: str, catalogue: Catalogue) -> tuple[Call, ...]:
@@ -345,13 +391,15 @@ def calls_in(code: str, catalogue: Catalogue) -> tuple[Call, ...]:
     catalogue, or, for an object of unknown class, when any class of the catalogue has a method of that name
     (unless a container of Python has one too and the arguments do not bind: `path.pop(0)`). All other
     methods, and calls of other packages, builtins and the block's own functions, are not calls of the
-    package. Code that does not parse has no calls.
+    package. A request to a server of an API counts as a call of it. Code that does not parse has no calls.
     """
     tree = _tree(code)
     if tree is None:
         return ()
     reader = _CallReader(catalogue)
     try:
+        if catalogue.routes is not None:
+            reader.requests = requests_in(tree)
         reader.visit_body(tree.body)
     except RecursionError:
         return ()
@@ -389,6 +437,7 @@ class _CallReader(ast.NodeVisitor):
 
     def __init__(self, catalogue: Catalogue) -> None:
         self.catalogue = catalogue
+        self.requests: dict[ast.Call, Request] = {}
         self.calls: list[Call] = []
         self.scope: dict[str, _Binding] = {}
         self.stars: list[str] = []
@@ -410,13 +459,13 @@ class _CallReader(ast.NodeVisitor):
         for alias in node.names:
             root = alias.name.partition(".")[0]
             path = alias.name if alias.asname else root
-            known = root in self.catalogue.packages
+            known = root in self.catalogue.importable
             self.scope[alias.asname or root] = _Binding("path", path) if known else _FOREIGN
 
     def visit_ImportFrom(self, node: ast.ImportFrom) -> None:
         """Bind the imported names, or remember a star import."""
         module = node.module or ""
-        known = node.level == 0 and module.partition(".")[0] in self.catalogue.packages
+        known = node.level == 0 and module.partition(".")[0] in self.catalogue.importable
         for alias in node.names:
             if alias.name == "*":
                 self.stars.append(module if known else "")
@@ -601,6 +650,10 @@ class _CallReader(ast.NodeVisitor):
     # Which call it is.
 
     def _package_call(self, node: ast.Call) -> Call | None:
+        if node in self.requests:
+            call = _request_call(self.requests[node], self.catalogue)
+            if call is not None:
+                return replace(call, text=ast.unparse(node), statement=self.statement, outer=self.depth == 0)
         if isinstance(node.func, ast.Name):
             return self._call_of_name(node, node.func.id)
         if isinstance(node.func, ast.Attribute):
@@ -632,7 +685,7 @@ class _CallReader(ast.NodeVisitor):
         entry = self.catalogue.lookup(path)
         if entry is not None:
             return self._call(node, entry.id, (entry.id,), unbound=entry.kind == "method")
-        if path in self.catalogue.packages or self.catalogue.is_attribute(path):
+        if path in self.catalogue.importable or self.catalogue.is_attribute(path):
             return None
         return self._call(node, path, ())
 
@@ -671,6 +724,56 @@ class _CallReader(ast.NodeVisitor):
         )
 
 
+def described_calls(text: str, catalogue: Catalogue) -> tuple[Call, ...]:
+    """Return an answer's calls that are no Python: its curl commands, else its tool calls.
+
+    They stand in the first fence of their kind, or are the whole text. Catalogues of Python packages have none.
+    """
+    if catalogue.routes is not None:
+        block = _fence_of(_SHELL_FENCES, text)
+        requests = curl_requests(text.strip() if block is None else block)
+        calls = [call for one in requests if (call := _request_call(one, catalogue)) is not None]
+        if calls:
+            return tuple(replace(call, statement=number) for number, call in enumerate(calls))
+    if not catalogue.tools:
+        return ()
+    block = _fence_of(_JSON_FENCES, text)
+    asked = tool_calls(text.strip() if block is None else block)
+    return tuple(
+        Call(
+            path=next(iter(catalogue.tools.get(one.name, ())), one.name),
+            text=one.arguments,
+            candidates=catalogue.tools.get(one.name, ()),
+            statement=number,
+            request=one,
+        )
+        for number, one in enumerate(asked)
+    )
+
+
+_SHELL_FENCES = ("", "bash", "sh", "shell", "console", "zsh", "curl")
+_JSON_FENCES = ("", "json", "tool_call")
+
+
+def _fence_of(languages: Sequence[str], text: str) -> str | None:
+    for match in re.finditer(r"```([\w-]*)[ \t]*\n(.*?)(?:```|\Z)", text, flags=re.DOTALL):
+        if match[1].lower() in languages:
+            return match[2]
+    return None
+
+
+def _request_call(request: Request, catalogue: Catalogue) -> Call | None:
+    """Return the call that a request is, None if it goes to a server of no API in the catalogue."""
+    candidates = None if catalogue.routes is None else catalogue.routes.find(request)
+    if candidates is None:
+        return None
+    path = candidates[0] if candidates else request.shown
+    call = Call(path, candidates=candidates, text=request.shown, request=request)
+    entries = [entry for each in candidates if (entry := catalogue.lookup(each)) is not None]
+    binding = tuple(entry.id for entry in entries if bind(entry, call) is None)
+    return replace(call, path=binding[0], candidates=binding) if binding else call
+
+
 def _opaque(binding: _Binding) -> _Binding:
     """Return what an attribute, item or result of such a thing is: foreign if that is, else unknown."""
     return _FOREIGN if binding.kind == "foreign" else _UNKNOWN
@@ -687,8 +790,14 @@ def bind(entry: Entry, call: Call) -> str | None:
     """Return why the call's arguments do not bind to the entry's signature, None if they do.
 
     Binding is Python's own (`inspect.Signature.bind`, PEP 362). What `*args` or `**kwargs` in the call hold
-    cannot be known: then required parameters may be missing, but what is written out must still fit.
+    cannot be known: then required parameters may be missing, but what is written out must still fit. Requests
+    and tools' calls are bound by their descriptions.
     """
+    match entry.operation, call.request:
+        case Operation() as operation, Request() as request:
+            return bind_request(operation, request)
+        case ToolSchema() as tool, ToolCall() as asked:
+            return bind_tool(tool, asked)
     reason = _bind_values(entry, call.positional, call)
     if reason is not None and call.unbound and call.positional:
         # `Graph.copy(G)`: the object is the first argument.
@@ -739,9 +848,10 @@ def judge(text: str, acceptable: Sequence[str], catalogue: Catalogue) -> Judgeme
     other does not bind; exact if the main call is one of `acceptable` (ids or aliases); else valid.
     """
     code = find_code(text)
-    if code is None:
+    calls = calls_in(code, catalogue) if code is not None else ()
+    calls = calls or described_calls(text, catalogue)
+    if code is None and not calls:
         return Judgement("no_call", None, None, "the answer has no code that parses")
-    calls = calls_in(code, catalogue)
     if not calls:
         return Judgement("no_call", None, None, f"the code calls nothing of {catalogue.package}")
     main = main_call(calls)
@@ -763,7 +873,10 @@ def main_call(calls: Sequence[Call]) -> Call:
 
 
 def _does_not_exist(call: Call, catalogue: Catalogue) -> str:
-    nearest = catalogue.suggest(call.path)
+    if isinstance(call.request, Request) and catalogue.routes is not None:
+        nearest = catalogue.routes.nearest(call.request)
+    else:
+        nearest = catalogue.suggest(call.path)
     hint = f"; nearest: {', '.join(nearest)}" if nearest else ""
     return f"{call.path} does not exist in {catalogue.package} {catalogue.version}{hint}"
 

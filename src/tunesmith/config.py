@@ -21,7 +21,7 @@ from pydantic.fields import FieldInfo
 
 from tunesmith.chunking.chunk import ChunkSettings
 from tunesmith.chunking.topics import TopicSettings
-from tunesmith.collecting.web import WebSettings
+from tunesmith.collecting.web import OPENAPI, WebSettings
 from tunesmith.curating.curate import CurateSettings
 from tunesmith.errors import AddressError, ConfigError, UsageError
 from tunesmith.evaluating.evaluate import EvaluateSettings
@@ -178,7 +178,7 @@ _EXPLAINED: Final[dict[str, dict[str, _Why]]] = {
     "project": {"name": _Why("how reports call it")},
     "collect": {
         "sources": _Why(
-            "python:PACKAGE, a file, folder or glob, https://PAGE, site:https://PAGE; paths start here"
+            "python:, openapi:, mcp:, a file, folder or glob, https://PAGE, site:https://PAGE; paths start here"
         ),
         "depth": _Why("so many links away from a site's first page"),
         "pages": _Why("at most so many pages of a site"),
@@ -293,7 +293,8 @@ def load(path: Path) -> Config:
     text = _read(path)
     document = _parse(path, text)
     lines = _key_lines(text)
-    problems = [*_strangers(document, lines), *_misfits(document, lines), *_beyond_reach(document, lines)]
+    checks = (_strangers, _misfits, _beyond_reach, _beyond_grammar)
+    problems = [problem for check in checks for problem in check(document, lines)]
     if problems:
         raise _refusal(path, problems)
     return _compose(path, document)
@@ -394,6 +395,22 @@ def _misfits(document: Mapping[str, Any], lines: Mapping[str, int]) -> Iterator[
                 yield from (_misfit(table, dict(each), lines) for each in error.errors())
 
 
+def _beyond_grammar(document: Mapping[str, Any], lines: Mapping[str, int]) -> Iterator[_Problem]:
+    """Yield the contenders that cannot be, since requests of an HTTP API have no grammar."""
+    if not _has_api(document):
+        return
+    contenders = _value(document, "evaluate", "contenders")
+    for name in contenders if isinstance(contenders, list) else ():
+        if "constrained" in str(name).split("+"):
+            text = f"[evaluate] contenders: {name} cannot be of openapi: sources, which have no grammar; leave it out"
+            yield _Problem(lines.get("evaluate.contenders"), text)
+
+
+def _has_api(document: Mapping[str, Any]) -> bool:
+    sources = _value(document, "collect", "sources")
+    return isinstance(sources, list) and any(str(source).startswith(OPENAPI) for source in sources)
+
+
 def _beyond_reach(document: Mapping[str, Any], lines: Mapping[str, int]) -> Iterator[_Problem]:
     """Yield what a model cannot be told, or made to do, whose weights a service keeps."""
     train, contenders = _value(document, "train"), _value(document, "evaluate", "contenders")
@@ -443,7 +460,8 @@ def _compose(path: Path, document: Mapping[str, Any]) -> Config:
                 values |= {key: getattr(filled, key) for key in part.model_fields}
             else:
                 values[table] = filled
-    if is_remote(values["train"].base) and _value(document, "evaluate", "contenders") is None:
+    is_unbound = is_remote(values["train"].base) or _has_api(document)
+    if is_unbound and _value(document, "evaluate", "contenders") is None:
         values["contenders"] = tuple(name for name in USUAL if "constrained" not in name)
     return Config(path=path, **values)
 

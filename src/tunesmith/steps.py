@@ -372,8 +372,8 @@ def generate(work: Work) -> dict[str, int]:
     if config.teacher is None and not written and not catalogue.entries:
         raise SourceError(
             "the sources name nothing that can be called, so no answers can be derived from them",
-            hint="Name a model that writes examples from documents: teacher in [generate]; or add python:PACKAGE to "
-            "[collect] sources.",
+            hint="Name a model that writes examples from documents: teacher in [generate]; or add python:PACKAGE, "
+            "openapi:FILE or mcp:FILE to [collect] sources.",
         )
     replies = Replies(config.folder / ".tunesmith" / REPLIES)
     purse = config.generate.purse()

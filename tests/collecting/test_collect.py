@@ -94,7 +94,7 @@ def test_one_bad_file_does_not_stop_the_others(base: Path) -> None:
     assert collected.rejections == (Rejection("collect", "encoding", "bad/c.txt", "byte 0 is not UTF-8"),)
 
 
-@pytest.mark.parametrize("address", ["ftp://example.org/x", "openapi:spec.json", "pytohn:networkx"])
+@pytest.mark.parametrize("address", ["ftp://example.org/x", "wsdl:spec.xml", "pytohn:networkx"])
 def test_addresses_of_other_kinds_are_refused(base: Path, address: str) -> None:
     """What is not understood today is said to be so, with what is."""
     with pytest.raises(AddressError, match="not understood") as caught:

@@ -26,7 +26,8 @@ from tunesmith.models.base import Sampling
 from tunesmith.models.constrained import CatalogueGrammar, answer_grammar, shown_entries
 from tunesmith.models.local import LocalModel
 from tunesmith.models.wrappers import with_passages
-from tunesmith.records import Conversation, Message, Passage
+from tunesmith.operations import Operation, ToolSchema
+from tunesmith.records import Conversation, Document, Message, Passage
 
 SHAPES = Catalogue(
     "shapes",
@@ -362,3 +363,49 @@ def test_a_tokenizer_that_cannot_be_read_is_refused() -> None:
     """A tokenizer without a fast form is an error that says so."""
     with pytest.raises(ModelError, match="cannot be constrained with the tokenizer"):
         CatalogueGrammar(SHAPES, object())
+
+
+TOOLS = Catalogue(
+    "box",
+    "1",
+    (
+        Entry(
+            "box.search",
+            "tool",
+            summary="Search the box.",
+            document="d",
+            operation=ToolSchema(
+                "box",
+                "search-all",
+                '{"type": "object", "required": ["query"], "additionalProperties": false, "properties": {"query": '
+                '{"type": "string", "maxLength": 20}, "sort": {"$ref": "#/$defs/Sort"}}, '
+                '"$defs": {"Sort": {"enum": ["name", "age"]}}}',
+            ),
+        ),
+    ),
+)
+
+
+def test_calls_of_tools_follow_their_schemas(tokenizer: PreTrainedTokenizerBase) -> None:
+    """The derived answer passes; another tool, another argument or none where one is required do not."""
+    grammar = CatalogueGrammar(TOOLS, tokenizer)
+    [derived] = derive_answers([Document("d", "mcp:box", "t", "Search the box.", "api")], TOOLS).answers
+    assert grammar.accepts(derived.text)
+    assert grammar.accepts(derived.text.replace('"query"}', '"query", "sort": "age"}'))
+    for old, new in (
+        ("search-all", "search"),
+        ('"query": "query"', ""),
+        ('"query"}', '"query", "sort": "size"}'),
+    ):
+        assert old in derived.text
+        assert not grammar.accepts(derived.text.replace(old, new))
+
+
+def test_requests_of_apis_cannot_be_constrained(tokenizer: PreTrainedTokenizerBase) -> None:
+    """A catalogue of an HTTP API is refused, with the way out."""
+    catalogue = Catalogue(
+        "pets", "1", (Entry("pets.list", "operation", operation=Operation("Pets", "get", "/pets")),)
+    )
+    with pytest.raises(ModelError, match="cannot be constrained to requests of an HTTP API") as caught:
+        CatalogueGrammar(catalogue, tokenizer).constraint(())
+    assert "[evaluate] contenders" in str(caught.value)

@@ -82,7 +82,11 @@ def new(
     more: Annotated[list[str] | None, typer.Argument(hidden=True, metavar="")] = None,
     sources: Annotated[
         list[str] | None,
-        typer.Option("--from", metavar="SOURCE...", help="python:PACKAGE, a file, a folder or a glob."),
+        typer.Option(
+            "--from",
+            metavar="SOURCE...",
+            help="python:PACKAGE, openapi:FILE, mcp:FILE, a file, a folder or a glob.",
+        ),
     ] = None,
     as_json: AsJson = False,
 ) -> None:

@@ -1,1 +1,1 @@
-"""Reads material: installed Python packages, files and folders."""
+"""Reads material: installed Python packages, descriptions of APIs and tools, files and folders."""

@@ -6,22 +6,25 @@ import hashlib
 import os
 import re
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from tunesmith.catalogue import Catalogue, merge
 from tunesmith.collecting.archives import ARCHIVE, try_archive
+from tunesmith.collecting.mcp import MCP, read_mcp
+from tunesmith.collecting.openapi import read_openapi
 from tunesmith.collecting.python_package import PackageRead, package_source, read_package
 from tunesmith.collecting.readers import KINDS, try_file
-from tunesmith.collecting.web import Snapshot, WebSettings, is_fetched, is_web, snapshot
+from tunesmith.collecting.references import files_of
+from tunesmith.collecting.web import OPENAPI, Snapshot, WebSettings, is_fetched, is_web, snapshot
 from tunesmith.errors import AddressError, SourceError
 from tunesmith.records import Document, Rejection, Source
 
 _UNDERSTOOD = (
-    "Understood are: python:PACKAGE, a file, a folder, a pattern such as docs/**/*.md, a page (https://...), a site "
-    "(site:https://...)."
+    "Understood are: python:PACKAGE, openapi:FILE or openapi:https://..., mcp:FILE, a file, a folder, a pattern such "
+    "as docs/**/*.md, a page (https://...), a site (site:https://...)."
 )
 # Where what the web gave is kept, below where relative paths start.
 WEB = ".tunesmith/web"
@@ -47,20 +50,24 @@ def collect(
 ) -> Collected:
     """Read what the addresses name; relative paths start at `base`.
 
-    An address is `python:PACKAGE`, a file, a folder (read with all below it, hidden files left out), a glob pattern, a
+    An address is `python:PACKAGE`, the description of an API (`openapi:FILE`, `openapi:https://...`), a list of tools
+    (`mcp:FILE`), a file, a folder (read with all below it, hidden files left out), a glob pattern, a
     web page (`https://...`) or a site (`site:https://...`: what lies below that page's folder); what is in a .zip
     archive is read like the files of a folder. What the web gave is kept in `base`, and read from there the next time.
     One file that cannot be read is a Rejection. Raises AddressError for an address of no such form, and SourceError
     that names what is missing, empty, or unreadable altogether.
     """
-    packages: list[PackageRead] = []
+    packages: dict[str, PackageRead] = {}
     documents: dict[str, Document] = {}
     rejections: list[Rejection] = []
     listings = [_listing_of(address, base, web or WebSettings(), say) for address in _each_once(addresses)]
     seen: set[Path] = set()
     for listing in listings:
         if listing.package is not None:
-            packages.append(read_package(listing.package))
+            packages[listing.address] = read_package(listing.package)
+            continue
+        if _is_described(listing.address):
+            packages[listing.address] = _read_described(listing)
             continue
         rejections += listing.hidden
         for file in listing.files:
@@ -75,16 +82,33 @@ def collect(
                     rejections.append(outcome)
                 else:
                     documents[outcome.id] = outcome
-    every = [*(each for package in packages for each in package.documents), *documents.values()]
+    _check_names(packages)
+    every = [*(each for package in packages.values() for each in package.documents), *documents.values()]
     if not every:
         raise SourceError(_nothing_readable(addresses, rejections), hint=_readable_hint())
     return Collected(
-        sources=tuple(_source(listing) for listing in listings),
+        sources=tuple(
+            packages[listing.address].source if listing.address in packages else _source(listing)
+            for listing in listings
+        ),
         documents=tuple(every),
-        catalogue=merge([package.catalogue for package in packages]),
-        rejections=(*(each for package in packages for each in package.rejections), *rejections),
-        left_out=dict(sum((Counter(package.left_out) for package in packages), Counter())),
+        catalogue=merge([package.catalogue for package in packages.values()]),
+        rejections=(*(each for package in packages.values() for each in package.rejections), *rejections),
+        left_out=dict(sum((Counter(package.left_out) for package in packages.values()), Counter())),
     )
+
+
+def _check_names(packages: Mapping[str, PackageRead]) -> None:
+    """Raise SourceError where two sources' entries would have the same ids."""
+    owners: dict[str, str] = {}
+    for address, read in packages.items():
+        name = read.catalogue.package
+        if name in owners:
+            raise SourceError(
+                f"{owners[name]} and {address} are both called {name}.",
+                hint="Leave one out, or change the title in the description, or the name of the file of tools.",
+            )
+        owners[name] = address
 
 
 def digest_sources(
@@ -160,6 +184,29 @@ def _listing_of(address: str, base: Path, web: WebSettings, say: Callable[[str],
     return _listing(address, base)
 
 
+def _is_described(address: str) -> bool:
+    return address.startswith((OPENAPI, MCP))
+
+
+def _described(address: str, base: Path) -> _Listing:
+    """Return the file that describes an API or tools, and for its digest those that it refers to."""
+    name = address.partition(":")[2]
+    path = (base / Path(name).expanduser()).resolve()
+    if not path.is_file():
+        raise SourceError(
+            f"the source {address!r} does not exist.", hint=f"It was looked for at {path}. {_UNDERSTOOD}"
+        )
+    files = files_of(path) if address.startswith(OPENAPI) else (path,)
+    return _Listing(address, files=tuple(_File(file, file.name) for file in files))
+
+
+def _read_described(listing: _Listing) -> PackageRead:
+    [file, *_] = listing.files
+    if listing.address.startswith(MCP):
+        return read_mcp(file.path, _source(listing))
+    return read_openapi(file.path, _source(listing), found_at=file.name if is_web(listing.address) else "")
+
+
 def _pages(found: Snapshot, address: str) -> _Listing:
     return _Listing(
         address,
@@ -171,6 +218,8 @@ def _pages(found: Snapshot, address: str) -> _Listing:
 def _listing(address: str, base: Path) -> _Listing:
     if address.startswith("python:"):
         return _Listing(address, package=address.removeprefix("python:"))
+    if _is_described(address):
+        return _described(address, base)
     path = base / Path(address).expanduser()
     if path.is_file():
         return _Listing(address, files=(_File(path, Path(address).as_posix()),))
@@ -241,14 +290,14 @@ def _source(listing: _Listing) -> Source:
     digest = hashlib.sha256()
     for file in listing.files:
         digest.update(file.name.encode("utf-8", "surrogateescape") + b"\0")
-        digest.update(_file_digest(file.path))
+        digest.update(_file_digest(file.path, whatever=_is_described(listing.address)))
     kind: Literal["files", "web"] = "web" if is_web(listing.address) else "files"
     return Source(address=listing.address, kind=kind, digest=digest.hexdigest())
 
 
-def _file_digest(path: Path) -> bytes:
-    """Return the bytes' SHA-256; nothing for a file that is refused without looking into it."""
-    if path.suffix.lower() not in (*KINDS, ARCHIVE):
+def _file_digest(path: Path, *, whatever: bool) -> bytes:
+    """Return the bytes' SHA-256; nothing for a file that is refused unseen, unless `whatever` it is called."""
+    if not whatever and path.suffix.lower() not in (*KINDS, ARCHIVE):
         return b""
     try:
         return hashlib.sha256(path.read_bytes()).digest()

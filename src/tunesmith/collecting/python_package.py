@@ -47,7 +47,10 @@ _PLAIN_BASES = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class PackageRead:
-    """What a package gave; `left_out` counts by reason, `rejections` name what could not be read."""
+    """What a package, or the description of an API or of tools, gave.
+
+    `left_out` counts by reason, `rejections` name what could not be read.
+    """
 
     source: Source
     documents: tuple[Document, ...]

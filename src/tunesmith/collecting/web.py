@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     import httpx
 
 SITE: Final = "site:"
+OPENAPI: Final = "openapi:"
 MOST_BYTES: Final = 20 * 2**20
 _SECONDS: Final = 20.0
 _REDIRECTS: Final = 5
@@ -58,6 +59,20 @@ _ENDINGS: Final[Mapping[str, str]] = {
     "application/vnd.openxmlformats-officedocument.wordprocessingml.document": ".docx",
     "application/vnd.openxmlformats-officedocument.presentationml.presentation": ".pptx",
     "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet": ".xlsx",
+}
+
+
+# Of an API's description; what servers call YAML differs.
+_DESCRIPTIONS: Final[Mapping[str, str]] = {
+    "application/json": ".json",
+    "application/vnd.oai.openapi+json": ".json",
+    "application/vnd.oai.openapi": ".yaml",
+    "application/yaml": ".yaml",
+    "application/x-yaml": ".yaml",
+    "text/yaml": ".yaml",
+    "text/x-yaml": ".yaml",
+    "text/plain": ".yaml",
+    "application/octet-stream": ".yaml",
 }
 
 
@@ -102,8 +117,8 @@ class Snapshot:
 
 
 def is_web(address: str) -> bool:
-    """Tell whether a source's address is a page (https://...) or a site (site:https://...)."""
-    return re.match(rf"(?:{SITE})?https?://", address) is not None
+    """Tell whether a source is a page (https://...), a site (site:https://...) or an API (openapi:https://...)."""
+    return re.match(rf"(?:{SITE}|{OPENAPI})?https?://", address) is not None
 
 
 def snapshot(
@@ -199,8 +214,9 @@ class _Fetching:
         sleep: Callable[[float], None],
     ) -> None:
         self._is_site = address.startswith(SITE)
+        self._endings = _DESCRIPTIONS if address.startswith(OPENAPI) else _ENDINGS
         try:
-            self._start = _normal(address.removeprefix(SITE))
+            self._start = _normal(address.removeprefix(SITE).removeprefix(OPENAPI))
         except ValueError as error:
             raise AddressError(f"the source address {address!r} is none of the web: {error}.") from error
         self._old = {} if before is None else {page.address: page for page in before.pages}
@@ -284,7 +300,7 @@ class _Fetching:
             return before
         if self._is_site and not self._inside(answer.url):
             raise Refusal("elsewhere", f"it leads to {answer.url}, which is no part of the site")
-        ending = _ENDINGS.get(answer.kind)
+        ending = self._endings.get(answer.kind)
         if ending is None:
             raise Refusal("type", f"{answer.kind or 'an unknown type'} is none that can be read")
         file = sha256(answer.body).hexdigest()[:24] + ending

@@ -114,12 +114,14 @@ def _names_the_function(example: Example, _: Documents, __: Catalogue) -> str | 
     return None
 
 
-def _answer_form(example: Example, _: Documents, __: Catalogue) -> str | None:
+def _answer_form(example: Example, _: Documents, catalogue: Catalogue) -> str | None:
     if example.entry is None:
         return None if example.answer.strip() else "the answer is empty"
-    parts = re.fullmatch(r"(.+?)\n\n```python\n(.+?)\n```\s*", example.answer, flags=re.DOTALL)
+    entry = catalogue.resolve(example.entry)
+    language, named = ("json", "JSON") if entry is not None and entry.kind == "tool" else ("python", "Python")
+    parts = re.fullmatch(rf"(.+?)\n\n```{language}\n(.+?)\n```\s*", example.answer, flags=re.DOTALL)
     if parts is None or "```" in parts[2]:
-        return "the answer is not a sentence and one fenced Python block"
+        return f"the answer is not a sentence and one fenced {named} block"
     return None if one_sentence(parts[1]) else f"not one sentence: {parts[1]!r}"
 
 

@@ -10,7 +10,9 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from tunesmith.catalogue import Call, Catalogue, Entry, Parameter, bind, calls_in, judge
-from tunesmith.generating.sentences import Predicate, predicate
+from tunesmith.generating.requests import request_code, tool_code
+from tunesmith.generating.sentences import Predicate, first_sentence, predicate, shorten, third_person
+from tunesmith.operations import Operation, ToolSchema
 from tunesmith.records import Document, Evidence, Rejection
 
 _LONGEST_ARGUMENT = 40
@@ -19,7 +21,10 @@ _LONGEST_CALL = 110
 
 @dataclass(frozen=True, slots=True)
 class DerivedAnswer:
-    """An answer and its parts: `text` is `sentence` and a fenced block of `imports` and `call`."""
+    """An answer and its parts: `text` is `sentence` and a fenced block of `imports` and `call`.
+
+    A tool's call has no imports.
+    """
 
     entry: str
     text: str
@@ -65,7 +70,11 @@ def derive_answer(entry: Entry, document: Document, catalogue: Catalogue) -> Der
     fewest arguments renamed, else the required parameters under their own names. Variables such as `G` are
     the user's: the block has no set-up lines. That importing the package also loads the submodule of an entry
     such as `networkx.community.modularity` is not checked.
+
+    An operation is called by httpx with all that it requires, a tool by the JSON of its name and arguments.
     """
+    if entry.operation is not None:
+        return _derive_described(entry, entry.operation, document, catalogue)
     said = predicate(entry.summary, entry.kind, entry.name)
     sentence = f"`{entry.id}` {said.text}."
     example = _doctest_call(entry, catalogue)
@@ -82,8 +91,164 @@ def derive_answer(entry: Entry, document: Document, catalogue: Catalogue) -> Der
     )
 
 
+def _derive_described(
+    entry: Entry, operation: Operation | ToolSchema, document: Document, catalogue: Catalogue
+) -> DerivedAnswer | Rejection:
+    said = _said(entry)
+    sentence = f"`{entry.id}` {said.text}."
+    try:
+        call = described_call(operation)
+    except ValueError as error:
+        return Rejection("generate", "no value fits", entry.id, str(error))
+    imports = "import httpx" if isinstance(operation, Operation) else ""
+    text = answer_text(sentence, imports, call)
+    judgement = judge(text, (entry.id,), catalogue)
+    if judgement.verdict != "exact":
+        return Rejection("generate", "call not exact", entry.id, f"{call}: {judgement.reason}")
+    evidence = _summary_evidence(entry, document)
+    return DerivedAnswer(entry.id, text, sentence, imports, call, said, (evidence,) if evidence else ())
+
+
+def described_call(operation: Operation | ToolSchema, also: str = "") -> str:
+    """Return the call of what is required, and of the parameter `also`; ValueError where no value fits."""
+    if isinstance(operation, Operation):
+        return request_code(operation, also=also)
+    return tool_code(operation, also=also)
+
+
+# Verbs of APIs that docstrings hardly begin with.
+_VERBS_OF_APIS = frozenset(
+    (
+        *(
+            "accept",
+            "acknowledge",
+            "activate",
+            "approve",
+            "archive",
+            "authenticate",
+            "authorize",
+            "autocomplete",
+        ),
+        *(
+            "ban",
+            "block",
+            "book",
+            "capture",
+            "charge",
+            "cleanse",
+            "complete",
+            "confirm",
+            "deactivate",
+            "decline",
+        ),
+        *(
+            "deploy",
+            "disable",
+            "dismiss",
+            "duplicate",
+            "enroll",
+            "favorite",
+            "finalize",
+            "follow",
+            "grant",
+            "import",
+        ),
+        *(
+            "invite",
+            "link",
+            "lock",
+            "migrate",
+            "mint",
+            "mute",
+            "onboard",
+            "pause",
+            "pay",
+            "pin",
+            "ping",
+            "post",
+        ),
+        *(
+            "preview",
+            "provision",
+            "publish",
+            "purchase",
+            "purge",
+            "quarantine",
+            "queue",
+            "reactivate",
+            "redeem",
+        ),
+        *(
+            "redeliver",
+            "refund",
+            "regenerate",
+            "reject",
+            "rerun",
+            "resend",
+            "restart",
+            "resume",
+            "revoke",
+            "rotate",
+        ),
+        *(
+            "schedule",
+            "share",
+            "star",
+            "subscribe",
+            "submit",
+            "suspend",
+            "sync",
+            "terminate",
+            "transfer",
+            "trigger",
+        ),
+        *(
+            "unarchive",
+            "unassign",
+            "unban",
+            "unblock",
+            "unfollow",
+            "unlink",
+            "unlock",
+            "unmute",
+            "unpin",
+            "unpublish",
+        ),
+        *("unstar", "unsubscribe", "unsuspend", "upgrade", "upsert", "void", "whitelist"),
+    )
+)
+
+
+def _said(entry: Entry) -> Predicate:
+    """Return what an operation or a tool does; a summary of one word ("List") says less than the name does."""
+    summary = sentence_case(entry.summary).rstrip(".")
+    if len(summary.split()) < 2:
+        summary = re.sub(r"(?<=[a-z0-9])(?=[A-Z])|_", " ", entry.name).strip().lower()
+    verb, _, rest = summary.partition(" ")
+    # "Block distribution" of what is read is a noun.
+    is_read = isinstance(entry.operation, Operation) and entry.operation.method == "get"
+    if verb.lower() in _VERBS_OF_APIS and rest and not is_read:
+        rest = shorten(first_sentence(rest))
+        return Predicate(f"{third_person(verb.lower())} {rest}", f"{verb.lower()} {rest}")
+    return predicate(summary, entry.kind, entry.name)
+
+
+def sentence_case(summary: str) -> str:
+    """Return a summary whose words all begin with capitals, as titles do, in small letters: "List All Pets"."""
+    words = summary.split()
+    long = [word for word in words[1:] if len(word) > 3]
+    if not long or not all(word[0].isupper() for word in long):
+        return summary
+    return " ".join([words[0], *(word.lower() if word[1:].islower() else word for word in words[1:])])
+
+
 def answer_text(sentence: str, imports: str, call: str) -> str:
-    """Return an answer in its one form: a sentence, and a Python block with the imports and the call."""
+    """Return an answer in its one form: a sentence, and a Python block with the imports and the call.
+
+    Without imports the call is a tool's, and the block is JSON.
+    """
+    if not imports:
+        return f"{sentence}\n\n```json\n{call}\n```"
     return f"{sentence}\n\n```python\n{imports}\n\n{call}\n```"
 
 
@@ -104,7 +269,12 @@ def call_text(entry: Entry, arguments: str, catalogue: Catalogue) -> str:
 
 
 def call_with(entry: Entry, parameter: Parameter, catalogue: Catalogue) -> str:
-    """Return the call of the required parameters and of `parameter`, each under its own name."""
+    """Return the call of the required parameters and of `parameter`, each under its own name.
+
+    Raises ValueError where a body needs a value and none fits.
+    """
+    if entry.operation is not None:
+        return described_call(entry.operation, parameter.name)
     required = _required_arguments(entry)
     if parameter.required:
         return call_text(entry, required, catalogue)

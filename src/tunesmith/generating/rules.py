@@ -11,9 +11,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from tunesmith.catalogue import Catalogue, Entry, Parameter
+from tunesmith.catalogue import Catalogue, Entry, Parameter, judge
 from tunesmith.generating.derive import DerivedAnswer, answer_text, call_with, find_quote
 from tunesmith.generating.sentences import begins_with_verb, first_sentence, shorten
+from tunesmith.operations import Operation, ToolSchema
 from tunesmith.records import Document, Evidence, fingerprint
 
 RuleName = Literal["does", "howto", "parameter", "neighbours", "see_also"]
@@ -78,6 +79,12 @@ def _kind(entry: Entry) -> str:
 
 
 def _package(entry: Entry) -> str:
+    """Return what people call the package, the API or the server of tools."""
+    match entry.operation:
+        case Operation(api=api):
+            return api
+        case ToolSchema(server=server):
+            return server
     return entry.id.partition(".")[0]
 
 
@@ -86,12 +93,14 @@ def _does(entry: Entry, _: Document, answer: DerivedAnswer, around: Surroundings
         return None
     templates = (
         "Which {package} {kind} {does}?",
-        "Is there a {kind} in {package} that {does}?",
+        "Is there {a_kind} in {package} that {does}?",
         "I am looking for the {package} {kind} that {does}.",
         "What is the name of the {kind} that {does}?",
     )
     template = _pick(templates, entry, "does", around.seed)
-    question = template.format(package=_package(entry), kind=_kind(entry), does=answer.predicate.text)
+    kind = _kind(entry)
+    a_kind = f"an {kind}" if entry.kind == "operation" else f"a {kind}"
+    question = template.format(package=_package(entry), kind=kind, a_kind=a_kind, does=answer.predicate.text)
     return RuleQuestion("does", question, answer.text, answer.evidence)
 
 
@@ -119,7 +128,7 @@ def _parameter(
     described = [
         (parameter, phrase)
         for parameter in entry.parameters
-        if parameter.default is not None and (phrase := parameter_phrase(parameter.description)) is not None
+        if parameter.default is not None and (phrase := _phrase(entry, parameter)) is not None
     ]
     if not described:
         return None
@@ -131,8 +140,27 @@ def _parameter(
     )
     question = _pick(templates, entry, "parameter", around.seed).format(id=entry.id, phrase=phrase)
     sentence = f"`{entry.id}` takes {phrase} as `{parameter.name}`."
-    text = answer_text(sentence, answer.imports, call_with(entry, parameter, around.catalogue))
+    try:
+        text = answer_text(sentence, answer.imports, call_with(entry, parameter, around.catalogue))
+    except ValueError:
+        # Of an operation's or a tool's: no value was found that fits it.
+        return None
+    if entry.operation is not None and judge(text, (entry.id,), around.catalogue).verdict != "exact":
+        return None
     return RuleQuestion("parameter", question, text, _parameter_evidence(parameter, document, answer))
+
+
+def _phrase(entry: Entry, parameter: Parameter) -> str | None:
+    """Return what a parameter takes; descriptions of APIs often say what it does instead ("Filter by name")."""
+    if entry.operation is not None and _SAYS_WHAT_IT_DOES.match(parameter.description):
+        return None
+    return parameter_phrase(parameter.description)
+
+
+_SAYS_WHAT_IT_DOES = re.compile(
+    r"(?:how|filter|filters|sort|order|search|restrict|limit|get|retrieve|list|fetch|apply|comma|required|optional)\b",
+    re.IGNORECASE,
+)
 
 
 def parameter_phrase(description: str) -> str | None:

@@ -1,7 +1,8 @@
 """Decoding that can only speak calls of the catalogue, arguments bound: a grammar of answers for llguidance.
 
 What is not covered: whether the call answers the question, argument values beyond their syntax, keyword
-arguments in another order than the signature's, lambdas, comprehensions and calls as arguments.
+arguments in another order than the signature's, lambdas, comprehensions and calls as arguments; and requests of HTTP
+APIs, which are refused. A tool's call is JSON under its schema.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 from tunesmith.catalogue import Catalogue, Entry, Parameter
 from tunesmith.errors import ModelError
 from tunesmith.models.local import Constraint
+from tunesmith.operations import ToolSchema
 from tunesmith.records import Conversation
 
 if TYPE_CHECKING:
@@ -141,6 +143,9 @@ def answer_grammar(catalogue: Catalogue, entries: Sequence[Entry]) -> str:
     rules = _Rules()
     answers: list[str] = []
     for number, entry in enumerate(entries):
+        if entry.operation is not None:
+            answers.append(_tool_answer(number, entry))
+            continue
         spoken, imports = _quoted(f"`{entry.id}` "), _quoted(_fence(entry, catalogue))
         calls = " | ".join(_quoted(f"{callee}(") for callee in _callees(entry, catalogue))
         arguments = rules.arguments(_Arguments(entry.parameters))
@@ -150,6 +155,34 @@ def answer_grammar(catalogue: Catalogue, entries: Sequence[Entry]) -> str:
     options = '%llguidance {"no_forcing": true}'
     start = "start: " + " | ".join(f"e{number}" for number in range(len(entries)))
     return "\n".join((options, start, *answers, *rules.lines, _values()))
+
+
+def _tool_answer(number: int, entry: Entry) -> str:
+    """Return the rules of a tool's answers: a sentence, and the JSON of a call that fits the tool's schema."""
+    if not isinstance(entry.operation, ToolSchema):
+        raise ModelError(
+            f"answers cannot be constrained to requests of an HTTP API, such as {entry.id}",
+            hint="Leave the constrained contenders out of [evaluate] contenders: calls of packages and tools can be.",
+        )
+    arguments = json.loads(entry.operation.schema)
+    # References start at the root, which the arguments no longer are.
+    shared = {name: arguments.pop(name) for name in ("$defs", "definitions") if name in arguments}
+    call = {
+        "type": "object",
+        "properties": {"name": {"const": entry.operation.name}, "arguments": arguments},
+        "required": ["name", "arguments"],
+        "additionalProperties": False,
+        # Written as derived answers are; rules that the engine does not know are left to the judge.
+        "x-guidance": {
+            "whitespace_flexible": False,
+            "item_separator": ", ",
+            "key_separator": ": ",
+            "lenient": True,
+        },
+        **shared,
+    }
+    spoken, fence = _quoted(f"`{entry.id}` "), _quoted("\n\n```json\n")
+    return f'e{number}: {spoken} speech {fence} t{number} "\\n```"\nt{number}: %json {json.dumps(call)}'
 
 
 def _values() -> str:

@@ -5,6 +5,7 @@ What is not covered: one index holds all entries in memory, and is built again w
 
 from __future__ import annotations
 
+import re
 import textwrap
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -62,6 +63,9 @@ def search_text(entry: Entry) -> str:
     `networkx.bipartite.degree_centrality` from `networkx.degree_centrality`.
     """
     path = entry.id.partition(".")[2] or entry.id
+    if entry.operation is not None:
+        # listPets: names of operations and tools are rarely written with underscores.
+        path = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", " ", path)
     name = path.replace(".", " ").replace("_", " ").strip()
     return " ".join(f"{name}: {entry.summary} {entry.description}".split()[:_MOST_WORDS])
 
