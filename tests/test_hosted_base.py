@@ -62,10 +62,10 @@ def test_the_service_gets_the_curated_examples(project: Project, service: Tuning
     rows = list(read_jsonl(Example, artefact(project, "curate").file("train.jsonl")))
     lines = [json.loads(line)["messages"] for line in service.contents["file-1"].decode().splitlines()]
     assert {line[-1]["content"] for line in lines} == {row.answer for row in rows}
-    assert len(lines) == len(rows) == 44
+    assert len(lines) == len(rows) == 46
     shown = sum("Entries that may help" in line[1]["content"] for line in lines)
     assert 0 < shown < len(rows)
-    assert [line[0]["role"] for line in lines] == ["system"] * 44
+    assert [line[0]["role"] for line in lines] == ["system"] * 46
 
 
 def test_the_artefact_holds_what_the_service_made(project: Project, service: TuningService) -> None:
@@ -76,7 +76,7 @@ def test_the_artefact_holds_what_the_service_made(project: Project, service: Tun
         *("training.jsonl", "validation.jsonl", "results/file-metrics.csv"),
     }
     assert json.loads(made.file("hosted.json").read_text())["address"] == f"{TUNED}@{service.url}"
-    assert json.loads(made.file("counts.json").read_text()) == {"examples": 44, "steps": 4, "tokens": 1234}
+    assert json.loads(made.file("counts.json").read_text()) == {"examples": 46, "steps": 4, "tokens": 1234}
 
 
 def test_contenders_are_asked_at_the_service(project: Project, service: TuningService) -> None:

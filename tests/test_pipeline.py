@@ -144,12 +144,12 @@ def test_what_was_counted(toolbox: Toolbox) -> None:
         "collect": {"documents": 12, "entries": 12, "left out": 0},
         "chunk": {"chunks": 12, "topics": 3},
         "generate": {"examples": 60, "written": 48, "rule": 12, "rejected": 0},
-        "curate": {"train": 44, "valid": 5, "seen": 6, "unseen": 4, "asked": 10, "rejected": 1},
+        "curate": {"train": 46, "valid": 5, "seen": 4, "unseen": 4, "asked": 10, "rejected": 1},
         "index": {"entries": 12},
         "estimate": {"tokens": sum(row["tokens"] for row in plan_rows if row["price"] == 0)},
         "encoder": {"questions": counts["encoder"]["questions"], "epochs": 3},
-        "train": {"examples": 44, "steps": 11, "best step": run["best_step"], "tokens": run["tokens"]},
-        "evaluate": {"contenders": 8, "questions": 20, "answers": 160},
+        "train": {"examples": 46, "steps": 12, "best step": run["best_step"], "tokens": run["tokens"]},
+        "evaluate": {"contenders": 8, "questions": 18, "answers": 144},
         "report": {"contenders": 8, "comparisons": counts["report"]["comparisons"]},
     }
 
@@ -200,8 +200,8 @@ def test_the_bar_of_evaluating_runs_once_over_all_contenders(toolbox: Toolbox) -
     """It goes up from batch to batch and ends with the last answer of the last contender."""
     told = toolbox.record.steps["evaluate"]
     assert [done for done, _ in told] == sorted({done for done, _ in told})
-    assert {total for _, total in told} == {160}
-    assert told[-1] == (160, 160)
+    assert {total for _, total in told} == {144}
+    assert told[-1] == (144, 144)
 
 
 def test_only_contenders_with_retrieval_see_passages(toolbox: Toolbox) -> None:
@@ -229,7 +229,7 @@ def test_the_oracle_shows_a_right_entry_first_and_asks_only_where_that_is_new(to
         for one in read_jsonl(Score, made["evaluate"].file("ceilings.jsonl"))
         if one.contender == f"oracle:{USUAL[-1]}"
     ]
-    assert len(oracle) == 20
+    assert len(oracle) == 18
     for one in oracle:
         before = own[one.set, one.example]
         assert one.answer.retrieved[0] in right[one.example]
@@ -239,7 +239,7 @@ def test_the_oracle_shows_a_right_entry_first_and_asks_only_where_that_is_new(to
 def test_the_report_has_the_promised_shape(toolbox: Toolbox) -> None:
     """report.json holds the verdict, each share with its interval on each set, and paired differences."""
     report = json.loads(finished(toolbox.project)["report"].file("report.json").read_text())
-    sizes = {"seen": 6, "unseen": 4, "asked": 10}
+    sizes = {"seen": 4, "unseen": 4, "asked": 10}
     assert isinstance(report["verdict"], str)
     assert tuple(report["contenders"]) == USUAL
     assert set(report["floors"]) == {"constant", "nearest", "first_hit", "tuned_first_hit"}
@@ -280,7 +280,7 @@ def test_training_learns(toolbox: Toolbox) -> None:
     run = json.loads(made["train"].file("run.json").read_text())
     epochs = json.loads(made["encoder"].file("run.json").read_text())["epochs"]
     valid = {step["step"]: step["valid_loss"] for step in run["steps"] if step["valid_loss"] is not None}
-    assert list(valid) == [3, 6, 9, 11]
+    assert list(valid) == [3, 6, 9, 12]
     assert run["best_valid_loss"] == min(valid.values()) == valid[run["best_step"]]
     assert run["best_valid_loss"] < run["first_valid_loss"]
     assert epochs[3]["loss"] < epochs[1]["loss"]
@@ -601,7 +601,7 @@ def test_a_killed_encoder_goes_on_to_the_same_weights(
     [
         pytest.param(2, 1, marks=pytest.mark.slow),
         (8, 7),
-        pytest.param(11, 12, marks=pytest.mark.slow),
+        pytest.param(12, 13, marks=pytest.mark.slow),
     ],
 )
 def test_a_killed_training_goes_on_to_the_same_weights(
@@ -614,7 +614,7 @@ def test_a_killed_training_goes_on_to_the_same_weights(
     whole, resumed = (finished(one)["train"] for one in (toolbox.project, project))
     timed = ["adapter/step_metrics.csv", "loss.svg", "run.json"]
     assert record.made == ["train"]
-    assert record.steps["train"] == [(step, 11) for step in range(goes_on_at, 12)]
+    assert record.steps["train"] == [(step, 12) for step in range(goes_on_at, 13)]
     assert resumed.id == whole.id
     assert digests(resumed, but=timed) == digests(whole, but=timed)
     assert run_of(resumed) == run_of(whole)

@@ -119,7 +119,7 @@ def test_a_notebook_shows_the_stages(toolbox: Toolbox, fresh: Project) -> None:
     for name in NAMES:
         assert f'<th scope="row"><code>{name}</code></th><td>done</td>' in done
         assert f'<th scope="row"><code>{name}</code></th><td>to do</td><td></td><td></td>' in new
-    assert "<td>8 contenders, 20 questions, 160 answers</td>" in done
+    assert "<td>8 contenders, 18 questions, 144 answers</td>" in done
     assert "&lt;b&gt;" in Project(replace(fresh.config, name="<b>"))._repr_html_()
 
 

@@ -14,7 +14,7 @@ from tunesmith.records import Example, Rejection
 
 FEWEST_EXAMPLES = 20
 FEWEST_ENTRIES = 5
-MOST_SEEN = 0.3  # the share of the pieces of documents that may lose a question to a test
+MOST_SEEN = 0.3  # the share of groups that may lose a question to the test of what training sees
 STRETCH = 8000  # characters: about five chunks
 
 
@@ -131,13 +131,8 @@ def _choose_seen(candidates: Sequence[Example], settings: SplitSettings) -> tupl
         (name for name, rows in by_group.items() if len(rows) > 1),
         key=lambda name: _rank(settings.seed, "seen", name),
     )
-    # About a piece of a document there are few questions, and most are needed to train on. Which pieces lose one must
-    # not hang on how many there are.
-    near = [
-        name
-        for name in ranked
-        if by_group[name][0].entry is not None or _rank(settings.seed, "seen", name) < MOST_SEEN
-    ] or ranked[:1]
+    # Of few groups most are needed to train on; and which lose a question must not hang on how many there are.
+    near = [name for name in ranked if _rank(settings.seed, "seen", name) < MOST_SEEN] or ranked[:1]
     chosen = {
         min(by_group[name], key=lambda row: _rank(settings.seed, "seen question", row.id)).id
         for name in near[: settings.seen_questions]
