@@ -15,8 +15,8 @@ less the smallest.
 - teacher_busy: 32 questions at once, each answered after 200 ms over HTTP: the time that the answers alone take, by 32,
   over the time that passes.
 
-With --growth the first three are measured at a tenth and at a hundredth of the size as well, and a plot is written to
-docs/stages/data-growth.svg.
+With --growth the first three are measured at a tenth and at a hundredth of the size as well, once, and a plot is written
+to docs/stages/data-growth.svg.
 """
 
 from __future__ import annotations
@@ -94,7 +94,7 @@ def main() -> None:
         for part in given.only:
             figures |= MEASURES[part](Path(folder), sizes, repeats)
     if given.growth:
-        draw_growth({part: growth(part, sizes) for part in ("check", "dedupe", "pages")})
+        draw_growth({part: growth(part, sizes, figures) for part in given.only if part in SECONDS})
     report = as_json(
         "data_scale", figures, versions=versions_of(["tunesmith", "tokenizers", "rensa", "trafilatura"])
     )
@@ -263,15 +263,22 @@ MEASURES: Mapping[str, Callable[[Path, Sizes, int], dict[str, float]]] = {
 }
 
 
-def growth(part: str, sizes: Sizes) -> list[tuple[int, float]]:
-    """Return the size and the seconds of a part at a hundredth, a tenth and all of it."""
-    key = {"check": "check_bytes", "dedupe": "dedupe_rows", "pages": "pages"}[part]
+SECONDS: Mapping[str, tuple[str, str]] = {
+    "check": ("check_bytes", "check_1gb_s"),
+    "dedupe": ("dedupe_rows", "dedupe_1m_s"),
+    "pages": ("pages", "pages_10k_s"),
+}
+
+
+def growth(part: str, sizes: Sizes, figures: Mapping[str, float]) -> list[tuple[int, float]]:
+    """Return the size and the seconds of a part at a hundredth, a tenth and all of it, which was measured before."""
+    size, seconds = SECONDS[part]
     points = []
-    for share in (0.01, 0.1, 1.0):
+    for share in (0.01, 0.1):
         with tempfile.TemporaryDirectory() as folder:
-            figures = MEASURES[part](Path(folder), sizes.scaled(share), 1)
-        points.append((int(getattr(sizes, key) * share), next(iter(figures.values()))))
-    return points
+            found = MEASURES[part](Path(folder), sizes.scaled(share), 1)
+        points.append((int(getattr(sizes, size) * share), found[seconds]))
+    return [*points, (getattr(sizes, size), figures[seconds])]
 
 
 def draw_growth(points: Mapping[str, Sequence[tuple[int, float]]]) -> None:

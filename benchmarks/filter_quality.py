@@ -34,6 +34,7 @@ from hardware import as_json, versions_of
 from tunesmith.chunking.chunk import ChunkSettings, chunk
 from tunesmith.generating.asking import Asker
 from tunesmith.generating.gates import GATES, Gate, Ground, Pair, Turn, find_verbatim
+from tunesmith.generating.nearness import relevance, support
 from tunesmith.generating.prompts import default_prompts
 from tunesmith.generating.rounds import Checking, judge_pairs, round_trip
 from tunesmith.records import Chunk, Document
@@ -133,9 +134,23 @@ def stopped(rows: Sequence[Row], judge: str | None) -> dict[str, list[bool]]:
     """Return by gate, in their order, which pairs it stops."""
     gates: Sequence[Gate] = GATES
     stops = {gate.name: [gate.defect(row.pair, row.ground) is not None for row in rows] for gate in gates}
+    stops |= weighed(rows)
     if judge is not None:
         stops |= asked(rows, judge)
     return stops
+
+
+def weighed(rows: Sequence[Row]) -> dict[str, list[bool]]:
+    """Return which pairs the gates stop that take a small model: an encoder, and the embedded language model."""
+    from tunesmith.models.address import load_encoder
+    from tunesmith.models.likelihood import Likelihood
+
+    checking = [Checking(row.pair, row.ground.text.strip()) for row in rows]
+    outcomes = {
+        "relevance": relevance(checking, load_encoder("minilm")),
+        "support": support(checking, Likelihood.load("smollm2")),
+    }
+    return {name: [each.state != "accepted" for each in found] for name, found in outcomes.items()}
 
 
 def asked(rows: Sequence[Row], address: str) -> dict[str, list[bool]]:

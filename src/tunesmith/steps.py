@@ -400,6 +400,7 @@ def generate(work: Work) -> dict[str, int]:
     return {"examples": len(made.examples), **by_kind, "rejected": sum(made.tally.rejected.values())}
 
 
+CHECKER = "smollm2"  # by whose surprise the gate support judges: its threshold was set with it
 REPLIES = "replies.jsonl"  # what teachers and judges have answered, for all runs of a project
 
 
@@ -414,13 +415,21 @@ def _asker(address: str, work: Work, replies: Replies, purse: Purse) -> Asker:
 
 def _material(work: Work, judge: Asker) -> Material:
     from tunesmith.generating.generate import Material
+    from tunesmith.models.likelihood import Likelihood
 
     chosen = chosen_topics(work.inputs, work.config)
     chunks = tuple(
         replace(chunk, topic=chosen.topic_of.get(chunk.topic or "", chunk.topic))
         for chunk in read_jsonl(Chunk, work.inputs["chunk"].file("chunks.jsonl"))
     )
-    return Material(chunks, chosen.weights, prompts_of(work.config), judge)
+    return Material(
+        chunks,
+        chosen.weights,
+        prompts_of(work.config),
+        judge,
+        encoder=lambda: encoder_of(work.config, work.say),
+        likelihood=lambda: Likelihood.load(CHECKER, say=work.say),
+    )
 
 
 def chosen_topics(inputs: Mapping[str, Artifact], config: Config) -> Chosen:

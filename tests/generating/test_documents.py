@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -32,6 +33,10 @@ FALSE_QUOTE = GOOD | {"question": "And what does it raise?", "quotes": ["it rais
 WRONG_NUMBER = GOOD | {"question": "How often does it try again?", "answer": "It tries 7 times."}
 
 
+def _unused() -> Any:
+    raise AssertionError("no gate asked for it")
+
+
 def _made(
     *rows: object, gates: tuple[ModelGate, ...] = (), judge: FakeModel | None = None, **replies: str
 ) -> Generated:
@@ -45,7 +50,9 @@ def _made(
         return "\n".join(map(json.dumps, rows))
 
     teacher = Asker(FakeModel(teach, name="teacher"))
-    material = Material((CHUNK,), {}, default_prompts(), teacher if judge is None else Asker(judge))
+    material = Material(
+        (CHUNK,), {}, default_prompts(), teacher if judge is None else Asker(judge), _unused, _unused
+    )
     settings = GenerateSettings(examples_per_chunk=4, gates=gates)
     return generate((DOCUMENT,), None, teacher=teacher, material=material, settings=settings)
 
@@ -70,6 +77,7 @@ def test_a_good_example_is_kept_with_its_evidence() -> None:
         "numbers",
         "names",
         "symbols",
+        "arguments",
         "code",
     )
 

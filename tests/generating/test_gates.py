@@ -87,6 +87,37 @@ def test_what_it_does_not_say_is_stopped_by_the_gate_that_is_for_it(answer: str,
     assert stopped.gate == gate
 
 
+SHOWN = Ground(
+    "Call `extract(query, choices, limit=5)` for several:\n\n```python\nextract('new york', teams, limit=2)\n```\n"
+    "The score is 83.07692. Speed is physical."
+)
+
+
+@pytest.mark.parametrize(
+    ("call", "passes"),
+    [
+        ("extract('new york', teams, limit=2)", True),
+        ("extract('new york', teams)", True),
+        ("extract(teams, 'new york', limit=2)", False),
+        ("extract('new york', teams, physical=True)", False),
+    ],
+)
+def test_calls_are_made_as_the_source_shows_them(call: str, passes: bool) -> None:
+    """With the arguments that it shows, in its order; that a word stands somewhere makes it no argument."""
+    answer = f"Like this:\n\n```python\n{call}\n```"
+    pair = Pair("code", (Turn("How do I get several teams?", answer),), ("extract(query, choices, limit=5)",))
+    stopped = first_stop(pair, SHOWN)
+
+    assert (stopped is None) == passes
+
+
+def test_a_rounded_number_is_the_sources() -> None:
+    """With two decimals or more; one decimal could be anything."""
+    for number, passes in (("83.08", True), ("83.1", False), ("83.09", False)):
+        pair = Pair("factual", (Turn("What is the score?", f"It is {number}."),), ("The score is 83.07692.",))
+        assert (first_stop(pair, SHOWN) is None) == passes
+
+
 def test_quotes_must_stand_in_the_source() -> None:
     """Line breaks and kinds of quotes do not matter, words do; too few words show nothing."""
     good = _saying(GOOD.answer, quotes=("`timeout=None` to wait\nwithout   end",))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final, Literal
 
@@ -11,23 +11,28 @@ from tunesmith.catalogue import Catalogue
 from tunesmith.generating.asking import Asker, Unanswered
 from tunesmith.generating.gates import GATES, Ground, Pair, find_verbatim, first_stop, sessions
 from tunesmith.generating.material import SCHEMA, TOKENS_PER_EXAMPLE, Order, read_pairs
+from tunesmith.generating.nearness import relevance, support
 from tunesmith.generating.part import Part, joined
 from tunesmith.generating.prompts import Prompts
 from tunesmith.generating.replies import Reply
 from tunesmith.generating.rounds import Checking, Outcome, judge_pairs, round_trip
 from tunesmith.generating.verify import folded
-from tunesmith.models.base import Sampling
+from tunesmith.models.base import Encoder, Sampling
+from tunesmith.models.likelihood import Likelihood
 from tunesmith.progress import Progress, silent
 from tunesmith.records import Chunk, Document, Evidence, Example, Message, Rejection, fingerprint
 from tunesmith.sandbox.run import Limits, call_function
 
-ModelGate = Literal["doctest", "round trip", "judge"]
+ModelGate = Literal["relevance", "support", "doctest", "round trip", "judge"]
 _TEMPERATURE: Final = 0.7
 
 
 @dataclass(frozen=True, slots=True)
 class Writing:
-    """Who writes, who judges, in which words, and what an example must pass besides the gates that need no model."""
+    """Who writes, who judges, in which words, and what an example must pass besides the gates that need no model.
+
+    The encoder of the gate relevance and the model of the gate support are loaded when they are first needed.
+    """
 
     teacher: Asker
     judge: Asker
@@ -35,6 +40,8 @@ class Writing:
     gates: tuple[ModelGate, ...]
     threshold: int
     seed: int
+    encoder: Callable[[], Encoder]
+    likelihood: Callable[[], Likelihood]
     on_progress: Progress = silent
 
 
@@ -121,21 +128,7 @@ def _through(
     gate: ModelGate, candidates: Sequence[_Candidate], writing: Writing
 ) -> tuple[list[_Candidate], Part]:
     rows = [Checking(each.pair, each.order.chunk.text.strip()) for each in candidates]
-    if gate == "doctest":
-        outcomes = [_run(each.pair) for each in candidates]
-    elif gate == "round trip":
-        outcomes = round_trip(
-            rows, writing.teacher, writing.prompts, seed=writing.seed, on_progress=writing.on_progress
-        )
-    else:
-        outcomes = judge_pairs(
-            rows,
-            writing.judge,
-            writing.prompts,
-            threshold=writing.threshold,
-            seed=writing.seed,
-            on_progress=writing.on_progress,
-        )
+    outcomes = _outcomes(gate, rows, writing)
     kept: list[_Candidate] = []
     rejections: list[Rejection] = []
     failures: Counter[str] = Counter()
@@ -152,6 +145,22 @@ def _through(
         f"{gate}: {count} example(s) could not be checked: {why}" for why, count in failures.items()
     )
     return kept, Part((), tuple(rejections), sum(failures.values()), notes)
+
+
+def _outcomes(gate: ModelGate, rows: Sequence[Checking], writing: Writing) -> list[Outcome]:
+    seed, told = writing.seed, writing.on_progress
+    match gate:
+        case "relevance":
+            return relevance(rows, writing.encoder()) if rows else []
+        case "support":
+            return support(rows, writing.likelihood(), on_progress=told) if rows else []
+        case "doctest":
+            return [_run(row.pair) for row in rows]
+        case "round trip":
+            return round_trip(rows, writing.teacher, writing.prompts, seed=seed, on_progress=told)
+        case "judge":
+            prompts, threshold = writing.prompts, writing.threshold
+            return judge_pairs(rows, writing.judge, prompts, threshold=threshold, seed=seed, on_progress=told)
 
 
 # A session's examples one after the other, as doctest runs them, which itself may not trace here.

@@ -12,7 +12,7 @@ import doctest
 import keyword
 import re
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Final, Literal
@@ -85,6 +85,23 @@ class Ground:
     def numbers(self) -> frozenset[str]:
         """All numbers of the text and its title, those that are written in letters too."""
         return frozenset(_numbers(f"{self.title}\n{self.text}", spelled=True))
+
+    @cached_property
+    def calls(self) -> Mapping[str, frozenset[_Call]]:
+        """The calls that the text shows, by their names' last parts."""
+        found: dict[str, set[_Call]] = {}
+        for call in _calls_of(self.text):
+            found.setdefault(call.name, set()).add(call)
+        return {name: frozenset(calls) for name, calls in found.items()}
+
+    @cached_property
+    def keywords(self) -> frozenset[str]:
+        """The names that the text speaks of as arguments: with an equals sign or a colon, or in backticks."""
+        return frozenset(re.findall(r"\b([A-Za-z_]\w*)\s*[=:]", self.text)) | frozenset(
+            name
+            for span in re.findall(r"`([^`\n]+)`", self.text)
+            for name in re.findall(r"[A-Za-z_]\w*", span)
+        )
 
     @cached_property
     def catalogue_words(self) -> frozenset[str]:
@@ -264,9 +281,23 @@ def _numbers_gate(pair: Pair, ground: Ground) -> str | None:
     # A doctest's or an example's own values are the author's to choose.
     said = _numbers(_without_list_numbers(_prose(pair.answer)), spelled=False)
     for number in said:
-        if number not in known and number.rstrip("%") not in known:
+        if number not in known and number.rstrip("%") not in known and not _is_rounded(number, known):
             return f"the number {number} is not in the source"
     return None
+
+
+def _is_rounded(number: str, known: frozenset[str]) -> bool:
+    """Tell whether a number with two decimals or more is one of the source's with more of them."""
+    bare = number.rstrip("%")
+    _, point, decimals = bare.partition(".")
+    if not point or len(decimals) < _FEWEST_DECIMALS or "." in decimals:
+        return False
+    return any(
+        f"{float(other):.{len(decimals)}f}" == bare for other in known if re.fullmatch(r"\d+\.\d{3,}", other)
+    )
+
+
+_FEWEST_DECIMALS: Final = 2
 
 
 def _without_list_numbers(text: str) -> str:
@@ -296,6 +327,8 @@ def _numbers(text: str, *, spelled: bool) -> Iterator[str]:
 
 
 def _names(pair: Pair, ground: Ground) -> str | None:
+    if pair.style == "not in the material":
+        return None  # what the material does not have may well be named
     known = ground.words | frozenset(_name_parts(pair.question)) | ground.catalogue_words
     for sentence in re.split(r"(?<=[.!?:])\s+|\n+", _prose(pair.answer)):
         words = re.findall(r"[^\W\d_][\w'’-]*", sentence)
@@ -434,6 +467,58 @@ _PYTHON_WORDS: Final = (
 )
 
 
+# --- calls: as the source shows them
+
+
+def _arguments(pair: Pair, ground: Ground) -> str | None:
+    """Hold the calls of an answer's code against those of the same name in the source: keywords and their order."""
+    shown = ground.calls
+    for call in _calls_of(pair.answer):
+        known = shown.get(call.name)
+        if known is None or call in known:
+            continue
+        for word in call.keywords:
+            if word not in ground.keywords and not any(word in other.keywords for other in known):
+                return f"{call.name} is shown without the argument {word!r}"
+        if len(call.positional) > 1:
+            turned = (
+                other
+                for other in known
+                if other.positional != call.positional and sorted(other.positional) == sorted(call.positional)
+            )
+            if next(turned, None) is not None:
+                return f"{call.name} is shown with its arguments in another order"
+    return None
+
+
+@dataclass(frozen=True, slots=True)
+class _Call:
+    """A call in code: its name's last part, its arguments as they are written, the names of the others."""
+
+    name: str
+    positional: tuple[str, ...]
+    keywords: tuple[str, ...]
+
+
+def _calls_of(text: str) -> list[_Call]:
+    """Return the calls in a text's code, in blocks and in backticks."""
+    pieces = [code for language, code in _FENCE.findall(text) if language.lower() in _PYTHON | {""}]
+    pieces += re.findall(r"(?<!`)`([^`\n]+\([^`\n]*\))`", text)
+    pieces += re.findall(r"(?m)^[ \t]*(?:>>>|\.\.\.) (.+)$", text)
+    found = []
+    for piece in pieces:
+        try:
+            tree = ast.parse(without_prompts(piece).strip())
+        except (SyntaxError, ValueError, RecursionError):
+            continue
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name | ast.Attribute):
+                name = node.func.id if isinstance(node.func, ast.Name) else node.func.attr
+                positional = tuple(ast.unparse(value) for value in node.args)
+                found.append(_Call(name, positional, tuple(each.arg for each in node.keywords if each.arg)))
+    return found
+
+
 # --- code
 
 
@@ -484,6 +569,7 @@ GATES: Final = (
     Gate("numbers", _numbers_gate),
     Gate("names", _names),
     Gate("symbols", _symbols),
+    Gate("arguments", _arguments),
     Gate("code", _code),
 )
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 from typing import Self
 
@@ -19,7 +19,8 @@ from tunesmith.generating.part import Part, joined
 from tunesmith.generating.prompts import Prompts, teacher_prompt
 from tunesmith.generating.rules import RuleName, ask_by_rule, look_around
 from tunesmith.generating.verify import Refusal, folded, parse_proposals, verify
-from tunesmith.models.base import Sampling
+from tunesmith.models.base import Encoder, Sampling
+from tunesmith.models.likelihood import Likelihood
 from tunesmith.progress import Progress, silent
 from tunesmith.records import Chunk, Document, Example, Rejection, Tally, Written, fingerprint
 
@@ -38,7 +39,7 @@ class GenerateSettings(BaseModel):
     budget: int | None = Field(default=None, ge=1)
     styles: tuple[Style, ...] = Field(default=STYLES, min_length=1)
     personas: tuple[str, ...] = Field(default=PERSONAS, min_length=1)
-    gates: tuple[ModelGate, ...] = ("doctest", "round trip", "judge")
+    gates: tuple[ModelGate, ...] = ("relevance", "doctest", "round trip", "judge")
     judge_threshold: int = Field(default=4, ge=1, le=5)
     usd_per_million: tuple[float, float] | None = None
     max_cost_usd: float | None = Field(default=None, gt=0)
@@ -60,12 +61,14 @@ class GenerateSettings(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class Material:
-    """The pieces of documents that a teacher is asked about, the weights of their topics, and what it is told."""
+    """The pieces of documents that a teacher is asked about, their topics' weights, what it is told, who checks."""
 
     chunks: tuple[Chunk, ...]
     weights: Mapping[str, float]
     prompts: Prompts
     judge: Asker
+    encoder: Callable[[], Encoder]
+    likelihood: Callable[[], Likelihood]
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,6 +131,8 @@ def generate(
             settings.gates,
             settings.judge_threshold,
             settings.seed,
+            material.encoder,
+            material.likelihood,
             on_progress,
         )
         taken = frozenset(folded(example.question) for part in parts for example in part.examples)
