@@ -15,8 +15,8 @@ less the smallest.
 - teacher_busy: 32 questions at once, each answered after 200 ms over HTTP: the time that the answers alone take, by 32,
   over the time that passes.
 
-With --growth the first three are measured at a tenth and at a hundredth of the size as well, once, and a plot is written
-to docs/stages/data-growth.svg.
+With --growth the first three are measured at a tenth and at a hundredth of the size as well, once, and a plot is
+written to docs/stages/data-growth.svg.
 """
 
 from __future__ import annotations
