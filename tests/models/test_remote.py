@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from tunesmith.errors import ModelError
+from tunesmith.errors import ModelBusy, ModelError, ModelRefused
 from tunesmith.models.base import ChatModel, Sampling
 from tunesmith.models.remote import RemoteModel
 from tunesmith.project import Project
@@ -272,3 +272,64 @@ def test_nobody_there_is_an_error() -> None:
     """A closed port is named with the address."""
     with pytest.raises(ModelError, match=r"openai:m@http://127.0.0.1:9/v1 cannot be reached"):
         RemoteModel("m", base_url="http://127.0.0.1:9/v1").reply([user("?")], Sampling())
+
+
+# --- asked once, by who knows how to wait
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "kind"),
+    [
+        (429, '{"error": {"message": "slow down"}}', ModelBusy),
+        (503, "overloaded", ModelBusy),
+        (429, '{"error": {"message": "nothing left", "code": "insufficient_quota"}}', ModelError),
+        (401, '{"error": {"message": "no key"}}', ModelError),
+        (404, '{"error": {"message": "no such model"}}', ModelError),
+    ],
+)
+def test_what_passes_is_told_from_what_does_not(
+    service: Service, status: int, body: str, kind: type[ModelError]
+) -> None:
+    """One request, and an error that says whether another one makes sense, and when."""
+    service.say = lambda request: (status, "application/json", body)
+    model = RemoteModel("m", base_url=service.url)
+
+    with pytest.raises(ModelError) as error:
+        model.ask(user("a"), Sampling())
+
+    assert type(error.value) is kind
+    assert len(service.asked) == 1
+    if isinstance(error.value, ModelBusy):
+        assert error.value.retry_after == 0.001
+
+
+def test_a_service_that_is_gone_may_come_back() -> None:
+    """Nothing listens: that passes."""
+    with pytest.raises(ModelBusy, match="cannot be reached"):
+        RemoteModel("m", base_url="http://127.0.0.1:9/v1").ask(user("a"), Sampling())
+
+
+def test_a_refusal_is_about_one_question(service: Service) -> None:
+    """Others may be answered."""
+    service.say = lambda request: completion(None, "content_filter")
+
+    with pytest.raises(ModelRefused, match="content filter"):
+        RemoteModel("m", base_url=service.url).ask(user("a"), Sampling())
+
+
+def test_a_schema_is_sent_where_it_is_known(service: Service) -> None:
+    """A service that refuses it is asked without, then and from then on."""
+    schema = '{"type": "object"}'
+    model = RemoteModel("m", base_url=service.url)
+    model.ask(user("a"), Sampling(schema=schema))
+    assert service.asked[0]["response_format"]["json_schema"]["schema"] == {"type": "object"}
+
+    def say(request: dict[str, Any]) -> tuple[int, str, str]:
+        if "response_format" in request:
+            return 400, "application/json", '{"error": {"message": "unknown field response_format"}}'
+        return completion("fine")
+
+    service.say = say
+    service.asked.clear()
+    assert [model.ask(user(text), Sampling(schema=schema)).text for text in "bc"] == ["fine", "fine"]
+    assert ["response_format" in request for request in service.asked] == [True, False, False]
