@@ -221,6 +221,7 @@ _EXPLAINED: Final[dict[str, dict[str, _Why]]] = {
         "valid_share": _Why("the share of training examples kept for early stopping"),
         "seed": _Why("another seed holds out other entries"),
         "near_duplicate": _Why("questions sharing this share of their words are one question"),
+        "same_meaning": _Why("so are those about one thing whose embeddings are this near", 0.95),
         "leak_similarity": _Why("a training question this like a test question is a leak"),
         "leak_words": _Why("so is one with this many words in a row in common"),
         "accept_leaks": _Why("ids of asked questions whose leak is known"),

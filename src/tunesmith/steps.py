@@ -461,6 +461,7 @@ def curate(work: Work) -> dict[str, int]:
         answer_of=answers.get,
         settings=config.curate,
         review=partial(reviewed, ledger=ledger),
+        encoder=lambda: encoder_of(config, work.say),
     )
     for note in found.notes[:5]:
         work.say(note)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
-from tunesmith.curating.duplicates import deduplicate
+import numpy as np
+
+from tunesmith.curating.duplicates import deduplicate, without_same_meaning
 from tunesmith.records import Example
 
 Make = Callable[..., Example]
@@ -63,3 +65,27 @@ def test_nearly_the_same_question_goes_if_it_is_about_the_same_entry(make: Make)
     assert deduplicate([one, near, other], 0.75).kept == (one, other)
     assert deduplicate([one, near, other], 0.85).kept == (one, near, other)
     assert deduplicate([one, near, other], 0.75).rejections[0].rule == "near duplicate"
+
+
+class ByLength:
+    """An encoder for which texts of one length mean the same."""
+
+    name = "lengths"
+
+    def embed(self, texts: Sequence[str]) -> np.ndarray[tuple[int, int], np.dtype[np.float32]]:
+        """Return a vector of length one for each text."""
+        return np.eye(200, dtype=np.float32)[[len(text) for text in texts]]
+
+
+def test_questions_of_one_meaning_about_one_entry_are_one(make: Make) -> None:
+    """A person's stays before a rule's; about another entry the same meaning is another question."""
+    rule = make(1, "how is it made", "rule:howto")
+    written = make(1, "where is it at")
+    other = make(2, "when is it done")
+
+    found = without_same_meaning((rule, written, other), ByLength(), 0.9)
+
+    assert found.kept == (written, other)
+    [rejection] = found.rejections
+    assert (rejection.rule, rejection.item) == ("same meaning", rule.id)
+    assert "where is it at" in rejection.detail

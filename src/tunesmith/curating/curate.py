@@ -11,11 +11,12 @@ from pydantic import Field
 from tunesmith.catalogue import Catalogue
 from tunesmith.curating.checks import PASSED, Documents, check
 from tunesmith.curating.contamination import Distance, Leak, distance, find_leaks, named_unseen
-from tunesmith.curating.duplicates import deduplicate
+from tunesmith.curating.duplicates import Deduplicated, deduplicate, without_same_meaning
 from tunesmith.curating.privacy import KINDS, Kind, PrivacySettings
 from tunesmith.curating.privacy.examples import Handling, example_handling
 from tunesmith.curating.split import Split, SplitSettings, split
 from tunesmith.errors import LeakError
+from tunesmith.models.base import Encoder
 from tunesmith.records import Document, Example, Rejection, Tally, Written, fingerprint
 
 _LEAKS_SHOWN = 5
@@ -26,12 +27,14 @@ Review = Callable[[Example], Example | Rejection]
 class CurateSettings(SplitSettings):
     """What is too alike, and how much is held out.
 
-    `near_duplicate` and `leak_similarity` are Jaccard similarities of words; `leak_words` is how many words
-    in a row may not be shared. `accept_leaks` names asked examples whose leak is known: they stay, and the
-    training rows that give them away go. `private` says what becomes of private data.
+    `near_duplicate` and `leak_similarity` are Jaccard similarities of words, `same_meaning` a cosine of embeddings (None:
+    not looked for); `leak_words` is how many words in a row may not be shared. `accept_leaks` names asked examples
+    whose leak is known: they stay, and the training rows that give them away go. `private` says what becomes of
+    private data.
     """
 
     near_duplicate: float = Field(default=0.85, gt=0, le=1)
+    same_meaning: float | None = Field(default=None, gt=0, le=1)
     leak_similarity: float = Field(default=0.85, gt=0, le=1)
     leak_words: int = Field(default=8, ge=3)
     accept_leaks: tuple[str, ...] = ()
@@ -75,6 +78,7 @@ def curate(
     answer_of: Callable[[str], str | None],
     settings: CurateSettings,
     review: Review = as_made,
+    encoder: Callable[[], Encoder] | None = None,
 ) -> Curated:
     """Turn examples into sets that can be trained on and tested with.
 
@@ -93,6 +97,9 @@ def curate(
 
     checked, failures = _checked(examples, by_id, catalogue, seen)
     unique = deduplicate(checked, settings.near_duplicate)
+    if settings.same_meaning is not None and encoder is not None:
+        further = without_same_meaning(unique.kept, encoder(), settings.same_meaning)
+        unique = Deduplicated(further.kept, (*unique.rejections, *further.rejections))
     parts = split(unique.kept, settings)
     test = _asked(asked, by_id, catalogue, answer_of, seen)
     clean = _without_leaks(parts, test.examples, settings)

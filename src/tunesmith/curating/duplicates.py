@@ -6,8 +6,10 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from tunesmith.curating.semantic import semantic_duplicates
 from tunesmith.curating.similarity import OverlapIndex, fold
 from tunesmith.curating.split import group
+from tunesmith.models.base import Encoder
 from tunesmith.records import Example, Rejection
 
 
@@ -38,6 +40,30 @@ def deduplicate(examples: Sequence[Example], near_duplicate: float) -> Deduplica
         tuple(example for example in examples if example.id not in out),
         tuple(out[example.id] for example in examples if example.id in out),
     )
+
+
+def without_same_meaning(examples: Sequence[Example], encoder: Encoder, threshold: float) -> Deduplicated:
+    """Keep one of the questions about one entry, or one stretch of a document, whose embeddings are that near.
+
+    `threshold` is a cosine. Like questions about different entries stay, as in `deduplicate`.
+    """
+    ordered = sorted(examples, key=_precedence)
+    out: dict[str, Rejection] = {}
+    for rows in _grouped(ordered).values():
+        for pair in semantic_duplicates([row.question for row in rows], encoder, threshold):
+            row, other = rows[pair.text], rows[pair.earlier]
+            out[row.id] = _rejection(row, "same meaning", other, f"is {pair.similarity:.0%} like")
+    return Deduplicated(
+        tuple(example for example in examples if example.id not in out),
+        tuple(out[example.id] for example in examples if example.id in out),
+    )
+
+
+def _grouped(examples: Sequence[Example]) -> dict[str, list[Example]]:
+    groups: dict[str, list[Example]] = defaultdict(list)
+    for example in examples:
+        groups[group(example)].append(example)
+    return groups
 
 
 def _precedence(example: Example) -> int:
@@ -87,11 +113,8 @@ def _by_question(examples: Sequence[Example]) -> dict[str, list[Example]]:
 
 
 def _near(examples: Sequence[Example], threshold: float) -> dict[str, Rejection]:
-    groups: dict[str, list[Example]] = defaultdict(list)
-    for example in examples:
-        groups[group(example)].append(example)
     found: dict[str, Rejection] = {}
-    for rows in groups.values():
+    for rows in _grouped(examples).values():
         found |= _near_in_group(rows, threshold)
     return found
 
