@@ -27,10 +27,10 @@ Review = Callable[[Example], Example | Rejection]
 class CurateSettings(SplitSettings):
     """What is too alike, and how much is held out.
 
-    `near_duplicate` and `leak_similarity` are Jaccard similarities of words, `same_meaning` a cosine of embeddings (None:
-    not looked for); `leak_words` is how many words in a row may not be shared. `accept_leaks` names asked examples
-    whose leak is known: they stay, and the training rows that give them away go. `private` says what becomes of
-    private data.
+    `near_duplicate` and `leak_similarity` are Jaccard similarities of words, `same_meaning` a cosine of embeddings
+    (None: not looked for); `leak_words` is how many words in a row may not be shared. `accept_leaks` names asked
+    examples whose leak is known: they stay, and the training rows that give them away go. `private` says what becomes
+    of private data.
     """
 
     near_duplicate: float = Field(default=0.85, gt=0, le=1)
