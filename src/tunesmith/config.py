@@ -78,9 +78,10 @@ class GenerateTable(_Table):
 
 
 class CurateTable(_Table):
-    """The file of test questions in users' own words."""
+    """The file of test questions in users' own words, and those of benchmarks that training must not see."""
 
     asked: str | None = None
+    benchmarks: tuple[str, ...] = ()
 
 
 class EvaluateTable(_Table):
@@ -133,6 +134,7 @@ class Config:
     choices: str | None = None
     tokens_of: str | None = None
     asked: str | None = None
+    benchmarks: tuple[str, ...] = ()
     adapters: Mapping[str, str] = field(default_factory=dict)
     contenders: tuple[str, ...] = USUAL
     generate: GenerateSettings = field(default_factory=GenerateSettings)
@@ -224,7 +226,9 @@ _EXPLAINED: Final[dict[str, dict[str, _Why]]] = {
         "same_meaning": _Why("so are those about one thing whose embeddings are this near", 0.95),
         "leak_similarity": _Why("a training question this like a test question is a leak"),
         "leak_words": _Why("so is one with this many words in a row in common"),
-        "accept_leaks": _Why("ids of asked questions whose leak is known"),
+        "accept_leaks": _Why("ids of asked questions, or names of benchmarks, whose leak is known"),
+        "leak_meaning": _Why("so is one whose embedding is this near to a test question's", 0.95),
+        "benchmarks": _Why("files whose rows training must not see", ["benchmarks/gsm8k_test.jsonl"]),
         "private": _Why("what becomes of private data: report, redact, pseudonymise, reject, off"),
         "private_kinds": _Why("which kinds are looked for"),
         "allow_private": _Why("values that may stay, or patterns of them such as *@our.org"),

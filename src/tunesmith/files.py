@@ -89,6 +89,7 @@ def check_file(
     fix: Path | None = None,
     private: Handling | None = None,
     allow: Sequence[str] = (),
+    against: Sequence[Path] = (),
     workers: int | None = None,
     on_progress: Progress = silent,
     say: Say = lambda text: None,
@@ -99,7 +100,7 @@ def check_file(
     where that needs no guess, to `fix`, with a diff. Private data is reported, and in the new file redacted or
     pseudonymised, as `private` says (None: reported, and in a file of over 256 MB not looked for, which would take
     twice as long); `allow` are values, or patterns of them, that may stay. `workers` None: as many processes as there
-    are processors.
+    are processors. `against` are files of benchmarks, whose rows must not stand in this one.
 
     `objective` None: what the first row is. `masks` rows are shown with what each teaches, or the row that begins at
     `line`. `price` names a model of OpenAI's: what training it on so many epochs of sound chats costs is told as well.
@@ -131,7 +132,7 @@ def check_file(
     privacy = PrivacySettings(allow=tuple(allow))
     if private is None:
         private = "report" if path.is_file() and path.stat().st_size <= LARGE else "off"
-    order = Order(path, _base(base, say), settings, None if private == "off" else privacy)
+    order = Order(path, _base(base, say), settings, None if private == "off" else privacy, tuple(against))
     report = check(order, workers=workers, on_progress=on_progress)
     found = report.inspection
     bill = bill_of(path, price, epochs) if price is not None and found.ready else None

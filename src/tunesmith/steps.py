@@ -138,9 +138,10 @@ def asked_digest(config: Config) -> tuple[str, ...]:
 
 
 def people_digests(config: Config) -> tuple[str, ...]:
-    """Return the digests of what people add to the examples: asked questions, and reviewers' decisions."""
+    """Return the digests of what people add to the examples: asked questions, benchmarks, reviewers' decisions."""
     decided = ledger_of(config).digest
-    return asked_digest(config) if decided is None else (*asked_digest(config), decided)
+    files = (*asked_digest(config), *(_file_digest(config, name) for name in config.benchmarks))
+    return files if decided is None else (*files, decided)
 
 
 def _file_digest(config: Config, name: str) -> str:
@@ -442,6 +443,7 @@ def chosen_topics(inputs: Mapping[str, Artifact], config: Config) -> Chosen:
 
 def curate(work: Work) -> dict[str, int]:
     """Check, deduplicate and split the examples, and set the asked questions beside them."""
+    from tunesmith.checking.against import read_benchmark
     from tunesmith.curating.checks import remarks
     from tunesmith.curating.curate import curate as sort_out
     from tunesmith.generating.written import read_written
@@ -462,6 +464,7 @@ def curate(work: Work) -> dict[str, int]:
         settings=config.curate,
         review=partial(reviewed, ledger=ledger),
         encoder=lambda: encoder_of(config, work.say),
+        benchmarks=[read_benchmark(config.folder / name) for name in config.benchmarks],
     )
     for note in found.notes[:5]:
         work.say(note)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import random
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -199,3 +200,47 @@ def test_a_looker_gives_up_counting_where_the_template_looks_inside(tmp_path: Pa
 
     assert seen.tally.rows == 1
     assert set(looker._shapes.values()) == {None}
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("quiz.txt", "Tom gave three of his seven apples to Ann in the morning"),
+        ("quiz.csv", "id,q\n1,Tom gave three of his seven apples to Ann in the morning\n"),
+        (
+            "quiz.jsonl",
+            '{"question": "Tom gave three of his seven apples", "answer": "to Ann in the morning"}',
+        ),
+        (
+            "quiz.json",
+            '[{"messages": [{"role": "user", "content": "Tom gave three of his seven apples to Ann"}]}]',
+        ),
+    ],
+)
+def test_rows_of_a_benchmark_are_found(tmp_path: Path, base: Path, name: str, text: str) -> None:
+    """In whatever form it comes; each with its row there."""
+    (tmp_path / name).write_text(text, encoding="utf-8")
+    said = [{"role": "user", "content": "Today Tom gave three of his seven apples to Ann in the morning."}]
+    row = {"messages": [*said, {"role": "assistant", "content": "So four are left."}]}
+    path = tmp_path / "chats.jsonl"
+    path.write_text(json.dumps(row), encoding="utf-8")
+    order = replace(_order(path, base), against=(tmp_path / name,))
+
+    quality = check(order, workers=1).quality
+
+    assert quality is not None
+    [found] = quality.findings
+    assert found.finding.rule == "leak"
+    assert found.finding.found.startswith(
+        f"row 1 of {name} stands in it: 'tom gave three of his seven apples to"
+    )
+
+
+def test_a_benchmark_that_holds_nothing_is_named(tmp_path: Path, base: Path) -> None:
+    """Nothing would ever be found against it."""
+    (tmp_path / "quiz.txt").write_text("\n", encoding="utf-8")
+    path = tmp_path / "chats.jsonl"
+    path.write_text("{}", encoding="utf-8")
+
+    with pytest.raises(UsageError, match="holds no row"):
+        check(replace(_order(path, base), against=(tmp_path / "quiz.txt",)), workers=1)

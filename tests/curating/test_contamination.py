@@ -2,9 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
-from tunesmith.curating.contamination import Distance, Leak, distance, find_leaks, named_unseen
+import numpy as np
+
+from tunesmith.curating.benchmarks import Benchmark, Hit
+from tunesmith.curating.contamination import (
+    Distance,
+    Leak,
+    distance,
+    find_leaks,
+    leaks_in_meaning,
+    named_unseen,
+)
 from tunesmith.records import Evidence, Example
 
 Make = Callable[..., Example]
@@ -76,3 +86,65 @@ def test_the_distance_is_that_to_the_nearest_question(make: Make) -> None:
     assert distance("asked", tests, train) == Distance("asked", 3, 0.5, 0.5, round((0 + 2 / 3 + 1) / 3, 4))
     assert distance("asked", [], train) is None
     assert distance("asked", tests, []) is None
+
+
+# --- benchmarks, and meanings
+
+
+ROWS = [
+    "How many apples has Tom after he gave three of his seven apples to his sister Ann? Four.",
+    "Choose the best answer. What is the capital of the country that lies between Spain and Andorra's other neighbour?",
+    "Choose the best answer. Which gas do plants take from the air that they stand in during the day?",
+    "Why not now?",
+]
+
+
+def test_a_benchmarks_rows_are_found_by_a_run_of_words() -> None:
+    """Whatever stands around it, in other spelling; a short row must be there whole."""
+    benchmark = Benchmark.of("quiz.txt", ROWS)
+
+    assert benchmark.length == 13
+    hit = benchmark.first_hit(
+        "He asks: HAS Tom, after he gave three of his seven apples to his sister, any left?"
+    )
+    assert hit == Hit("quiz.txt", 1, "has tom after he gave three of his seven apples to his sister")
+    assert benchmark.first_hit("Tom gave three of his apples to Ann.") is None
+    assert benchmark.first_hit("Why not now, or later?") is None  # three words are no row
+
+
+def test_what_many_rows_have_says_nothing() -> None:
+    """A form that a benchmark repeats is found in honest data."""
+    rows = [
+        f"Read the passage and then answer the question about it with one word. Item {n}?" for n in range(9)
+    ]
+
+    assert Benchmark.of("forms.txt", rows).first_hit(rows[0].replace("Item", "Piece")) is None
+
+
+def test_the_length_follows_the_rows() -> None:
+    """Long rows are told by longer runs."""
+    assert (
+        Benchmark.of("long.txt", [" ".join(f"w{n}x{m}" for n in range(40)) for m in range(30)]).length == 13
+    )
+
+
+class ByEnd:
+    """An encoder for which questions of one last letter mean the same."""
+
+    name = "ends"
+
+    def embed(self, texts: Sequence[str]) -> np.ndarray[tuple[int, int], np.dtype[np.float32]]:
+        """Return a vector of length one for each text."""
+        return np.eye(128, dtype=np.float32)[[ord(text[-1]) for text in texts]]
+
+
+def test_leaks_in_meaning_are_told_beside_those_in_words(make: Make) -> None:
+    """But not those that are known already, nor between two rules."""
+    train = (make(1, "how is it a"), make(1, "where is it b"), make(1, "rule of c", "rule:does"))
+    tests = (make(1, "what was there b"), make(1, "another rule c", "rule:howto"))
+
+    [leak] = leaks_in_meaning([("asked", tests)], train, ByEnd(), 0.9)
+
+    assert (leak.test, leak.train, leak.likeness) == (tests[0].id, train[1].id, "same meaning")
+    assert leaks_in_meaning([("asked", tests)], train, ByEnd(), 0.9, known=[leak]) == ()
+    assert leaks_in_meaning([("asked", tests)], (), ByEnd(), 0.9) == ()

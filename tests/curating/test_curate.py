@@ -9,6 +9,7 @@ from dataclasses import replace
 import pytest
 
 from tunesmith.catalogue import Catalogue
+from tunesmith.curating.benchmarks import Benchmark
 from tunesmith.curating.checks import PASSED
 from tunesmith.curating.curate import Curated, CurateSettings, curate
 from tunesmith.errors import DatasetError, LeakError
@@ -32,9 +33,16 @@ def _asked(question: str, *acceptable: str, line: int = 1) -> Written:
 def run(catalogue: Catalogue, documents: tuple[Document, ...]) -> Run:
     """Return a function that curates examples with the package's catalogue and documents."""
 
-    def _run(examples: list[Example], asked: tuple[Written, ...] = (), **settings: object) -> Curated:
+    def _run(
+        examples: list[Example],
+        asked: tuple[Written, ...] = (),
+        benchmarks: tuple[Benchmark, ...] = (),
+        **settings: object,
+    ) -> Curated:
         chosen = CurateSettings.model_validate(settings)
-        return curate(examples, asked, documents, catalogue, answer_of=_answer, settings=chosen)
+        return curate(
+            examples, asked, documents, catalogue, answer_of=_answer, settings=chosen, benchmarks=benchmarks
+        )
 
     return _run
 
@@ -201,3 +209,21 @@ def test_asked_questions_are_reviewed_too(
         ),
     )
     assert (made.asked, made.rejections[-1].detail) == ((), "ann: vague")
+
+
+def test_a_benchmarks_row_in_training_stops_the_run_unless_it_is_accepted_by_name(
+    run: Run, rows: list[Example]
+) -> None:
+    """Then the training examples go, and are accounted for."""
+    leaking = next(row for row in run(rows).train if len(row.question.split()) >= 8)
+    benchmark = Benchmark.of(
+        "quiz.jsonl", ["another row of eight words or some more", f"Q: {leaking.question}"]
+    )
+
+    with pytest.raises(LeakError) as caught:
+        run(rows, benchmarks=(benchmark,))
+    assert "quiz.jsonl:2" in caught.value.message
+    for name in ("quiz.jsonl", "quiz.jsonl:2"):
+        made = run(rows, benchmarks=(benchmark,), accept_leaks=[name])
+        assert leaking.id not in {row.id for row in (*made.train, *made.valid)}
+        assert made.tally.rejected["leaks into a benchmark"] >= 1

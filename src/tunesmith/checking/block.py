@@ -12,8 +12,10 @@ from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from tunesmith.checking.against import read_benchmark
 from tunesmith.checking.parsing import plain_turns, words_of
 from tunesmith.curating.across import Rows
+from tunesmith.curating.benchmarks import Benchmark
 from tunesmith.curating.privacy import PrivacySettings
 from tunesmith.curating.rules import Finding, Words, findings, private_data
 from tunesmith.models.counting import TokenCounter, counter_of
@@ -43,12 +45,13 @@ class Block:
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """What is looked at, as whose rows, and for which private data (None: for none)."""
+    """What is looked at, as whose rows, for which private data (None: for none), against which benchmarks."""
 
     path: Path
     base: Path
     settings: TrainSettings
     privacy: PrivacySettings | None = None
+    against: tuple[Path, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,6 +136,7 @@ def judge(
     conversations: Sequence[tuple[tuple[Words, ...], Any]],
     seen: Seen,
     privacy: PrivacySettings | None,
+    benchmarks: Sequence[Benchmark] = (),
 ) -> None:
     """Look at a row by every rule about words, and keep what is needed to compare it with others."""
     said: set[Finding] = set()
@@ -144,6 +148,11 @@ def judge(
             if finding not in said:
                 said.add(finding)
                 seen.note(number, finding)
+    for benchmark in benchmarks:
+        hit = benchmark.first_hit("\n".join(turn.text for turns, _ in conversations for turn in turns))
+        if hit is not None:
+            found = f"row {hit.row:,} of {hit.benchmark} stands in it: {hit.shared!r}"
+            seen.note(number, Finding("leak", None, found, "Take one of the two out.", "wrong"))
     if conversations:
         seen.rows.add(number, tuple(turn for turns, _ in conversations for turn in turns))
 
@@ -187,6 +196,7 @@ class Reader:
         # A settings' attribute takes longer to read than a row's roles.
         self._cuts, self._most = order.settings.too_long == "cut", order.settings.max_length
         self._counted = 0
+        self._benchmarks = [read_benchmark(path) for path in order.against]
 
     def look(self, block: Block) -> Seen:
         """Return what is in a block."""
@@ -202,14 +212,14 @@ class Reader:
                     seen.aside.put(number, start, start + len(line), found)
                 else:
                     seen.tally.count(number, found.tokens, found.labelled, found.tokens)
-                judge(number, [(tuple(map(Words, *plain)), {})], seen, self.order.privacy)
+                judge(number, [(tuple(map(Words, *plain)), {})], seen, self.order.privacy, self._benchmarks)
                 continue
             for each in read_line(number, line, settings.objective):
                 if isinstance(each, Fault):
                     seen.tally.add(each)
                 else:
                     seen.aside.put(number, start, start + len(line))
-            judge(number, words_of(row), seen, self.order.privacy)
+            judge(number, words_of(row), seen, self.order.privacy, self._benchmarks)
         return seen
 
     def _count(self, roles: tuple[Role, ...], texts: list[str]) -> Counted | None:
@@ -234,6 +244,7 @@ class Looker:
         self._looking = Looking(self.tokenizer, order.settings)
         self._shapes: dict[tuple[Role, ...], _Counting | None] = {}
         self._compared: Counter[tuple[Role, ...]] = Counter()
+        self._benchmarks = [read_benchmark(path) for path in order.against]
         self._cuts, self._most = order.settings.too_long == "cut", order.settings.max_length
 
     def look(self, block: Block) -> Seen:
@@ -244,10 +255,10 @@ class Looker:
             row = _parsed(line)
             plain = plain_turns(row) if self.counter is not None else None
             if plain is not None and self._count(number, line, *plain, seen.tally):
-                judge(number, [(tuple(map(Words, *plain)), {})], seen, self.order.privacy)
+                judge(number, [(tuple(map(Words, *plain)), {})], seen, self.order.privacy, self._benchmarks)
             else:
                 self._render(number, line, seen.tally)
-                judge(number, words_of(row), seen, self.order.privacy)
+                judge(number, words_of(row), seen, self.order.privacy, self._benchmarks)
         return seen
 
     def shapes(self, block: Block) -> dict[tuple[Role, ...], Shape]:

@@ -14,6 +14,7 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Final
 
+from tunesmith.checking.against import read_benchmark
 from tunesmith.checking.block import (
     MOST_FINDINGS,
     Block,
@@ -68,6 +69,8 @@ def check(order: Order, *, workers: int | None = None, on_progress: Progress = s
 
         found = inspect(order.path, load_tokenizer(order.base), order.settings, on_progress=on_progress)
         return Report(found, None)
+    for path in order.against:
+        read_benchmark(path)  # one that cannot be read is told before anything is begun
     blocks = list(blocks_of(order.path))
     seen = _seen(order, blocks, workers or os.cpu_count() or 1, on_progress)
     between = seen.rows.told()

@@ -502,6 +502,14 @@ def check(
         list[str] | None,
         typer.Option("--allow", metavar="VALUE", help="What may stay, such as '*@our.org'; several times."),
     ] = None,
+    against: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--against",
+            metavar="BENCHMARK",
+            help="A file whose rows must not stand here; several times.",
+        ),
+    ] = None,
     strict: Annotated[
         bool,
         typer.Option(
@@ -532,6 +540,7 @@ def check(
                 fix=fix,
                 private=private,
                 allow=allow or (),
+                against=against or (),
                 workers=workers,
                 on_progress=screen.progress,
                 say=screen.say,

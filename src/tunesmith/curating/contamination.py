@@ -11,9 +11,10 @@ from typing import Literal
 
 from tunesmith.curating.similarity import OverlapIndex, content_words, fold, runs
 from tunesmith.curating.split import by_rule, group
+from tunesmith.models.base import Encoder
 from tunesmith.records import Example
 
-Likeness = Literal["same question", "shared run of words", "most words shared"]
+Likeness = Literal["same question", "shared run of words", "most words shared", "same meaning"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +79,34 @@ def find_leaks(
             )
             leaks.append(_leak(name, test, train[number], likeness, float(similarities[number])))
     return tuple(leaks)
+
+
+def leaks_in_meaning(
+    sets: Iterable[tuple[str, Sequence[Example]]],
+    train: Sequence[Example],
+    encoder: Encoder,
+    threshold: float,
+    *,
+    known: Sequence[Leak] = (),
+) -> tuple[Leak, ...]:
+    """Return every pair of a test and a training question whose embeddings have a cosine of at least `threshold`.
+
+    Pairs that are `known`, and two questions made by rule, are left out; a leak's similarity is the cosine.
+    """
+    if not train:
+        return ()
+    told = {(leak.test, leak.train) for leak in known}
+    train_T_D = encoder.embed([row.question for row in train])
+    found: list[Leak] = []
+    for name, tests in sets:
+        if not tests:
+            continue
+        cosines = encoder.embed([test.question for test in tests]) @ train_T_D.T
+        for test, row in zip(*(cosines >= threshold).nonzero(), strict=True):
+            one, other = tests[int(test)], train[int(row)]
+            if (one.id, other.id) not in told and not (by_rule(one) and by_rule(other)):
+                found.append(_leak(name, one, other, "same meaning", float(cosines[test, row])))
+    return tuple(found)
 
 
 def _leak(name: str, test: Example, train: Example, likeness: Likeness, similarity: float) -> Leak:

@@ -9,8 +9,16 @@ from dataclasses import dataclass, replace
 from pydantic import Field
 
 from tunesmith.catalogue import Catalogue
+from tunesmith.curating.benchmarks import Benchmark
 from tunesmith.curating.checks import PASSED, Documents, check
-from tunesmith.curating.contamination import Distance, Leak, distance, find_leaks, named_unseen
+from tunesmith.curating.contamination import (
+    Distance,
+    Leak,
+    distance,
+    find_leaks,
+    leaks_in_meaning,
+    named_unseen,
+)
 from tunesmith.curating.duplicates import Deduplicated, deduplicate, without_same_meaning
 from tunesmith.curating.privacy import KINDS, Kind, PrivacySettings
 from tunesmith.curating.privacy.examples import Handling, example_handling
@@ -29,8 +37,8 @@ class CurateSettings(SplitSettings):
 
     `near_duplicate` and `leak_similarity` are Jaccard similarities of words, `same_meaning` a cosine of embeddings
     (None: not looked for); `leak_words` is how many words in a row may not be shared. `accept_leaks` names asked
-    examples whose leak is known: they stay, and the training rows that give them away go. `private` says what becomes
-    of private data.
+    examples, and benchmarks, whose leak is known: they stay, and the training rows that give them away go.
+    `leak_meaning` is a cosine, as `same_meaning` is. `private` says what becomes of private data.
     """
 
     near_duplicate: float = Field(default=0.85, gt=0, le=1)
@@ -38,6 +46,7 @@ class CurateSettings(SplitSettings):
     leak_similarity: float = Field(default=0.85, gt=0, le=1)
     leak_words: int = Field(default=8, ge=3)
     accept_leaks: tuple[str, ...] = ()
+    leak_meaning: float | None = Field(default=None, gt=0, le=1)
     private: Handling = "report"
     private_kinds: tuple[Kind, ...] = KINDS
     allow_private: tuple[str, ...] = ()
@@ -79,6 +88,7 @@ def curate(
     settings: CurateSettings,
     review: Review = as_made,
     encoder: Callable[[], Encoder] | None = None,
+    benchmarks: Sequence[Benchmark] = (),
 ) -> Curated:
     """Turn examples into sets that can be trained on and tested with.
 
@@ -102,7 +112,9 @@ def curate(
         unique = Deduplicated(further.kept, (*unique.rejections, *further.rejections))
     parts = split(unique.kept, settings)
     test = _asked(asked, by_id, catalogue, answer_of, seen)
-    clean = _without_leaks(parts, test.examples, settings)
+    meaning = None if settings.leak_meaning is None or encoder is None else encoder()
+    clean = _without_leaks(parts, test.examples, settings, meaning)
+    clean = _without_benchmarks(clean, benchmarks, settings)
     sets = (clean.train, clean.valid, parts.seen, parts.unseen, test.examples)
     rejections = (*failures, *unique.rejections, *parts.rejections, *clean.rejections, *test.rejections)
     tally = Tally(
@@ -219,7 +231,9 @@ class _Clean:
     leaks: tuple[Leak, ...]
 
 
-def _without_leaks(parts: Split, asked: Sequence[Example], settings: CurateSettings) -> _Clean:
+def _without_leaks(
+    parts: Split, asked: Sequence[Example], settings: CurateSettings, encoder: Encoder | None
+) -> _Clean:
     """Leave out of train and valid what names an unseen entry or gives a test question away."""
     rows = (*parts.train, *parts.valid)
     out: dict[str, Rejection] = {}
@@ -236,6 +250,9 @@ def _without_leaks(parts: Split, asked: Sequence[Example], settings: CurateSetti
             name, tests, pool, run_length=settings.leak_words, similarity=settings.leak_similarity
         )
     )
+    if encoder is not None and settings.leak_meaning is not None:
+        tests = (("asked", asked), ("seen", parts.seen), ("unseen", parts.unseen))
+        leaks += leaks_in_meaning(tests, pool, encoder, settings.leak_meaning, known=leaks)
     _stop_for_asked(leaks, pool, settings)
     for leak in leaks:
         detail = f"{leak.train_question!r}: {leak.likeness} with {leak.test_question!r}"
@@ -245,6 +262,36 @@ def _without_leaks(parts: Split, asked: Sequence[Example], settings: CurateSetti
         tuple(row for row in parts.valid if row.id not in out),
         tuple(out.values()),
         leaks,
+    )
+
+
+def _without_benchmarks(clean: _Clean, benchmarks: Sequence[Benchmark], settings: CurateSettings) -> _Clean:
+    """Stop for examples that hold a row of a benchmark, unless its name, or FILE:ROW, is accepted: then these go."""
+    out: dict[str, Rejection] = {}
+    open_hits: list[str] = []
+    for row in (*clean.train, *clean.valid):
+        for benchmark in benchmarks:
+            hit = benchmark.first_hit(f"{row.question}\n{row.answer}")
+            if hit is None:
+                continue
+            told = f"{row.question!r} ({row.origin}) has {hit.shared!r} of {hit.benchmark}:{hit.row}"
+            if not {hit.benchmark, f"{hit.benchmark}:{hit.row}"} & set(settings.accept_leaks):
+                open_hits.append(f"  {told}")
+            out.setdefault(row.id, Rejection("curate", "leaks into a benchmark", row.id, told))
+    if open_hits:
+        more = f"\n  and {len(open_hits) - _LEAKS_SHOWN} more" if len(open_hits) > _LEAKS_SHOWN else ""
+        raise LeakError(
+            f"{len(open_hits)} training example(s) hold rows of benchmarks:\n"
+            + "\n".join(open_hits[:_LEAKS_SHOWN])
+            + more,
+            hint="Take the sources of these out; or put the benchmark's name, or FILE:ROW, under curate.accept_leaks: "
+            "then the training examples are left out.",
+        )
+    return _Clean(
+        tuple(row for row in clean.train if row.id not in out),
+        tuple(row for row in clean.valid if row.id not in out),
+        (*clean.rejections, *out.values()),
+        clean.leaks,
     )
 
 
