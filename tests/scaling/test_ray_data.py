@@ -18,12 +18,12 @@ from tunesmith.checking.dedupe import FileTexts
 from tunesmith.chunking.chunk import ChunkSettings, chunk
 from tunesmith.collecting.readers import read_file
 from tunesmith.curating.near import minima_of
-from tunesmith.errors import MissingExtra, UsageError
+from tunesmith.errors import MissingExtra
 from tunesmith.scaling import ray_data
 from tunesmith.scaling.ray_data import check_on_ray, chunk_on_ray, minima_on_ray
 from tunesmith.training.settings import settings_from
 
-WORDS = "graph node edge Café naïve path weight don't 12 x=1 shortest tree".split()
+WORDS = ["graph", "node", "edge", "Café", "naïve", "path", "weight", "don't", "12", "x=1", "shortest", "tree"]
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,7 @@ import os
 import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -15,13 +15,14 @@ from tunesmith.catalogue import Catalogue, merge
 from tunesmith.collecting.archives import ARCHIVE, try_archive
 from tunesmith.collecting.python_package import PackageRead, package_source, read_package
 from tunesmith.collecting.readers import KINDS, try_file
+from tunesmith.collecting.sphinx import Built, Described, describe, is_sphinx, joined, open_built
 from tunesmith.collecting.web import Snapshot, WebSettings, is_fetched, is_web, snapshot
 from tunesmith.errors import AddressError, SourceError
 from tunesmith.records import Document, Rejection, Source
 
 _UNDERSTOOD = (
     "Understood are: python:PACKAGE, a file, a folder, a pattern such as docs/**/*.md, a page (https://...), a site "
-    "(site:https://...)."
+    "(site:https://...), documentation that Sphinx built (sphinx:FOLDER)."
 )
 # Where what the web gave is kept, below where relative paths start.
 WEB = ".tunesmith/web"
@@ -47,13 +48,14 @@ def collect(
 ) -> Collected:
     """Read what the addresses name; relative paths start at `base`.
 
-    An address is `python:PACKAGE`, a file, a folder (read with all below it, hidden files left out), a glob pattern, a
+    An address is `python:PACKAGE`, `sphinx:FOLDER` (built documentation, by its objects.inv), a file, a folder (read with all below it, hidden files left out), a glob pattern, a
     web page (`https://...`) or a site (`site:https://...`: what lies below that page's folder); what is in a .zip
     archive is read like the files of a folder. What the web gave is kept in `base`, and read from there the next time.
     One file that cannot be read is a Rejection. Raises AddressError for an address of no such form, and SourceError
     that names what is missing, empty, or unreadable altogether.
     """
     packages: list[PackageRead] = []
+    described: list[Described] = []
     documents: dict[str, Document] = {}
     rejections: list[Rejection] = []
     listings = [_listing_of(address, base, web or WebSettings(), say) for address in _each_once(addresses)]
@@ -62,6 +64,8 @@ def collect(
         if listing.package is not None:
             packages.append(read_package(listing.package))
             continue
+        if listing.built is not None:
+            described.append(describe(listing.built))
         rejections += listing.hidden
         for file in listing.files:
             if file.path.resolve() in seen:
@@ -75,16 +79,36 @@ def collect(
                     rejections.append(outcome)
                 else:
                     documents[outcome.id] = outcome
-    every = [*(each for package in packages for each in package.documents), *documents.values()]
+    catalogue = merge(_with_documentation([package.catalogue for package in packages], described))
+    every = [
+        *(each for package in packages for each in package.documents),
+        *_of_entries([each for built in described for each in built.documents], catalogue),
+        *documents.values(),
+    ]
     if not every:
         raise SourceError(_nothing_readable(addresses, rejections), hint=_readable_hint())
     return Collected(
         sources=tuple(_source(listing) for listing in listings),
         documents=tuple(every),
-        catalogue=merge([package.catalogue for package in packages]),
+        catalogue=catalogue,
         rejections=(*(each for package in packages for each in package.rejections), *rejections),
         left_out=dict(sum((Counter(package.left_out) for package in packages), Counter())),
     )
+
+
+def _with_documentation(packages: Sequence[Catalogue], described: Sequence[Described]) -> list[Catalogue]:
+    by_name = {catalogue.package: catalogue for catalogue in packages}
+    for told in (catalogue for built in described for catalogue in built.catalogues):
+        known = by_name.get(told.package)
+        by_name[told.package] = told if known is None else joined(known, told)
+    return list(by_name.values())
+
+
+def _of_entries(documents: Sequence[Document], catalogue: Catalogue | None) -> Iterator[Document]:
+    """Yield the documents that an entry is described by, under its id; the others repeat what the package says."""
+    entries = () if catalogue is None else catalogue.entries
+    ids = {entry.document: entry.id for entry in entries}
+    yield from (replace(each, entry=ids[each.id]) for each in documents if each.id in ids)
 
 
 def digest_sources(
@@ -144,6 +168,7 @@ class _Listing:
 
     address: str
     package: str | None = None
+    built: Built | None = None
     files: tuple[_File, ...] = ()
     hidden: tuple[Rejection, ...] = ()
 
@@ -171,6 +196,9 @@ def _pages(found: Snapshot, address: str) -> _Listing:
 def _listing(address: str, base: Path) -> _Listing:
     if address.startswith("python:"):
         return _Listing(address, package=address.removeprefix("python:"))
+    if is_sphinx(address):
+        built = open_built(address, base)
+        return _Listing(address, built=built, files=tuple(_File(*each) for each in built.prose))
     path = base / Path(address).expanduser()
     if path.is_file():
         return _Listing(address, files=(_File(path, Path(address).as_posix()),))
@@ -238,6 +266,10 @@ def _shown(path: Path, base: Path) -> str:
 def _source(listing: _Listing) -> Source:
     if listing.package is not None:
         return package_source(listing.package)
+    if listing.built is not None:
+        return Source(
+            listing.address, "files", listing.built.digest(), listing.built.inventory.version or None
+        )
     digest = hashlib.sha256()
     for file in listing.files:
         digest.update(file.name.encode("utf-8", "surrogateescape") + b"\0")

@@ -7,6 +7,7 @@ same place (a shared file system), and the same version of Tunesmith.
 
 from __future__ import annotations
 
+import itertools
 import os
 import pickle
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -65,7 +66,7 @@ def minima_on_ray(
     import numpy as np
 
     edges = [*range(0, len(texts), _TEXTS), len(texts)]
-    parts = [(texts.starts[first], texts.starts[last]) for first, last in zip(edges, edges[1:], strict=False)]
+    parts = [(texts.starts[first], texts.starts[last]) for first, last in itertools.pairwise(edges)]
     whole = np.empty((len(texts), MINIMA), dtype=np.uint32)
     with _connected(address) as workers, _RayPool(workers, _nothing) as pool:
         for first, found in zip(edges, pool.map(_Minima(texts.path, seed), parts), strict=False):
