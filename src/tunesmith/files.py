@@ -85,13 +85,15 @@ def check_file(
     epochs: int = 3,
     fix: Path | None = None,
     workers: int | None = None,
+    ray: str | None = None,
     on_progress: Progress = silent,
     say: Say = lambda text: None,
 ) -> Checked:
     """Return all faults of a file by line, its tokens and lengths, as training a base on it would find them.
 
     Besides it says what the curating rules find in its words and between its rows, and writes the file anew, mended
-    where that needs no guess, to `fix`, with a diff. `workers` None: as many processes as there are processors.
+    where that needs no guess, to `fix`, with a diff. `workers` None: as many processes as there are processors;
+    `ray`: by the cluster at this address ("auto": RAY_ADDRESS), in which every machine has the file at this path.
 
     `objective` None: what the first row is. `masks` rows are shown with what each teaches, or the row that begins at
     `line`. `price` names a model of OpenAI's: what training it on so many epochs of sound chats costs is told as well.
@@ -114,7 +116,13 @@ def check_file(
     settings = settings_from([f"max_length={max_length}"], base=base, objective=learned_as)
     wanted = masks or line is not None
     shown = masks_of(path, _tokenizer(base, say), settings, count=masks, line=line) if wanted else ()
-    report = check(Order(path, _base(base, say), settings), workers=workers, on_progress=on_progress)
+    order = Order(path, _base(base, say), settings)
+    if ray is not None:
+        from tunesmith.scaling.ray_data import check_on_ray
+
+        report = check_on_ray(order, ray, on_progress=on_progress)
+    else:
+        report = check(order, workers=workers, on_progress=on_progress)
     found = report.inspection
     bill = bill_of(path, price, epochs) if price is not None and found.ready else None
     mended = None

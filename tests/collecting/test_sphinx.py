@@ -39,7 +39,8 @@ API = """<html><body><h1>API</h1>
 <dl class="py function"><dt class="sig sig-object py" id="toy.hidden">hidden
 <span class="sig-paren">(</span><em class="sig-param">x</em><span class="sig-paren">)</span></dt><dd></dd></dl>
 </body></html>"""
-GUIDE = "<html><body><main><h1>How to join things</h1><p>Give a list to join, which is a function of toy.</p></main></body></html>"
+GUIDE = """<html><body><main><h1>How to join things</h1>
+<p>Give a list to join, which is a function of toy.</p></main></body></html>"""
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tunesmith.checking.block import Order
+from tunesmith.checking.block import Block, Order
 from tunesmith.checking.check import check
 from tunesmith.checking.dedupe import FileTexts
 from tunesmith.chunking.chunk import ChunkSettings, chunk
@@ -35,7 +35,7 @@ def cluster() -> Iterator[Any]:
     started = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "object_store_memory": 80 * 2**20})
     started.add_node(num_cpus=1, object_store_memory=80 * 2**20)
     yield started
-    started.shutdown()
+    started.shutdown()  # type: ignore[no-untyped-call]
 
 
 @pytest.fixture
@@ -68,7 +68,7 @@ def test_a_cluster_finds_what_one_machine_finds(
 ) -> None:
     """The report, the minima and the chunks are the same, and the check also where a node dies on the way."""
     base = family_folder("smollm2")
-    order = Order(chats, base, settings_from(["max_length=60"], base=f"path:{base}", objective="answers"))
+    order = Order(chats, base, settings_from(["max_length=160"], base=f"path:{base}", objective="answers"))
     monkeypatch.setattr("tunesmith.checking.check.blocks_of", _small_blocks)
     alone = check(order, workers=1)
     assert alone.quality is not None
@@ -102,9 +102,7 @@ def test_a_cluster_finds_what_one_machine_finds(
     assert removed
 
 
-def _small_blocks(path: Path) -> Iterator[Any]:
-    from tunesmith.checking.check import Block
-
+def _small_blocks(path: Path) -> Iterator[Block]:
     data, start, line = path.read_bytes(), 0, 1
     while start < len(data):
         end = data.find(b"\n", min(start + 60_000, len(data) - 1)) + 1

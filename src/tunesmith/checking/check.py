@@ -32,8 +32,10 @@ from tunesmith.curating.across import Between
 from tunesmith.curating.rules import Finding
 from tunesmith.errors import DatasetError, UsageError
 from tunesmith.progress import Progress, silent
+from tunesmith.records import Role
 from tunesmith.training.example_files import is_plain
 from tunesmith.training.inspect import Inspection, Spread, Tally, inspect, spread_of
+from tunesmith.training.quick import Shape
 
 BLOCK: Final = 4 * 2**20
 # Starting processes takes longer than looking at so many bytes.
@@ -154,7 +156,7 @@ def _together(order: Order, blocks: list[Block], workers: int, make: MakePool, o
     """Read in several processes that need little memory; one after them looks at what takes a tokenizer."""
     with make(1, begin_looking, order) as pool:
         first = blocks[:1] if order.settings.objective == "answers" else []
-        shapes = next(iter(pool.map(shapes_in, first)), {})
+        shapes: dict[tuple[Role, ...], Shape] = next(iter(pool.map(shapes_in, first)), {})
     with make(min(workers, len(blocks)), begin_reading, order, shapes) as pool:
         seen = _joined(order, blocks, pool.map(read_block, blocks), on_progress)
     wrong = _settle(order, seen, workers, make, on_progress)

@@ -48,9 +48,10 @@ def collect(
 ) -> Collected:
     """Read what the addresses name; relative paths start at `base`.
 
-    An address is `python:PACKAGE`, `sphinx:FOLDER` (built documentation, by its objects.inv), a file, a folder (read with all below it, hidden files left out), a glob pattern, a
-    web page (`https://...`) or a site (`site:https://...`: what lies below that page's folder); what is in a .zip
-    archive is read like the files of a folder. What the web gave is kept in `base`, and read from there the next time.
+    An address is `python:PACKAGE`, `sphinx:FOLDER` (built documentation, by its objects.inv), a file, a folder (read
+    with all below it, hidden files left out), a glob pattern, a web page (`https://...`) or a site
+    (`site:https://...`: what lies below that page's folder); what is in a .zip archive is read like the files of a
+    folder. What the web gave is kept in `base`, and read from there the next time.
     One file that cannot be read is a Rejection. Raises AddressError for an address of no such form, and SourceError
     that names what is missing, empty, or unreadable altogether.
     """

@@ -1,9 +1,9 @@
 """Documentation that Sphinx built: its inventory (objects.inv), what its pages say of each name, and its other pages.
 
-An inventory lists every name that the documentation describes, with the page and the place on it. The formats are those
-of Sphinx: version 1 is lines of text, version 2 has them packed by zlib. Of a page are read, for each name, its signature
-and what stands below it, up to the next name. A name whose signature no page tells binds anything: it is known to exist,
-and no more. Nothing is executed.
+An inventory lists every name that the documentation describes, with the page and the place on it. The formats are
+those of Sphinx: version 1 is lines of text, version 2 has them packed by zlib. Of a page are read, for each name, its
+signature and what stands below it, up to the next name. A name whose signature no page tells binds anything: it is
+known to exist, and no more. Nothing is executed.
 """
 
 from __future__ import annotations
@@ -148,10 +148,9 @@ class Built:
     def file(self, page: str) -> Path | None:
         """Return a page's file, if it is there; none that lies outside of the folder."""
         named = self.folder / unquote(page)
-        for path in (named / "index.html" if page.endswith("/") or not page else named,):
-            if path.resolve().is_relative_to(self.folder.resolve()) and path.is_file():
-                return path
-        return None
+        path = named / "index.html" if page.endswith("/") or not page else named
+        inside = path.resolve().is_relative_to(self.folder.resolve())
+        return path if inside and path.is_file() else None
 
     def digest(self) -> str:
         """Return the SHA-256 over the inventory and the pages that it names."""
@@ -203,8 +202,8 @@ class Described:
 def describe(built: Built) -> Described:
     """Return what a documentation says can be called.
 
-    What has words below its signature is an entry; what is only named is unlisted. Names at one place are one thing: the
-    first, shortest one is its id, the others are aliases.
+    What has words below its signature is an entry; what is only named is unlisted. Names at one place are one thing:
+    the shortest one is its id, the others are aliases.
     """
     documents: list[Document] = []
     by_package: dict[str, tuple[list[Entry], list[Entry], list[str]]] = {}
@@ -370,7 +369,7 @@ def _argument(found: ast.arg, kind: ParameterKind, default: ast.expr | None) -> 
 def joined(package: Catalogue, described: Catalogue) -> Catalogue:
     """Return a package's catalogue with what its documentation adds: aliases, names, and words for undescribed ones.
 
-    Signatures are the package's wherever it has the name, for it is what runs; where it describes a name, so are the words.
+    Signatures are the package's wherever it has the name, for it is what runs; and so are the words, if it has any.
     """
     entries = {entry.id: entry for entry in package.entries}
     unlisted = {entry.id: entry for entry in package.unlisted}

@@ -1,13 +1,14 @@
 """Checking, near duplicates, collecting and chunking by Ray Data: the work of one machine, spread over a cluster.
 
-What a worker does is the function that a process of one machine runs, and parts are joined in the file's order, so that
-the results are the same. Files are named by their paths and read where the work is done: every machine needs them at the
-same place (a shared file system), and the same version of Tunesmith.
+What a worker does is the function that a process of one machine runs, and parts are joined in the file's order, so
+that the results are the same. Files are named by their paths and read where the work is done: every machine needs them
+at the same place (a shared file system), and the same version of Tunesmith.
 """
 
 from __future__ import annotations
 
 import itertools
+import logging
 import os
 import pickle
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -111,14 +112,15 @@ def _connected(address: str) -> Iterator[int]:
     if not joined_before:
         named = address if address != AUTO else os.environ.get("RAY_ADDRESS")
         try:
-            ray.init(address=named, log_to_driver=False, logging_level="ERROR")
+            ray.init(address=named, log_to_driver=False, logging_level=logging.ERROR)
         except (ConnectionError, ValueError, RuntimeError) as error:
             raise UsageError(
                 f"no Ray cluster answers at {address}: {error}",
                 hint="Start one: ray start --head, and ray start --address HEAD:6379 on the other machines.",
             ) from error
     try:
-        yield max(1, int(ray.cluster_resources().get("CPU", 1)))
+        resources: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
+        yield max(1, int(resources.get("CPU", 1)))
     finally:
         if not joined_before:
             ray.shutdown()
@@ -145,10 +147,11 @@ class _RayPool:
         if not rows:
             return
         ray.data.DataContext.get_current().enable_progress_bars = False
+        logging.getLogger("ray.data").setLevel(logging.ERROR)
         made = ray.data.from_items(rows, override_num_blocks=len(rows)).map(
-            _Worker,
+            _Worker,  # type: ignore[arg-type]  # a class is called once on each worker
             fn_constructor_args=(pickle.dumps((*self._ready, function)),),
-            concurrency=(1, min(self._workers, len(rows))),
+            compute=ray.data.ActorPoolStrategy(min_size=1, max_size=min(self._workers, len(rows))),
             num_cpus=1,
         )
         waiting: dict[int, bytes] = {}
