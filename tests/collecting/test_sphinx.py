@@ -32,12 +32,17 @@ API = """<html><body><h1>API</h1>
 <span class="sig-paren">)</span></dt>
 <dd><p>Join <code>a</code>. It needs a list.</p><pre>&gt;&gt;&gt; join([1])
 '1'
-</pre></dd></dl>
+</pre>
+<dl class="field-list simple"><dt>Parameters:</dt>
+<dd><ul><li><p><strong>a</strong> (<em>list</em>)
+ – What is joined.</p></li></ul></dd>
+<dt>Returns:</dt><dd><p>The text.</p></dd></dl></dd></dl>
 <dl class="py class"><dt class="sig sig-object py" id="toy.Box"><span class="sig-name">Box</span></dt>
 <dd><p>A box.</p><dl class="py method"><dt class="sig sig-object py" id="toy.Box.open">open
 <span class="sig-paren">(</span><span class="sig-paren">)</span></dt><dd><p>Open it.</p></dd></dl></dd></dl>
 <dl class="py function"><dt class="sig sig-object py" id="toy.hidden">hidden
-<span class="sig-paren">(</span><em class="sig-param">x</em><span class="sig-paren">)</span></dt><dd></dd></dl>
+<span class="sig-paren">(</span><em class="sig-param">x</em>,
+<em class="sig-param">kind=&lt;class 'int'&gt;</em><span class="sig-paren">)</span></dt><dd></dd></dl>
 </body></html>"""
 GUIDE = """<html><body><main><h1>How to join things</h1>
 <p>Give a list to join, which is a function of toy.</p></main></body></html>"""
@@ -67,9 +72,16 @@ def test_documentation_alone_tells_what_can_be_called(built: Path) -> None:
         ("toy.Box.open", "()", "Open it.", ()),
         ("toy.join", "(a, *, sep=', ')", "Join a.", ("toy._core.join",)),
     ]
-    assert [(entry.id, entry.signature) for entry in found.catalogue.unlisted] == [("toy.hidden", "(x)")]
+    assert [(entry.id, entry.signature) for entry in found.catalogue.unlisted] == [
+        ("toy.hidden", "(x, kind=...)")
+    ]
     assert found.catalogue.attributes == ("toy.LIMIT",)
-    assert found.catalogue.by_id["toy.join"].examples[0].want == "'1'"
+    join = found.catalogue.by_id["toy.join"]
+    assert (join.examples[0].want, join.description, join.returns) == ("'1'", "It needs a list.", "The text.")
+    assert [(each.annotation, each.description) for each in join.parameters] == [
+        ("list", "What is joined."),
+        (None, ""),
+    ]
     assert [document.id for document in found.documents] == [
         "sphinx:html#toy.Box",
         "sphinx:html#toy.Box.open",

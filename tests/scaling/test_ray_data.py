@@ -19,6 +19,7 @@ from tunesmith.chunking.chunk import ChunkSettings, chunk
 from tunesmith.collecting.readers import read_file
 from tunesmith.curating.near import minima_of
 from tunesmith.errors import MissingExtra
+from tunesmith.files import check_file
 from tunesmith.scaling import ray_data
 from tunesmith.scaling.ray_data import check_on_ray, chunk_on_ray, minima_on_ray
 from tunesmith.training.settings import settings_from
@@ -75,6 +76,8 @@ def test_a_cluster_finds_what_one_machine_finds(
     assert alone.quality.by_rule["duplicate"] == 1
 
     assert check_on_ray(order, cluster.address) == alone
+    given = check_file(chats, base=f"path:{base}", max_length=160, ray=cluster.address)
+    assert (given.inspection.rows, given.quality) == (alone.inspection.rows, alone.quality)
     monkeypatch.setattr(ray_data, "_TEXTS", 1_000)
     with FileTexts(chats) as texts:
         assert np.array_equal(minima_on_ray(texts, cluster.address), minima_of(list(texts)))

@@ -193,7 +193,7 @@ def _load(name: str, place: Path) -> griffe.Module:
                 try_relative_path=False,
                 find_stubs_package=stubs is not None,
                 search_paths=list(dict.fromkeys([place.parent, *([stubs.parent] if stubs else [])])),
-                extensions=griffe.load_extensions(_overloads_as_functions()),
+                extensions=griffe.load_extensions(_reading_stubs()),
                 allow_inspection=False,
                 resolve_aliases=True,
                 resolve_external=False,
@@ -211,7 +211,7 @@ def _lone_stub(name: str, file: Path) -> griffe.Module:
     """Return the module that a stub beside a compiled module describes, which griffe looks for only beside `.py`."""
     import griffe
 
-    extensions = griffe.load_extensions(_overloads_as_functions())
+    extensions = griffe.load_extensions(_reading_stubs())
     modules = griffe.ModulesCollection()
     module = griffe.visit(
         name,
@@ -224,18 +224,32 @@ def _lone_stub(name: str, file: Path) -> griffe.Module:
     return module
 
 
-def _overloads_as_functions() -> griffe.Extension:
-    """Return what keeps griffe from dropping a stub's functions that are all overloads, as `numpy.array` is."""
+def _reading_stubs() -> griffe.Extension:
+    """Return what makes griffe keep a stub's functions that are all overloads, as `numpy.array` is, and read `__name`."""
     import griffe
 
-    class Joining(griffe.Extension):
+    class ReadingStubs(griffe.Extension):
+        def on_function_instance(self, *, func: griffe.Function, **_: Any) -> None:
+            _mark_positional(func)
+
         def on_module_members(self, *, mod: griffe.Module, **_: Any) -> None:
             _join_overloads(mod)
 
         def on_class_members(self, *, cls: griffe.Class, **_: Any) -> None:
             _join_overloads(cls)
 
-    return Joining()
+    return ReadingStubs()
+
+
+def _mark_positional(function: griffe.Function) -> None:
+    """Take `__name` in a stub as positional only, which is how stubs said it before there was `/` (PEP 484)."""
+    import griffe
+
+    if Path(str(function.filepath)).suffix != ".pyi":
+        return
+    for each in function.parameters:
+        if _is_positional(each) and each.name.startswith("__") and not each.name.endswith("__"):
+            each.name, each.kind = each.name.removeprefix("__"), griffe.ParameterKind.positional_only
 
 
 def _join_overloads(owner: griffe.Module | griffe.Class) -> None:

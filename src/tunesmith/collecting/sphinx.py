@@ -15,6 +15,7 @@ import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from doctest import DocTestParser
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, cast
 from urllib.parse import unquote
@@ -182,8 +183,8 @@ def open_built(address: str, base: Path) -> Built:
     file = path / FILE if path.is_dir() else path
     if not file.is_file():
         raise SourceError(
-            f"{address} names no {FILE}.",
-            hint=f"It was looked for at {file}: give the folder into which `make html` wrote.",
+            f"{address} names no objects.inv.",
+            hint=f"It was looked for at {file}: give the folder into which Sphinx wrote the HTML.",
         )
     return Built(address, file.parent, parse_inventory(file.read_bytes()))
 
@@ -261,13 +262,14 @@ class _Pages:
         if body is None:
             return replace(bare, parameters=parameters), ""
         _without_inner(body)
-        prose = [text for each in body.iter("p") if (text := _text(each))]
+        prose = [text for each in body.iter("p") if not _is_beside(each) and (text := _text(each))]
         if body.find_class("deprecated") or not prose:
             return replace(bare, parameters=parameters), ""
         summary, _, more = prose[0].partition(". ")
         entry = replace(
             bare,
-            parameters=parameters,
+            parameters=_with_words(parameters, body),
+            returns=_returned(body),
             summary=summary.rstrip(".") + ".",
             description="\n\n".join(filter(None, [more, *prose[1:]])),
             examples=tuple(_examples(body)),
@@ -280,7 +282,9 @@ class _Pages:
 
             file = self._built.file(page)
             data = b"" if file is None else file.read_bytes()
-            tree = html.fromstring(data) if data.strip() else None
+            # Sphinx writes UTF-8; lxml would guess where a theme leaves that unsaid.
+            parser = html.HTMLParser(encoding="utf-8")
+            tree = html.fromstring(data, parser=parser) if data.strip() else None
             found = [] if tree is None else tree.iter("dt")
             self._places[page] = {each.get("id", ""): each for each in found if each.get("id")}
         return self._places[page]
@@ -294,6 +298,41 @@ def _without_inner(body: HtmlElement) -> None:
             if parent is not None:
                 # Their own places are known already: the elements live on outside of this body.
                 parent.remove(inner)
+
+
+def _is_beside(element: HtmlElement) -> bool:
+    """Tell whether a paragraph is a heading of its own, or stands in a list of parameters or in a box."""
+    kinds = element.get("class", "").split()
+    boxed = any("admonition" in each.get("class", "").split() for each in element.iterancestors("div"))
+    return (
+        "rubric" in kinds
+        or boxed
+        or any("field-list" in each.get("class", "").split() for each in element.iterancestors("dl"))
+    )
+
+
+def _fields(body: HtmlElement) -> Iterator[tuple[str, HtmlElement]]:
+    """Yield the fields below a signature: their names ("Parameters") and what stands in them."""
+    for fields in body.find_class("field-list"):
+        for name, told in pairwise(fields):
+            if name.tag == "dt" and told.tag == "dd":
+                yield _text(name).rstrip(":"), told
+
+
+def _with_words(parameters: tuple[Parameter, ...], body: HtmlElement) -> tuple[Parameter, ...]:
+    told = [_text(each) for name, field in _fields(body) if name == "Parameters" for each in field.iter("p")]
+    found = (re.match(r"\*{0,2}(\w+)(?: \((.*?)\))? – (.*)", text) for text in told)
+    words = {match[1]: match for match in found if match is not None}
+    return tuple(
+        replace(each, description=match[3], annotation=each.annotation or match[2])
+        if (match := words.get(each.name)) is not None
+        else each
+        for each in parameters
+    )
+
+
+def _returned(body: HtmlElement) -> str:
+    return next((_text(field) for name, field in _fields(body) if name == "Returns"), "")
 
 
 def _text(element: HtmlElement) -> str:
@@ -329,7 +368,8 @@ def _parameters(signature: HtmlElement) -> tuple[Parameter, ...]:
     if signature.find_class("optional"):
         # An old way of writing, `join(a[, b])`, that does not say how parameters may be given.
         return _ANYTHING
-    return _parsed(_text(each) for each in shown)
+    # What has no source, such as a class, is shown in angles: `=<class 'int'>`.
+    return _parsed(re.sub(r"=\s*<.*>$", "=...", _text(each)) for each in shown)
 
 
 def _parsed(shown: Iterable[str]) -> tuple[Parameter, ...]:
