@@ -225,7 +225,7 @@ def _lone_stub(name: str, file: Path) -> griffe.Module:
 
 
 def _reading_stubs() -> griffe.Extension:
-    """Return what makes griffe keep a stub's functions that are all overloads, as `numpy.array` is, and read `__name`."""
+    """Return what makes griffe keep a stub's functions that are all overloads (`numpy.array`), and read `__name`."""
     import griffe
 
     class ReadingStubs(griffe.Extension):
