@@ -13,7 +13,7 @@ import os
 import pickle
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -47,13 +47,16 @@ class Chunked:
 def check_on_ray(order: Order, address: str = AUTO, *, on_progress: Progress = silent) -> Report:
     """Check a file as `check` does, by a cluster; raises MissingExtra without ray, UsageError without a cluster."""
     with _connected(address) as workers:
-        return check(order, workers=workers, pool=_RayPool, on_progress=on_progress)
+        # Workers start in folders of their own.
+        placed = replace(order, path=order.path.resolve(), base=order.base.resolve())
+        report = check(placed, workers=workers, pool=_RayPool, on_progress=on_progress)
+    return replace(report, inspection=replace(report.inspection, path=order.path))
 
 
 def chunk_on_ray(files: Sequence[Path], settings: ChunkSettings, address: str = AUTO) -> Chunked:
     """Read files and cut them into chunks, by a cluster; each is named as it is given. Raises as `check_on_ray`."""
     with _connected(address) as workers, _RayPool(workers, _nothing) as pool:
-        outcomes = list(pool.map(_Chunking(settings), [str(file) for file in files]))
+        outcomes = list(pool.map(_Chunking(settings), [(file.resolve(), str(file)) for file in files]))
     return Chunked(
         tuple(each for outcome in outcomes if not isinstance(outcome, Rejection) for each in outcome),
         tuple(outcome for outcome in outcomes if isinstance(outcome, Rejection)),
@@ -70,7 +73,7 @@ def minima_on_ray(
     parts = [(texts.starts[first], texts.starts[last]) for first, last in itertools.pairwise(edges)]
     whole = np.empty((len(texts), MINIMA), dtype=np.uint32)
     with _connected(address) as workers, _RayPool(workers, _nothing) as pool:
-        for first, found in zip(edges, pool.map(_Minima(texts.path, seed), parts), strict=False):
+        for first, found in zip(edges, pool.map(_Minima(texts.path.resolve(), seed), parts), strict=False):
             whole[first : first + len(found)] = found
             on_progress(first + len(found), len(texts), "texts")
     return whole
@@ -80,8 +83,9 @@ def minima_on_ray(
 class _Chunking:
     settings: ChunkSettings
 
-    def __call__(self, file: str) -> tuple[Chunk, ...] | Rejection:
-        read: Document | Rejection = try_file(Path(file), name=file, source=file)
+    def __call__(self, file: tuple[Path, str]) -> tuple[Chunk, ...] | Rejection:
+        path, name = file
+        read: Document | Rejection = try_file(path, name=name, source=name)
         return read if isinstance(read, Rejection) else chunk([read], self.settings)
 
 
