@@ -91,6 +91,7 @@ def check_file(
     allow: Sequence[str] = (),
     against: Sequence[Path] = (),
     workers: int | None = None,
+    ray: str | None = None,
     on_progress: Progress = silent,
     say: Say = lambda text: None,
 ) -> Checked:
@@ -99,8 +100,9 @@ def check_file(
     Besides it says what the curating rules find in its words and between its rows, and writes the file anew, mended
     where that needs no guess, to `fix`, with a diff. Private data is reported, and in the new file redacted or
     pseudonymised, as `private` says (None: reported, and in a file of over 256 MB not looked for, which would take
-    twice as long); `allow` are values, or patterns of them, that may stay. `workers` None: as many processes as there
-    are processors. `against` are files of benchmarks, whose rows must not stand in this one.
+    twice as long); `allow` are values, or patterns of them, that may stay. `against` are files of benchmarks, whose
+    rows must not stand in this one. `workers` None: as many processes as there are processors; `ray`: by the cluster
+    at this address ("auto": RAY_ADDRESS), in which every machine has the file at this path.
 
     `objective` None: what the first row is. `masks` rows are shown with what each teaches, or the row that begins at
     `line`. `price` names a model of OpenAI's: what training it on so many epochs of sound chats costs is told as well.
@@ -133,7 +135,12 @@ def check_file(
     if private is None:
         private = "report" if path.is_file() and path.stat().st_size <= LARGE else "off"
     order = Order(path, _base(base, say), settings, None if private == "off" else privacy, tuple(against))
-    report = check(order, workers=workers, on_progress=on_progress)
+    if ray is not None:
+        from tunesmith.scaling.ray_data import check_on_ray
+
+        report = check_on_ray(order, ray, on_progress=on_progress)
+    else:
+        report = check(order, workers=workers, on_progress=on_progress)
     found = report.inspection
     bill = bill_of(path, price, epochs) if price is not None and found.ready else None
     mended = None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import inspect
 import sys
+from importlib.machinery import EXTENSION_SUFFIXES
 from pathlib import Path
 from typing import Any
 
@@ -311,6 +312,64 @@ def test_a_package_that_cannot_be_read_is_named(packages: Path) -> None:
     write(packages, "pkg_bare", {"__init__.py": "def f(): ...\n"})
     with pytest.raises(SourceError, match="no documented public function"):
         read_package("pkg_bare")
+
+
+def test_stubs_say_what_is_in_compiled_modules(packages: Path) -> None:
+    """A function of overloads binds what one of them binds; described in the stub, it is an entry; its bytes count."""
+    stub = '''
+from typing import overload
+
+@overload
+def put(value: int) -> int:
+    """Put a value."""
+@overload
+def put(value: int, place: str, *, often: bool = ...) -> str: ...
+
+class Box:
+    """A box."""
+    @overload
+    def take(self, number: int) -> int: ...
+    @overload
+    def take(self, number: int, *, name: str) -> int: ...
+
+def bare(__first, second=...): ...
+'''
+    write(packages, "pkg_rust", {"__init__.py": "from ._rust import *\n__all__ = ['put', 'Box', 'bare']\n"})
+    first = package_source("pkg_rust")
+    write(packages, "pkg_rust", {"__init__.pyi": stub})
+
+    read = read_package("pkg_rust")
+
+    assert {entry.id: entry.signature for entry in read.catalogue.entries} == {
+        "pkg_rust.Box": "()",
+        "pkg_rust.put": "(value, place=..., *, often=...)",
+    }
+    assert {entry.id: entry.signature for entry in read.catalogue.unlisted} == {
+        "pkg_rust.Box.take": "(number, *, name=...)",
+        "pkg_rust.bare": "(first, /, second=...)",
+    }
+    assert read.source.digest != first.digest
+
+
+def test_a_package_of_stubs_is_read_with_its_package(packages: Path) -> None:
+    """PACKAGE-stubs adds annotations and functions; a compiled module has those of its stub, described or not."""
+    write(packages, "pkg_typed", {"__init__.py": 'def f(x):\n    """Do it."""\n'})
+    write(
+        packages,
+        "pkg_typed-stubs",
+        {"__init__.pyi": "def f(x: int) -> int: ...\ndef g(y: int) -> int: ...\n"},
+    )
+    catalogue = read_package("pkg_typed").catalogue
+    assert [(entry.id, entry.parameters[0].annotation) for entry in catalogue.entries] == [
+        ("pkg_typed.f", "int")
+    ]
+    assert [entry.id for entry in catalogue.unlisted] == ["pkg_typed.g"]
+
+    (packages / f"pkg_binary{EXTENSION_SUFFIXES[0]}").write_bytes(b"no module: it is never imported")
+    packages.joinpath("pkg_binary.pyi").write_text("def f(x: int) -> int: ...\n")
+    importlib.invalidate_caches()
+    catalogue = read_package("pkg_binary").catalogue
+    assert ([entry.id for entry in catalogue.unlisted], catalogue.entries) == (["pkg_binary.f"], ())
 
 
 def test_the_digest_is_of_the_code(packages: Path) -> None:

@@ -118,7 +118,10 @@ class Seen:
     def join(self, other: Seen) -> None:
         """Add what was seen of later lines."""
         self.tally.join(other.tally)
-        self.findings += other.findings[: MOST_FINDINGS - len(self.findings)]
+        # The first by line, whichever block was ready first.
+        self.findings = sorted([*self.findings, *other.findings], key=lambda found: found.line)[
+            :MOST_FINDINGS
+        ]
         self.by_rule.update(other.by_rule)
         self.rows.join(other.rows)
         self.turns.extend(other.turns)

@@ -12,7 +12,8 @@ from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, replace
 from multiprocessing import get_context
 from pathlib import Path
-from typing import Final
+from types import TracebackType
+from typing import Any, Final, Protocol, Self
 
 from tunesmith.checking.against import read_benchmark
 from tunesmith.checking.block import (
@@ -32,8 +33,10 @@ from tunesmith.curating.across import Between
 from tunesmith.curating.rules import Finding
 from tunesmith.errors import DatasetError, UsageError
 from tunesmith.progress import Progress, silent
+from tunesmith.records import Role
 from tunesmith.training.example_files import is_plain
 from tunesmith.training.inspect import Inspection, Spread, Tally, inspect, spread_of
+from tunesmith.training.quick import Shape
 
 BLOCK: Final = 4 * 2**20
 # Starting processes takes longer than looking at so many bytes.
@@ -59,9 +62,32 @@ class Report:
     quality: Quality | None
 
 
-def check(order: Order, *, workers: int | None = None, on_progress: Progress = silent) -> Report:
+class Pool(Protocol):
+    """Workers that were made ready, and take one item after the other."""
+
+    def __enter__(self) -> Self: ...
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None, /
+    ) -> object: ...
+    def map(self, function: Callable[[Any], Any], items: Iterable[Any], /) -> Iterator[Any]:
+        """Yield what the function makes of each item, in their order."""
+        ...
+
+
+#: Makes a pool: how many workers, what makes each ready, and what that is given.
+MakePool = Callable[..., Pool]
+
+
+def check(
+    order: Order,
+    *,
+    workers: int | None = None,
+    pool: MakePool | None = None,
+    on_progress: Progress = silent,
+) -> Report:
     """Look at every row of a file as training would and by every rule; `workers` None: one for each processor.
 
+    `pool` makes workers that are elsewhere (None: processes of this machine, where the file is large enough).
     Raises UsageError if there is no such file. Plain text is looked at as training would, for rules are about rows.
     """
     if is_plain(order.path):
@@ -72,7 +98,7 @@ def check(order: Order, *, workers: int | None = None, on_progress: Progress = s
     for path in order.against:
         read_benchmark(path)  # one that cannot be read is told before anything is begun
     blocks = list(blocks_of(order.path))
-    seen = _seen(order, blocks, workers or os.cpu_count() or 1, on_progress)
+    seen = _seen(order, blocks, workers or os.cpu_count() or 1, pool, on_progress)
     between = seen.rows.told()
     _blame_between(seen, between)
     quality = Quality(
@@ -101,13 +127,17 @@ def blocks_of(path: Path, size: int = BLOCK) -> Iterator[Block]:
         ) from error
 
 
-def _seen(order: Order, blocks: list[Block], workers: int, on_progress: Progress) -> Seen:
+def _seen(
+    order: Order, blocks: list[Block], workers: int, pool: MakePool | None, on_progress: Progress
+) -> Seen:
+    if pool is not None and blocks:
+        return _together(order, blocks, workers, pool, on_progress)
     total = sum(block.end - block.start for block in blocks)
     if workers == 1 or total <= ALONE:
         looker = Looker(order)
         return _joined(order, blocks, map(looker.look, blocks), on_progress)
     try:
-        return _together(order, blocks, workers, on_progress)
+        return _together(order, blocks, workers, _processes, on_progress)
     except BrokenProcessPool as error:
         raise DatasetError(
             f"a process that read {order.path} was ended from outside, as happens where memory is short",
@@ -125,25 +155,26 @@ def _joined(order: Order, blocks: list[Block], looked: Iterable[Seen], on_progre
     return whole
 
 
-def _together(order: Order, blocks: list[Block], workers: int, on_progress: Progress) -> Seen:
+def _together(order: Order, blocks: list[Block], workers: int, make: MakePool, on_progress: Progress) -> Seen:
     """Read in several processes that need little memory; one after them looks at what takes a tokenizer."""
-    with _pool(1, begin_looking, order) as pool:
-        shapes = pool.submit(shapes_in, blocks[0]).result() if order.settings.objective == "answers" else {}
-    with _pool(min(workers, len(blocks)), begin_reading, order, shapes) as pool:
+    with make(1, begin_looking, order) as pool:
+        first = blocks[:1] if order.settings.objective == "answers" else []
+        shapes: dict[tuple[Role, ...], Shape] = next(iter(pool.map(shapes_in, first)), {})
+    with make(min(workers, len(blocks)), begin_reading, order, shapes) as pool:
         seen = _joined(order, blocks, pool.map(read_block, blocks), on_progress)
-    wrong = _settle(order, seen, workers, on_progress)
+    wrong = _settle(order, seen, workers, make, on_progress)
     if wrong:
         # Some row is rendered to other tokens than were counted: nothing that was counted can be trusted.
-        return _rendered(order, blocks, workers, on_progress)
+        return _rendered(order, blocks, workers, make, on_progress)
     return seen
 
 
-def _settle(order: Order, seen: Seen, workers: int, on_progress: Progress) -> int:
+def _settle(order: Order, seen: Seen, workers: int, make: MakePool, on_progress: Progress) -> int:
     """Look at the rows that were set aside, and return how many had been counted wrongly."""
     if not len(seen.aside):
         return 0
     parts = list(seen.aside.some(BLOCK))
-    with _pool(min(workers, len(parts)), begin_looking, order) as pool:
+    with make(min(workers, len(parts)), begin_looking, order) as pool:
         wrong = 0
         for number, (tally, faults) in enumerate(pool.map(settle, parts), 1):
             seen.tally.join(tally)
@@ -153,14 +184,14 @@ def _settle(order: Order, seen: Seen, workers: int, on_progress: Progress) -> in
     return wrong
 
 
-def _rendered(order: Order, blocks: list[Block], workers: int, on_progress: Progress) -> Seen:
-    with _pool(min(workers, len(blocks)), begin_reading, order, {}) as pool:
+def _rendered(order: Order, blocks: list[Block], workers: int, make: MakePool, on_progress: Progress) -> Seen:
+    with make(min(workers, len(blocks)), begin_reading, order, {}) as pool:
         seen = _joined(order, blocks, pool.map(read_block, blocks), on_progress)
-    _settle(order, seen, workers, on_progress)
+    _settle(order, seen, workers, make, on_progress)
     return seen
 
 
-def _pool(workers: int, begin: Callable[..., None], *given: object) -> ProcessPoolExecutor:
+def _processes(workers: int, begin: Callable[..., None], *given: object) -> ProcessPoolExecutor:
     # Not forked: a bar is drawn by a thread of this process.
     return ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=begin, initargs=given)
 

@@ -93,6 +93,14 @@ class FileTexts(Sequence[str]):
         return os.pread(self._file, stop - start, start).split(b"\n", 1)[0] + b"\n"
 
 
+def words_between(path: Path, start: int, stop: int) -> list[str]:
+    """Return the words of the rows between two places of a file, as FileTexts gives them."""
+    with path.open("rb") as file:
+        file.seek(start)
+        data = file.read(stop - start)
+    return [_words(line) for line in data.split(b"\n") if line.strip()]
+
+
 def dedupe(
     path: Path,
     out: Path,

@@ -519,6 +519,10 @@ def check(
     workers: Annotated[
         int | None, typer.Option("--workers", metavar="N", min=1, help="Processes; default: the processors.")
     ] = None,
+    ray: Annotated[
+        str | None,
+        typer.Option("--ray", metavar="ADDRESS", help="Check it by this Ray cluster; auto: RAY_ADDRESS."),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Check a file of examples: what training would refuse, what the rules find in it, tokens, lengths, price."""
@@ -542,6 +546,7 @@ def check(
                 allow=allow or (),
                 against=against or (),
                 workers=workers,
+                ray=ray,
                 on_progress=screen.progress,
                 say=screen.say,
             )

@@ -7,7 +7,7 @@ import os
 import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -18,13 +18,14 @@ from tunesmith.collecting.openapi import read_openapi
 from tunesmith.collecting.python_package import PackageRead, package_source, read_package
 from tunesmith.collecting.readers import KINDS, try_file
 from tunesmith.collecting.references import files_of
+from tunesmith.collecting.sphinx import Built, Described, describe, is_sphinx, joined, open_built
 from tunesmith.collecting.web import OPENAPI, Snapshot, WebSettings, is_fetched, is_web, snapshot
 from tunesmith.errors import AddressError, SourceError
 from tunesmith.records import Document, Rejection, Source
 
 _UNDERSTOOD = (
-    "Understood are: python:PACKAGE, openapi:FILE or openapi:https://..., mcp:FILE, a file, a folder, a pattern such "
-    "as docs/**/*.md, a page (https://...), a site (site:https://...)."
+    "Understood are: python:PACKAGE, openapi:FILE or openapi:https://..., mcp:FILE, documentation that Sphinx built "
+    "(sphinx:FOLDER), a file, a folder, a pattern such as docs/**/*.md, a page (https://...), a site (site:https://...)."
 )
 # Where what the web gave is kept, below where relative paths start.
 WEB = ".tunesmith/web"
@@ -51,13 +52,14 @@ def collect(
     """Read what the addresses name; relative paths start at `base`.
 
     An address is `python:PACKAGE`, the description of an API (`openapi:FILE`, `openapi:https://...`), a list of tools
-    (`mcp:FILE`), a file, a folder (read with all below it, hidden files left out), a glob pattern, a
-    web page (`https://...`) or a site (`site:https://...`: what lies below that page's folder); what is in a .zip
-    archive is read like the files of a folder. What the web gave is kept in `base`, and read from there the next time.
-    One file that cannot be read is a Rejection. Raises AddressError for an address of no such form, and SourceError
-    that names what is missing, empty, or unreadable altogether.
+    (`mcp:FILE`), built documentation by its objects.inv (`sphinx:FOLDER`), a file, a folder (read with all below it,
+    hidden files left out), a glob pattern, a web page (`https://...`) or a site (`site:https://...`: what lies below
+    that page's folder); what is in a .zip archive is read like the files of a folder. What the web gave is kept in
+    `base`, and read from there the next time. One file that cannot be read is a Rejection. Raises AddressError for an
+    address of no such form, and SourceError that names what is missing, empty, or unreadable altogether.
     """
     packages: dict[str, PackageRead] = {}
+    described: list[Described] = []
     documents: dict[str, Document] = {}
     rejections: list[Rejection] = []
     listings = [_listing_of(address, base, web or WebSettings(), say) for address in _each_once(addresses)]
@@ -69,6 +71,8 @@ def collect(
         if _is_described(listing.address):
             packages[listing.address] = _read_described(listing)
             continue
+        if listing.built is not None:
+            described.append(describe(listing.built))
         rejections += listing.hidden
         for file in listing.files:
             if file.path.resolve() in seen:
@@ -83,7 +87,12 @@ def collect(
                 else:
                     documents[outcome.id] = outcome
     _check_names(packages)
-    every = [*(each for package in packages.values() for each in package.documents), *documents.values()]
+    catalogue = merge(_with_documentation([each.catalogue for each in packages.values()], described))
+    every = [
+        *(each for package in packages.values() for each in package.documents),
+        *_of_entries([each for built in described for each in built.documents], catalogue),
+        *documents.values(),
+    ]
     if not every:
         raise SourceError(_nothing_readable(addresses, rejections), hint=_readable_hint())
     return Collected(
@@ -92,7 +101,7 @@ def collect(
             for listing in listings
         ),
         documents=tuple(every),
-        catalogue=merge([package.catalogue for package in packages.values()]),
+        catalogue=catalogue,
         rejections=(*(each for package in packages.values() for each in package.rejections), *rejections),
         left_out=dict(sum((Counter(package.left_out) for package in packages.values()), Counter())),
     )
@@ -109,6 +118,21 @@ def _check_names(packages: Mapping[str, PackageRead]) -> None:
                 hint="Leave one out, or change the title in the description, or the name of the file of tools.",
             )
         owners[name] = address
+
+
+def _with_documentation(packages: Sequence[Catalogue], described: Sequence[Described]) -> list[Catalogue]:
+    by_name = {catalogue.package: catalogue for catalogue in packages}
+    for told in (catalogue for built in described for catalogue in built.catalogues):
+        known = by_name.get(told.package)
+        by_name[told.package] = told if known is None else joined(known, told)
+    return list(by_name.values())
+
+
+def _of_entries(documents: Sequence[Document], catalogue: Catalogue | None) -> Iterator[Document]:
+    """Yield the documents that an entry is described by, under its id; the others repeat what the package says."""
+    entries = () if catalogue is None else catalogue.entries
+    ids = {entry.document: entry.id for entry in entries}
+    yield from (replace(each, entry=ids[each.id]) for each in documents if each.id in ids)
 
 
 def digest_sources(
@@ -168,6 +192,7 @@ class _Listing:
 
     address: str
     package: str | None = None
+    built: Built | None = None
     files: tuple[_File, ...] = ()
     hidden: tuple[Rejection, ...] = ()
 
@@ -220,6 +245,9 @@ def _listing(address: str, base: Path) -> _Listing:
         return _Listing(address, package=address.removeprefix("python:"))
     if _is_described(address):
         return _described(address, base)
+    if is_sphinx(address):
+        built = open_built(address, base)
+        return _Listing(address, built=built, files=tuple(_File(*each) for each in built.prose))
     path = base / Path(address).expanduser()
     if path.is_file():
         return _Listing(address, files=(_File(path, Path(address).as_posix()),))
@@ -287,6 +315,10 @@ def _shown(path: Path, base: Path) -> str:
 def _source(listing: _Listing) -> Source:
     if listing.package is not None:
         return package_source(listing.package)
+    if listing.built is not None:
+        return Source(
+            listing.address, "files", listing.built.digest(), listing.built.inventory.version or None
+        )
     digest = hashlib.sha256()
     for file in listing.files:
         digest.update(file.name.encode("utf-8", "surrogateescape") + b"\0")

@@ -3,8 +3,9 @@
 The package's files are parsed by griffe; nothing of it is executed. Each function, class and method is listed
 once, under the shortest public path that reaches it: `networkx.shortest_path`, not
 `networkx.algorithms.shortest_paths.generic.shortest_path`. The other paths are its aliases. Not covered:
-names made at run time (`setattr`, `__getattr__`, functions built by `functools.partial`), compiled modules,
-and what properties return.
+names made at run time (`setattr`, `__getattr__`, functions built by `functools.partial`), compiled modules
+without stubs, and what properties return. Stubs (`.pyi` beside a module, and `PACKAGE-stubs`) say what there is in a
+compiled module; what they leave undescribed stays so, for its docstring is only had by running it.
 """
 
 from __future__ import annotations
@@ -15,13 +16,13 @@ import importlib.util
 import re
 import sys
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from importlib import metadata
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from tunesmith.catalogue import Catalogue, Entry, EntryKind, Parameter, ParameterKind
 from tunesmith.collecting.docstrings import (
@@ -68,7 +69,7 @@ def read_package(name: str) -> PackageRead:
     style = detect_style(survey.docstrings())
     reader = _EntryReader(survey, style, name)
     listed, unlisted = reader.read()
-    if not listed:
+    if not listed and not (unlisted and _stub_files(name, place)):
         raise SourceError(
             f"the package {name!r} has no documented public function or class.",
             hint="Only documented functions, classes and methods become entries. Is it the right package?",
@@ -91,12 +92,11 @@ def read_package(name: str) -> PackageRead:
 
 
 def package_source(name: str) -> Source:
-    """Return a package's Source, with a SHA-256 over its .py files' paths and bytes, without parsing it."""
+    """Return a package's Source, with a SHA-256 over its .py and .pyi files' paths and bytes, without parsing it."""
     place = _find(name)
     digest = hashlib.sha256()
-    files = sorted(place.rglob("*.py")) if place.is_dir() else [place]
-    for file in files:
-        digest.update(file.relative_to(place.parent).as_posix().encode() + b"\0")
+    for file, root in _code_files(name, place):
+        digest.update(file.relative_to(root).as_posix().encode() + b"\0")
         digest.update(file.read_bytes() + b"\0")
     return Source(address=f"python:{name}", kind="python", digest=digest.hexdigest(), version=_version(name))
 
@@ -105,7 +105,7 @@ def package_source(name: str) -> Source:
 
 
 def _find(name: str) -> Path:
-    """Return the package's folder, or its file for a module of one file, without importing it."""
+    """Return the package's folder, or its file (a compiled module's stub) for a module of one, without importing it."""
     if not name.isidentifier():
         raise SourceError(
             f"python:{name} is not the import name of a package.",
@@ -123,11 +123,39 @@ def _find(name: str) -> Path:
     if spec.submodule_search_locations:
         return Path(next(iter(spec.submodule_search_locations)))
     if spec.origin is None or not spec.origin.endswith(".py"):
+        stub = _stub_of_compiled(name, spec.origin)
+        if stub is not None:
+            return stub
         raise SourceError(
             f"the package {name!r} has no Python source to read ({spec.origin or 'no file'}).",
-            hint="Only packages with .py files can be read.",
+            hint="Only packages with .py files or stubs (.pyi) can be read.",
         )
     return Path(spec.origin)
+
+
+def _stub_of_compiled(name: str, origin: str | None) -> Path | None:
+    beside = Path(origin).with_name(f"{name}.pyi") if origin is not None else None
+    return beside if beside is not None and beside.is_file() else _stubs_package(name)
+
+
+def _stubs_package(name: str) -> Path | None:
+    """Return the folder of the package of stubs for a package (PEP 561), if one is installed."""
+    folders = (Path(entry or ".") / f"{name}-stubs" for entry in sys.path)
+    return next((folder for folder in folders if folder.joinpath("__init__.pyi").is_file()), None)
+
+
+def _code_files(name: str, place: Path) -> list[tuple[Path, Path]]:
+    """Return the files that are parsed, each with the folder that its name in the digest starts at."""
+    roots = dict.fromkeys([place, *filter(None, [_stubs_package(name)])])
+    return [
+        (file, root.parent)
+        for root in roots
+        for file in (sorted([*root.rglob("*.py"), *root.rglob("*.pyi")]) if root.is_dir() else [root])
+    ]
+
+
+def _stub_files(name: str, place: Path) -> bool:
+    return any(file.suffix == ".pyi" for file, _ in _code_files(name, place))
 
 
 def _nearest(name: str) -> str:
@@ -160,10 +188,15 @@ def _load(name: str, place: Path) -> griffe.Module:
 
     try:
         with _quiet():
+            stubs = _stubs_package(name)
+            if place.suffix == ".pyi":
+                return _lone_stub(name, place)
             loaded = griffe.load(
                 name,
                 try_relative_path=False,
-                search_paths=[place.parent],
+                find_stubs_package=stubs is not None,
+                search_paths=list(dict.fromkeys([place.parent, *([stubs.parent] if stubs else [])])),
+                extensions=griffe.load_extensions(_reading_stubs()),
                 allow_inspection=False,
                 resolve_aliases=True,
                 resolve_external=False,
@@ -175,6 +208,121 @@ def _load(name: str, place: Path) -> griffe.Module:
             hint="Only packages with .py files that parse can be read.",
         ) from error
     return cast("griffe.Module", loaded)
+
+
+def _lone_stub(name: str, file: Path) -> griffe.Module:
+    """Return the module that a stub beside a compiled module describes, which griffe looks for only beside `.py`."""
+    import griffe
+
+    extensions = griffe.load_extensions(_reading_stubs())
+    modules = griffe.ModulesCollection()
+    module = griffe.visit(
+        name,
+        filepath=file,
+        code=file.read_text(encoding="utf-8-sig"),
+        extensions=extensions,
+        modules_collection=modules,
+    )
+    modules.set_member(name, module)
+    return module
+
+
+def _reading_stubs() -> griffe.Extension:
+    """Return what makes griffe keep a stub's functions that are all overloads (`numpy.array`), and read `__name`."""
+    import griffe
+
+    class ReadingStubs(griffe.Extension):
+        def on_function_instance(self, *, func: griffe.Function, **_: Any) -> None:
+            _mark_positional(func)
+
+        def on_module_members(self, *, mod: griffe.Module, **_: Any) -> None:
+            _join_overloads(mod)
+
+        def on_class_members(self, *, cls: griffe.Class, **_: Any) -> None:
+            _join_overloads(cls)
+
+    return ReadingStubs()
+
+
+def _mark_positional(function: griffe.Function) -> None:
+    """Take `__name` in a stub as positional only, which is how stubs said it before there was `/` (PEP 484)."""
+    import griffe
+
+    if Path(str(function.filepath)).suffix != ".pyi":
+        return
+    for each in function.parameters:
+        if _is_positional(each) and each.name.startswith("__") and not each.name.endswith("__"):
+            each.name, each.kind = each.name.removeprefix("__"), griffe.ParameterKind.positional_only
+
+
+def _join_overloads(owner: griffe.Module | griffe.Class) -> None:
+    import griffe
+
+    if Path(str(owner.filepath)).suffix != ".pyi":
+        return
+    for name, overloads in owner.overloads.items():
+        if not overloads or name in owner.members:
+            continue
+        docstring = next((each.docstring for each in overloads if each.docstring is not None), None)
+        joined = griffe.Function(
+            name,
+            lineno=overloads[0].lineno,
+            endlineno=overloads[-1].endlineno,
+            parameters=griffe.Parameters(*_joined_parameters([each.parameters for each in overloads])),
+            docstring=docstring,
+            analysis="static",
+        )
+        for each in overloads:
+            joined.labels |= each.labels
+        owner.set_member(name, joined)
+
+
+def _joined_parameters(overloads: Sequence[griffe.Parameters]) -> Iterator[griffe.Parameter]:
+    """Yield parameters that bind whatever one of the overloads binds; the longest one names the positions."""
+    positional = [[each for each in one if _is_positional(each)] for one in overloads]
+    longest = max(positional, key=len)
+    needed = min(sum(each.default is None for each in one) for one in positional)
+    # Where a position has two names, either may be written, so that neither is needed.
+    renamed = (
+        number for number, each in enumerate(longest) if not _named_alike(each.name, number, positional)
+    )
+    needed = min([needed, *renamed])
+    for number, each in enumerate(longest):
+        yield _redefaulted(each, None if number < needed else each.default or "...")
+    yield from [each for one in overloads for each in one if _kind(each) == "var_positional"][:1]
+    named = {each.name for each in longest}
+    keywords = {
+        each.name: each
+        for one in overloads
+        for each in one
+        if _kind(each) in ("positional_or_keyword", "keyword_only") and each.name not in named
+    }
+    for name, each in keywords.items():
+        always = all(any(other.name == name and other.default is None for other in one) for one in overloads)
+        yield _redefaulted(each, None if always else each.default or "...", keyword=True)
+    yield from [each for one in overloads for each in one if _kind(each) == "var_keyword"][:1]
+
+
+def _named_alike(name: str, number: int, positional: Sequence[Sequence[griffe.Parameter]]) -> bool:
+    others = [one[number] for one in positional if number < len(one)]
+    return all(each.name == name or _kind(each) == "positional_only" for each in others)
+
+
+def _redefaulted(
+    parameter: griffe.Parameter, default: str | griffe.Expr | None, *, keyword: bool = False
+) -> griffe.Parameter:
+    import griffe
+
+    kind = griffe.ParameterKind.keyword_only if keyword else parameter.kind
+    return griffe.Parameter(parameter.name, kind=kind, annotation=parameter.annotation, default=default)
+
+
+def _kind(parameter: griffe.Parameter) -> str:
+    return parameter.kind.name if parameter.kind is not None else "positional_or_keyword"
+
+
+def _is_positional(parameter: griffe.Parameter) -> bool:
+    return _kind(parameter) in ("positional_only", "positional_or_keyword")
 
 
 @contextmanager
@@ -720,7 +868,7 @@ def _without_receiver(parameters: list[Parameter]) -> list[Parameter]:
 
 
 def _parameter(parameter: griffe.Parameter) -> Parameter:
-    kind = parameter.kind.name if parameter.kind is not None else "positional_or_keyword"
+    kind = _kind(parameter)
     variadic = kind in ("var_positional", "var_keyword")
     return Parameter(
         name=parameter.name.lstrip("*"),

@@ -244,7 +244,8 @@ class Tally:
         self.longest = heapq.nlargest(_LONGEST, [*self.longest, *other.longest])
         heapq.heapify(self.longest)
         self.lengths.extend(other.lengths)
-        self.faults += other.faults[: MOST_FAULTS - len(self.faults)]
+        # The first by line, whoever saw them and whichever was ready first.
+        self.faults = sorted([*self.faults, *other.faults], key=lambda fault: fault.line)[:MOST_FAULTS]
         self.by_rule.update(other.by_rule)
 
     def _blame(self, fault: Fault) -> None:

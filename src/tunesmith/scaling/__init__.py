@@ -1,0 +1,1 @@
+"""The pure stages over many machines, by Ray Data."""
