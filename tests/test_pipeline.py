@@ -37,6 +37,7 @@ FILES = {
     "generate": {"examples.jsonl", "rejections.jsonl", "tally.json"},
     "curate": {
         *(f"{name}.jsonl" for name in ("train", "valid", "seen", "unseen", "asked", "rejections", "leaks")),
+        "bias.json",
         "distances.json",
         "remarks.jsonl",
         "tally.json",

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from tunesmith.checking.check import Quality
     from tunesmith.checking.dedupe import Deduplicated
     from tunesmith.checking.mend import Mended
+    from tunesmith.curating.bias import Bias
     from tunesmith.curating.privacy.examples import Handling
     from tunesmith.models.shelf import Say
     from tunesmith.pipeline import Show
@@ -48,6 +49,7 @@ class Checked:
     quality: Quality | None = None
     mended: Mended | None = None
     looked_for_private: bool = False
+    bias: Bias | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +92,7 @@ def check_file(
     private: Handling | None = None,
     allow: Sequence[str] = (),
     against: Sequence[Path] = (),
+    bias: bool = False,
     workers: int | None = None,
     ray: str | None = None,
     on_progress: Progress = silent,
@@ -101,14 +104,16 @@ def check_file(
     where that needs no guess, to `fix`, with a diff. Private data is reported, and in the new file redacted or
     pseudonymised, as `private` says (None: reported, and in a file of over 256 MB not looked for, which would take
     twice as long); `allow` are values, or patterns of them, that may stay. `against` are files of benchmarks, whose
-    rows must not stand in this one. `workers` None: as many processes as there are processors; `ray`: by the cluster
-    at this address ("auto": RAY_ADDRESS), in which every machine has the file at this path.
+    rows must not stand in this one; with `bias` it is told how groups of people are spoken of. `workers` None: as many
+    processes as there are processors; `ray`: by the cluster at this address ("auto": RAY_ADDRESS), in which every
+    machine has the file at this path.
 
     `objective` None: what the first row is. `masks` rows are shown with what each teaches, or the row that begins at
     `line`. `price` names a model of OpenAI's: what training it on so many epochs of sound chats costs is told as well.
     Raises UsageError if there is no such file or line or if what is priced are no chats, and RowError if nothing can be
     learned from that line.
     """
+    from tunesmith.checking.bias import listen
     from tunesmith.checking.block import Order
     from tunesmith.checking.check import check
     from tunesmith.checking.mend import mend
@@ -148,7 +153,8 @@ def check_file(
         if report.quality is None:
             raise UsageError(f"{path} is plain text, which is not mended.", hint="Leave out --fix.")
         mended = mend(path, fix, report.quality.between, also=text_handling(private, privacy))
-    return Checked(found, shown, bill, report.quality, mended, private != "off")
+    heard = listen(path) if bias else None
+    return Checked(found, shown, bill, report.quality, mended, private != "off", heard)
 
 
 def dedupe_file(

@@ -444,6 +444,7 @@ def chosen_topics(inputs: Mapping[str, Artifact], config: Config) -> Chosen:
 def curate(work: Work) -> dict[str, int]:
     """Check, deduplicate and split the examples, and set the asked questions beside them."""
     from tunesmith.checking.against import read_benchmark
+    from tunesmith.curating.bias import Listening
     from tunesmith.curating.checks import remarks
     from tunesmith.curating.curate import curate as sort_out
     from tunesmith.generating.written import read_written
@@ -477,6 +478,15 @@ def curate(work: Work) -> dict[str, int]:
     counts = {name: len(getattr(found, name)) for name in ("train", "valid", *SETS)}
     counts |= {"rejected": sum(found.tally.rejected.values())}
     kept = [example for name in ("train", "valid", *SETS) for example in getattr(found, name)]
+    listening = Listening()
+    for number, example in enumerate(kept, 1):
+        listening.add(number, example.question, example.answer)
+    bias = listening.told()
+    _write_json(work.draft / "bias.json", asdict(bias))
+    if bias.pairs:
+        work.say(
+            f"{len(bias.pairs)} pair(s) ask the same about different groups, answered otherwise: bias.json"
+        )
     remarked = remarks(kept, None if config.curate.private == "off" else config.curate.privacy)
     write_jsonl(work.draft / "remarks.jsonl", remarked)
     if remarked:

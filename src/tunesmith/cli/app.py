@@ -510,6 +510,10 @@ def check(
             help="A file whose rows must not stand here; several times.",
         ),
     ] = None,
+    bias: Annotated[
+        bool,
+        typer.Option("--bias", help="Show how groups of people are spoken of."),
+    ] = False,
     strict: Annotated[
         bool,
         typer.Option(
@@ -545,6 +549,7 @@ def check(
                 private=private,
                 allow=allow or (),
                 against=against or (),
+                bias=bias,
                 workers=workers,
                 ray=ray,
                 on_progress=screen.progress,
@@ -552,11 +557,13 @@ def check(
             )
         command = rows.after_check(found.inspection, base)
         told: dict[str, Any] = {"check": found.inspection, "quality": found.quality, "mended": found.mended}
-        told |= {"looked_for_private": found.looked_for_private}
+        told |= {"looked_for_private": found.looked_for_private, "bias": found.bias}
         edge.result(told | {"masks": found.masks, "bill": found.bill, "next": command})
         if found.masks:
             edge.say(rows.masks_view(found.masks, coloured=edge.coloured))
         edge.say(rows.inspection_view(found.inspection, found.quality))
+        if found.bias is not None:
+            edge.say(rows.bias_view(found.bias))
         if private is None and found.quality is not None and not found.looked_for_private:
             edge.say("Private data was not looked for in a file this large: --private report does.")
         if found.mended is not None:

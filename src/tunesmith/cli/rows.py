@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from tunesmith.checking.check import Quality
     from tunesmith.checking.dedupe import Deduplicated
     from tunesmith.checking.mend import Mended
+    from tunesmith.curating.bias import Bias
     from tunesmith.files import FileRun
     from tunesmith.training.example_files import Fault
     from tunesmith.training.inspect import Inspection, Mask, Span, Spread
@@ -116,6 +117,27 @@ def _each_rule(quality: Quality) -> Iterator[Found]:
         by_rule.setdefault(found.finding.rule, []).append(found)
     for round_ in zip_longest(*by_rule.values()):
         yield from (found for found in round_ if found is not None)
+
+
+def bias_view(bias: Bias) -> Text:
+    """Return how groups are spoken of, a line each, and the first pairs whose answers hang on the group."""
+    lines = [f"\ngroups of people in {bias.rows:,} rows (English words, by lists; shown, not mended):"]
+    for each in bias.spoken:
+        seen = f", lines {', '.join(map(str, each.lines))}" if each.lines else ""
+        harsh, kind = (f"{100 * count / each.rows:.0f} %" for count in (each.harsh, each.kind))
+        lines.append(
+            f"  {each.group:<24} {each.rows:>8,} rows, harsh words near {harsh:>5}, kind ones {kind:>5}{seen}"
+        )
+    if not bias.spoken:
+        lines.append("  none is named")
+    if bias.pairs:
+        lines.append(
+            f"asked the same about different groups, and answered otherwise: {len(bias.pairs):,} pair(s)"
+        )
+        lines += [
+            f"  lines {p.line}, {p.other}: {p.question!r} / {p.other_question!r}" for p in bias.pairs[:5]
+        ]
+    return Text("\n".join(lines))
 
 
 def mended_view(mended: Mended) -> Text:
