@@ -637,7 +637,7 @@ def test_a_killed_evaluation_asks_nothing_twice(
     project.run(show=record)
     whole, resumed = finished(toolbox.project), finished(project)
     assert record.made == ["evaluate", "report"]
-    assert len(kept) == sum((6, 4, 8, 2)[place % 4] for place in range(count))
+    assert len(kept) == sum((4, 4, 8, 2)[place % 4] for place in range(count))
     assert set(kept) <= set(lines_of(resumed["evaluate"].file("scores.jsonl")))
     assert [one.id for one in resumed.values()] == [resumed[name].id for name in resumed]
     assert {name: one.id for name, one in resumed.items()} == {name: one.id for name, one in whole.items()}

@@ -78,7 +78,7 @@ def test_status_says_how_far_it_is(shell: Shell, fresh: Project) -> None:
     new = shell.json("status", project=fresh.path)
     assert [one["state"] for one in new["stages"]] == ["to do"] * len(NAMES)
     assert new["next"] == "tunesmith run"
-    assert "8 contenders, 20 questions, 160 answers" in shell.run("status").stdout
+    assert "8 contenders, 18 questions, 144 answers" in shell.run("status").stdout
 
 
 def test_estimate_and_report_are_the_projects(shell: Shell) -> None:
