@@ -21,9 +21,9 @@ from tunesmith.progress import Progress, silent
 from tunesmith.records import Conversation, Message
 
 #: With MiniLM; a pair needs more.
-RELEVANCE: Final = 0.40
+RELEVANCE: Final = 0.35
 #: With SmolLM2-135M, in nats a token.
-SUPPORT: Final = -2.5
+SUPPORT: Final = -2.8
 
 
 def relevance(rows: Sequence[Checking], encoder: Encoder, threshold: float = RELEVANCE) -> list[Outcome]:
