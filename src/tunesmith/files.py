@@ -150,9 +150,9 @@ def check_file(
     bill = bill_of(path, price, epochs) if price is not None and found.ready else None
     mended = None
     if fix is not None:
-        if report.quality is None:
+        if report.between is None:
             raise UsageError(f"{path} is plain text, which is not mended.", hint="Leave out --fix.")
-        mended = mend(path, fix, report.quality.between, also=text_handling(private, privacy))
+        mended = mend(path, fix, report.between, also=text_handling(private, privacy))
     heard = listen(path) if bias else None
     return Checked(found, shown, bill, report.quality, mended, private != "off", heard)
 

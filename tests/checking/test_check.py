@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import random
-from collections.abc import Callable
+import re
+import shutil
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -150,10 +152,10 @@ def test_mending_changes_what_it_says_and_nothing_else(tmp_path: Path, base: Pat
     )
     path, out = tmp_path / "chats.jsonl", tmp_path / "mended.jsonl"
     path.write_text(f"{good}\n{broken}\n{good}\n", encoding="utf-8")
-    quality = check(_order(path, base), workers=1).quality
-    assert quality is not None
+    between = check(_order(path, base), workers=1).between
+    assert between is not None
 
-    made = mend(path, out, quality.between)
+    made = mend(path, out, between)
 
     first, second = out.read_text(encoding="utf-8").splitlines()
     assert first == good
@@ -163,7 +165,24 @@ def test_mending_changes_what_it_says_and_nothing_else(tmp_path: Path, base: Pat
         "--", "++", "@@", '-{', '+{', "@@", '-{'
     ]  # fmt: skip
     with pytest.raises(UsageError, match="is there already"):
-        mend(path, out, quality.between)
+        mend(path, out, between)
+
+
+def test_more_duplicates_than_are_shown_are_all_left_out(
+    tmp_path: Path, base: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Findings are shown up to a number, and mended all."""
+    monkeypatch.setattr("tunesmith.checking.check.MOST_FINDINGS", 2)
+    path = tmp_path / "chats.jsonl"
+    path.write_text((json.dumps(_row(random.Random(1))) + "\n") * 9, encoding="utf-8")
+
+    report = check(_order(path, base), workers=1)
+
+    assert report.quality is not None
+    assert report.between is not None
+    assert report.quality.by_rule["duplicate"] == 8
+    assert len(report.quality.between.duplicates) == 2
+    assert mend(path, tmp_path / "mended.jsonl", report.between).left_out == 8
 
 
 def test_repeated_rows_are_left_out_and_shown(tmp_path: Path) -> None:
@@ -200,6 +219,62 @@ def test_a_looker_gives_up_counting_where_the_template_looks_inside(tmp_path: Pa
 
     assert seen.tally.rows == 1
     assert set(looker._shapes.values()) == {None}
+    assert not looker.distrusted  # the first row of a shape is always compared: nothing was counted before
+
+
+class _Here:
+    """A pool whose one worker is this process."""
+
+    def __init__(self, workers: int, begin: Callable[..., None], *given: object) -> None:
+        begin(*given)
+
+    def __enter__(self) -> _Here:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+    def map(self, function: Callable[[Any], Any], items: Iterable[Any], /) -> Iterator[Any]:
+        return map(function, items)
+
+
+@pytest.mark.parametrize("pool", [None, _Here], ids=["alone", "together"])
+def test_what_was_counted_before_the_first_mismatch_is_not_kept(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    family_folder: Callable[[str], Path],
+    pool: type[_Here] | None,
+) -> None:
+    """One row whose words the template changes, met after others were counted: every row is rendered."""
+    base = tmp_path / "base"
+    shutil.copytree(family_folder("smollm2"), base)
+    template = base / "chat_template.jinja"
+    template.write_text(
+        template.read_text(encoding="utf-8").replace("content']", "content'].replace('ab', 'a b c d')"),
+        encoding="utf-8",
+    )
+    said = ["x y", "ab", "x ab", *["x y"] * 6, "x ab", "x y"]
+    path = tmp_path / "chats.jsonl"
+    path.write_text(
+        "".join(
+            json.dumps(
+                {"messages": [{"role": "user", "content": text}, {"role": "assistant", "content": "c"}]}
+            )
+            + "\n"
+            for text in said
+        ),
+        encoding="utf-8",
+    )
+    order = _order(path, base)
+    # Such a template is known by its text; here it is not, only one row of a shape is compared, and each third.
+    monkeypatch.setattr("tunesmith.training.quick._LOOKS_INSIDE", re.compile("(?!)"))
+    monkeypatch.setattr("tunesmith.checking.block._FIRST_COMPARED", 1)
+    monkeypatch.setattr("tunesmith.checking.block._COMPARED_EVERY", 3)
+    monkeypatch.setenv("TRANSFORMERS_VERBOSITY", "error")
+
+    found = check(order, workers=1, pool=pool).inspection
+
+    assert found == inspect(path, load_tokenizer(base), order.settings)
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import pytest
 from typer.testing import CliRunner
@@ -580,6 +580,18 @@ def test_inventory_without_a_cache(tmp_path: Path) -> None:
         env=os.environ | {"HF_HOME": str(tmp_path / "none"), "HF_HUB_CACHE": str(tmp_path / "none" / "hub")},
     )
     assert done.stdout == "()\n"
+
+
+def test_choices_of_the_command_line_are_the_ones_that_the_parts_know() -> None:
+    """The command line names them itself, so that help loads nothing; here both are compared."""
+    from tunesmith.cli.ports import DatasetForm, Private
+    from tunesmith.curating.privacy.examples import Handling
+    from tunesmith.dataset import FORMS
+
+    assert get_args(DatasetForm) == FORMS
+    assert set(get_args(Private)) == set(get_args(Handling)) - {
+        "reject"
+    }  # a file's rows are mended, not rejected
 
 
 def test_python_m_tunesmith() -> None:

@@ -22,7 +22,7 @@ from typer.testing import CliRunner
 from tunesmith.cli import review
 from tunesmith.cli.app import app
 from tunesmith.errors import DatasetError, UsageError
-from tunesmith.records import Evidence, Example
+from tunesmith.records import Evidence, Example, Message
 from tunesmith.reviewing.decisions import Decision, key_of, quotes_of, text_key
 from tunesmith.reviewing.sample import Risk
 from tunesmith.reviewing.session import Candidate, Excerpt, Item
@@ -323,6 +323,19 @@ def test_an_edited_file_without_its_marks_changes_nothing() -> None:
     assert "must stay; nothing was decided" in console.export_text()
     review.Dialogue(session, console, Fixed(review.as_text(replace(example(0), question="f?")))).decided(item)
     assert [one.new_question for one in project.decisions] == ["f?"]
+
+
+def test_what_was_said_before_the_question_is_shown() -> None:
+    """An answer of several turns is judged with those before it."""
+    before = (Message("user", "How do I walk?"), Message("assistant", "By paths."))
+    several = replace(candidate(0), example=replace(example(0), messages=before))
+    console = Console(record=True, width=120, file=io.StringIO())
+
+    console.print(review.item_view(Item(several, 1, 1)))
+
+    shown = console.export_text()
+    assert shown.index("user: How do I walk?") < shown.index("assistant: By paths.")
+    assert shown.index("assistant: By paths.") < shown.index(example(0).question)
 
 
 class _NoShow:

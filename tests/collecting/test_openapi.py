@@ -558,6 +558,7 @@ def _packed(package: str, folder: Path) -> Path:
     """Return the folder of a package's files, as npm fetches it."""
     npm = shutil.which("npm")
     if npm is None:
+        # These are other people's files, fetched where they are published and not kept here.
         pytest.skip("npm is not here")
     ran = subprocess.run(
         [npm, "pack", "--silent", package], cwd=folder, capture_output=True, text=True, check=False

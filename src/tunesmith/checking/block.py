@@ -234,15 +234,20 @@ class Reader:
 
 
 class Looker:
-    """Looks at rows with a tokenizer; what it learns of the template is kept from block to block."""
+    """Looks at rows with a tokenizer; what it learns of the template is kept from block to block.
 
-    def __init__(self, order: Order) -> None:
+    Rows of a shape are counted without rendering them, unless `counting` is off. `distrusted` tells that one which was
+    rendered as well came out otherwise after others had been counted: they are then to be looked at without counting.
+    """
+
+    def __init__(self, order: Order, *, counting: bool = True) -> None:
         from tunesmith.models.local import load_tokenizer
 
         self.order = order
         self.tokenizer: PreTrainedTokenizerBase = load_tokenizer(order.base)
         self.counter: TokenCounter | None = None
-        if order.settings.objective == "answers":
+        self.distrusted = False
+        if counting and order.settings.objective == "answers":
             self.counter = counter_of(order.base / "tokenizer.json")
         self._looking = Looking(self.tokenizer, order.settings)
         self._shapes: dict[tuple[Role, ...], _Counting | None] = {}
@@ -269,10 +274,10 @@ class Looker:
         self.look(block)
         return {roles: known.shape for roles, known in self._shapes.items() if known is not None}
 
-    def settle(self, aside: Aside) -> tuple[Tally, int]:
-        """Return what of rows set aside is training's, and how many were counted otherwise than they are rendered."""
+    def settle(self, aside: Aside) -> tuple[Tally, bool]:
+        """Return what of rows set aside is training's, and whether what was counted of them can be trusted."""
         settings = self.order.settings
-        tally, wrong = Tally(settings.max_length, settings.too_long), 0
+        tally = Tally(settings.max_length, settings.too_long)
         with self.order.path.open("rb") as file:
             for number, start, end, tokens, labelled in zip(*aside._arrays(), strict=True):
                 file.seek(start)
@@ -281,10 +286,11 @@ class Looker:
                 if plain is not None and self._count(number, line, *plain, tally):
                     continue
                 rendered = self._rendered(number, line)
-                wrong += bool(tokens) and _sizes(rendered) != Counted(tokens, labelled)
+                if tokens and _sizes(rendered) != Counted(tokens, labelled):
+                    self.distrusted = True
                 for found in rendered:
                     tally.add(found)
-        return tally, wrong
+        return tally, not self.distrusted
 
     def _count(
         self, number: int, line: bytes, roles: tuple[Role, ...], texts: list[str], tally: Tally
@@ -307,6 +313,7 @@ class Looker:
             if _sizes(rendered) != found:
                 # The template does something with these words that its shape does not show.
                 self._shapes[roles] = None
+                self.distrusted = self.distrusted or self._compared[roles] > 1
                 return False
         tally.count(number, found.tokens, found.labelled, found.tokens)
         return True
@@ -350,13 +357,13 @@ def begin_reading(order: Order, shapes: Mapping[tuple[Role, ...], Shape]) -> Non
     _reader = Reader(order, shapes)
 
 
-def begin_looking(order: Order) -> None:
+def begin_looking(order: Order, counting: bool = True) -> None:
     """Make this process ready to look with a tokenizer, and with nothing but that."""
     global _looker  # noqa: PLW0603 - a pool hands its workers nothing else to keep
     # transformers loads torch wherever it finds it: 300 MB and two seconds, for models that are not needed here.
     sys.modules.setdefault("torch", None)  # type: ignore[arg-type]
     os.environ["TRANSFORMERS_VERBOSITY"] = "error"  # it says that torch is missing
-    _looker = Looker(order)
+    _looker = Looker(order, counting=counting)
 
 
 def read_block(block: Block) -> Seen:
@@ -371,7 +378,7 @@ def shapes_in(block: Block) -> dict[tuple[Role, ...], Shape]:
     return _looker.shapes(block)
 
 
-def settle(aside: Aside) -> tuple[Tally, int]:
+def settle(aside: Aside) -> tuple[Tally, bool]:
     """Look at rows that were set aside, in a process that is ready to."""
     assert _looker is not None
     return _looker.settle(aside)

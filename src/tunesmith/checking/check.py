@@ -41,7 +41,6 @@ from tunesmith.training.quick import Shape
 BLOCK: Final = 4 * 2**20
 # Starting processes takes longer than looking at so many bytes.
 ALONE: Final = 8 * 2**20
-_READ: Final = 2**20
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,10 +55,11 @@ class Quality:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What training would find in a file, and what the rules did."""
+    """What training would find in a file, what the rules did, and all there is between rows, however much."""
 
     inspection: Inspection
     quality: Quality | None
+    between: Between | None = None
 
 
 class Pool(Protocol):
@@ -107,7 +107,7 @@ def check(
         _shortened(between),
         spread_of(seen.turns),
     )
-    return Report(seen.tally.told(order.path, order.settings), quality)
+    return Report(seen.tally.told(order.path, order.settings), quality, between)
 
 
 def blocks_of(path: Path, size: int = BLOCK) -> Iterator[Block]:
@@ -135,6 +135,10 @@ def _seen(
     total = sum(block.end - block.start for block in blocks)
     if workers == 1 or total <= ALONE:
         looker = Looker(order)
+        seen = _joined(order, blocks, map(looker.look, blocks), on_progress)
+        if not looker.distrusted:
+            return seen
+        looker = Looker(order, counting=False)
         return _joined(order, blocks, map(looker.look, blocks), on_progress)
     try:
         return _together(order, blocks, workers, _processes, on_progress)
@@ -162,32 +166,33 @@ def _together(order: Order, blocks: list[Block], workers: int, make: MakePool, o
         shapes: dict[tuple[Role, ...], Shape] = next(iter(pool.map(shapes_in, first)), {})
     with make(min(workers, len(blocks)), begin_reading, order, shapes) as pool:
         seen = _joined(order, blocks, pool.map(read_block, blocks), on_progress)
-    wrong = _settle(order, seen, workers, make, on_progress)
-    if wrong:
-        # Some row is rendered to other tokens than were counted: nothing that was counted can be trusted.
-        return _rendered(order, blocks, workers, make, on_progress)
-    return seen
+    if _settle(order, seen, workers, make, on_progress):
+        return seen
+    # Some row is rendered to other tokens than were counted: nothing that was counted can be trusted.
+    return _rendered(order, blocks, workers, make, on_progress)
 
 
-def _settle(order: Order, seen: Seen, workers: int, make: MakePool, on_progress: Progress) -> int:
-    """Look at the rows that were set aside, and return how many had been counted wrongly."""
+def _settle(
+    order: Order, seen: Seen, workers: int, make: MakePool, on_progress: Progress, *, counting: bool = True
+) -> bool:
+    """Look at the rows that were set aside, and tell whether what was counted can be trusted."""
     if not len(seen.aside):
-        return 0
+        return True
     parts = list(seen.aside.some(BLOCK))
-    with make(min(workers, len(parts)), begin_looking, order) as pool:
-        wrong = 0
-        for number, (tally, faults) in enumerate(pool.map(settle, parts), 1):
+    with make(min(workers, len(parts)), begin_looking, order, counting) as pool:
+        trusted = True
+        for number, (tally, held) in enumerate(pool.map(settle, parts), 1):
             seen.tally.join(tally)
-            wrong += faults
+            trusted = trusted and held
             on_progress(number, len(parts), "rows rendered")
     seen.tally.faults.sort(key=lambda fault: fault.line)
-    return wrong
+    return trusted
 
 
 def _rendered(order: Order, blocks: list[Block], workers: int, make: MakePool, on_progress: Progress) -> Seen:
     with make(min(workers, len(blocks)), begin_reading, order, {}) as pool:
         seen = _joined(order, blocks, pool.map(read_block, blocks), on_progress)
-    _settle(order, seen, workers, make, on_progress)
+    _settle(order, seen, workers, make, on_progress, counting=False)
     return seen
 
 

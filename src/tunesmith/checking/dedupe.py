@@ -189,9 +189,9 @@ def _open(count: int, found: dict[int, Repeated]) -> Sequence[int]:
 
 def _write(texts: FileTexts, found: dict[int, Repeated], out: Path, listing: Path) -> None:
     number_of = {texts.lines[number]: number for number in range(len(texts))} if found else {}
-    part = out.with_name(f"{out.name}.part")
+    part, part_listing = (file.with_name(f"{file.name}.part") for file in (out, listing))
     try:
-        with part.open("wb") as rows, listing.open("w", encoding="utf-8") as pairs:
+        with part.open("wb") as rows, part_listing.open("w", encoding="utf-8") as pairs:
             for number in range(len(texts)):
                 if number not in found:
                     rows.write(texts.row(number))
@@ -206,11 +206,13 @@ def _write(texts: FileTexts, found: dict[int, Repeated], out: Path, listing: Pat
                     "earlier_words": texts[number_of[each.earlier]],
                 }
                 pairs.write(json.dumps(told, ensure_ascii=False) + "\n")
+        part_listing.rename(listing)
         part.rename(out)
     except OSError as error:
         raise UsageError(f"{out} cannot be written: {error.strerror}.") from error
     finally:
         part.unlink(missing_ok=True)
+        part_listing.unlink(missing_ok=True)
 
 
 def _words(line: bytes) -> str:

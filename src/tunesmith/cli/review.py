@@ -295,6 +295,7 @@ def item_view(item: Item) -> RenderableType:
         Text(),
         Rule(Text(" · ".join(part for part in head if part), style="dim"), align="left", style="dim"),
         *_said(item),
+        *(Text(f"{turn.role}: {turn.content}", style="dim") for turn in example.messages),
         Text(example.question, style="bold"),
         Text(),
         *prose_and_code(example.answer),

@@ -175,7 +175,7 @@ def run(code):
             with contextlib.redirect_stdout(out):
                 exec(compile(example.source, "answer", "single"), names)
             got, raised = out.getvalue(), None
-        except Exception as error:
+        except Exception as error:  # whatever an answer's code raises is what it shows
             raised = "".join(traceback.format_exception_only(error))
             got = raised
         wanted = example.exc_msg if raised is not None and example.exc_msg is not None else example.want
