@@ -257,7 +257,8 @@ class StandIn:
     def report(self) -> Files:
         """Return a short report."""
         self._fail()
-        return Files(self.path / "report.html", {"verdict": "Retrieval is enough.", "contenders": {}})
+        figures = {"verdict": "Retrieval is enough.", "contenders": {"base": {"asked": {"no_call": 0.25}}}}
+        return Files(self.path / "report.html", figures)
 
     def dataset(self, form: DatasetForm, folder: Path) -> Rows:
         """Say what would be written."""
@@ -390,6 +391,21 @@ def test_commands_show_and_name_the_next(arguments: list[str], pieces: list[str]
     result = run_cli.invoke(app, arguments, obj=opener())
     assert result.exit_code == 0
     assert [piece for piece in pieces if piece not in result.stdout] == []
+
+
+def test_a_report_can_fail_a_build() -> None:
+    """A condition that holds ends with 1, after the report; one that cannot be told with 2; all are shown."""
+    conditions = ["--fail-if", "base.asked.no_call > 20 %", "--fail-if", "base.asked.no_call > 0.5"]
+    failed = run_cli.invoke(app, ["report", *conditions], obj=opener())
+    assert failed.exit_code == 1
+    assert "Retrieval is enough." in failed.stdout
+    assert "✗ holds" in failed.stdout
+    assert "✓ does not hold" in failed.stdout
+    as_json = run_cli.invoke(app, ["report", "--json", *conditions], obj=opener())
+    assert as_json.exit_code == 1
+    assert [each["true"] for each in json.loads(as_json.stdout)["conditions"]] == [True, False]
+    assert run_cli.invoke(app, ["report", *conditions[2:]], obj=opener()).exit_code == 0
+    assert run_cli.invoke(app, ["report", "--fail-if", "best.asked.exact < 1"], obj=opener()).exit_code == 2
 
 
 def test_topics_and_prompts_are_written_to_be_changed(tmp_path: Path) -> None:

@@ -358,19 +358,33 @@ def ask(
 def report(
     context: typer.Context,
     browse: Annotated[bool, typer.Option("--open", help="Open the page in a browser.")] = False,
+    fail_if: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="CONDITION",
+            help='End with exit code 1 if it is true, as in "tuned.asked.exact < 0.6"; may be repeated.',
+        ),
+    ] = None,
     project: At = None,
     as_json: AsJson = False,
 ) -> None:
     """Show the verdict, and write it as one self-contained HTML page."""
     with _edge(as_json, kept=True) as edge:
         from tunesmith.cli import show
+        from tunesmith.evaluating.conditions import hold, parse_condition
 
+        conditions = [parse_condition(text) for text in fail_if or ()]
         files = _open(context, project).report()
-        edge.result(files.json)
+        held = [hold(condition, files.json) for condition in conditions]
+        edge.result(files.json if not held else {**files.json, "conditions": held})
         edge.show(show.verdict_view(files.json))
         edge.say(f"\nThe whole story: {files.html}")
+        if held:
+            edge.show(show.conditions_view(held))
         if browse:
             typer.launch(files.html.resolve().as_uri())
+        if any(each.true for each in held):
+            raise typer.Exit(1)
         edge.then('tunesmith ask "QUESTION"' if browse else "tunesmith report --open")
 
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, fields, is_dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console, Group, RenderableType
 from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
@@ -20,6 +20,9 @@ from rich.text import Text
 from tunesmith.cli.inventory import Usable
 from tunesmith.cli.ports import Asked, Exported, Judgement, Parity, Plan, Show, StageState, Topic
 from tunesmith.errors import TunesmithError
+
+if TYPE_CHECKING:
+    from tunesmith.evaluating.conditions import Held
 
 # The set in users' own words first: the verdict rests on it.
 _SETS = ("asked", "unseen", "seen")
@@ -216,6 +219,15 @@ def figures_view(report: Mapping[str, Any]) -> RenderableType:
         for name, figures in rows:
             table.add_row(Text(name, style="bold" if part == "contenders" else "dim"), *_figures(figures))
     return table
+
+
+def conditions_view(held: Sequence[Held]) -> RenderableType:
+    """Return each condition of --fail-if with what was measured, a word beside the colour."""
+    table = _table("fail if", ">is", ">against", "")
+    for each in held:
+        mark = Text("✗ holds", style="red") if each.true else Text("✓ does not hold", style="green")
+        table.add_row(each.condition, f"{each.left:.4g}", f"{each.right:.4g}", mark)
+    return Group(Text(), table)
 
 
 def models_view(models: Sequence[Usable]) -> RenderableType:
