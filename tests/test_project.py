@@ -17,7 +17,7 @@ from tunesmith.config import Config
 from tunesmith.errors import AddressError, DamagedArtifact, DatasetError, UsageError
 from tunesmith.evaluating.names import USUAL
 from tunesmith.pipeline import STAGES, plan
-from tunesmith.project import Project, RunResult, Silent
+from tunesmith.project import Project, RunResult, Silent, compare_runs
 from tunesmith.records import Example, Rejection, read_jsonl
 from tunesmith.steps import catalogue_of
 
@@ -420,3 +420,36 @@ def test_handing_over_too_early_names_the_command(fresh: Project, tmp_path: Path
         fresh.hand_over("trl", tmp_path / "out")
     assert caught.value.hint == "Run: tunesmith run encoder"
     assert not (tmp_path / "out").exists()
+
+
+# --- compare
+
+
+def test_two_runs_side_by_side(toolbox: Toolbox, tmp_path: Path) -> None:
+    """A project with the folder of an evaluation in another one: all contenders, floors and ceilings, all questions."""
+    other = toolbox.copy(tmp_path / "copy")
+    run = other.store.list()
+    [folder] = [artifact.path for artifact in run if artifact.stage == "evaluate"]
+
+    found = compare_runs(toolbox.project.path, folder)
+
+    assert {row.contender for row in found.rows} >= set(toolbox.project.config.contenders) | {"constant"}
+    assert [(each.shared, each.first) for each in found.sets] == [
+        (each.second, each.second) for each in found.sets
+    ]
+    assert all(row.paired.difference == 0 and not row.lost and not row.won for row in found.rows)
+    assert folder.name in found.second
+    assert found.rows[0].set == "asked"
+
+
+def test_what_is_no_evaluation_is_not_compared(toolbox: Toolbox, fresh: Project, tmp_path: Path) -> None:
+    """A stage of another kind, a project that was not run, an evaluation without its questions."""
+    other = toolbox.copy(tmp_path / "copy")
+    folders = {artifact.stage: artifact.path for artifact in other.store.list()}
+    with pytest.raises(UsageError, match="not an evaluation"):
+        compare_runs(folders["curate"], other.path)
+    with pytest.raises(UsageError, match="has not got that far"):
+        compare_runs(fresh.path, other.path)
+    shutil.rmtree(folders["curate"])
+    with pytest.raises(UsageError, match="the artefact of `curate` is missing"):
+        compare_runs(folders["evaluate"], toolbox.project.path)

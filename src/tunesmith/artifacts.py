@@ -180,7 +180,7 @@ class Store:
     def find(self, stage: str, id: str) -> Artifact | None:  # noqa: A002 - the word of the design
         """Return the finished artefact, or None; raises DamagedArtifact if its manifest was changed."""
         folder = self._finished(stage, id)
-        return _read(folder) if folder.is_dir() else None
+        return artifact_at(folder) if folder.is_dir() else None
 
     def draft(self, stage: str, id: str) -> Path | None:  # noqa: A002
         """Return the folder of begun work, or None if there is none."""
@@ -227,13 +227,13 @@ class Store:
                 )
                 _write_manifest(draft, manifest)
             _finish(draft, folder)
-        return _read(folder)
+        return artifact_at(folder)
 
     def list(self) -> tuple[Artifact, ...]:
         """Return every finished artefact, oldest first; raises DamagedArtifact at a broken manifest."""
         folders = self.root.joinpath("artifacts").glob("*/")
         return tuple(
-            sorted(map(_read, folders), key=lambda artifact: (artifact.manifest.created, artifact.path))
+            sorted(map(artifact_at, folders), key=lambda artifact: (artifact.manifest.created, artifact.path))
         )
 
     def lineage(self, artifact: Artifact) -> tuple[Artifact, ...]:
@@ -347,7 +347,8 @@ def _finish(draft: Path, folder: Path) -> None:
     _sync(draft.parent)
 
 
-def _read(folder: Path) -> Artifact:
+def artifact_at(folder: Path) -> Artifact:
+    """Return the finished artefact in a folder; raises DamagedArtifact if its manifest is missing or was changed."""
     path = folder / _MANIFEST
     try:
         manifest = from_json(Manifest, path.read_bytes())

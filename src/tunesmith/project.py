@@ -9,16 +9,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from tunesmith import steps
-from tunesmith.artifacts import Artifact, Store, disk_full_named
+from tunesmith.artifacts import Artifact, Store, artifact_at, disk_full_named
 from tunesmith.catalogue import Catalogue, Judgement, judge
 from tunesmith.config import FILE_NAME, Config, find_project, load
 from tunesmith.errors import UsageError
 from tunesmith.pipeline import Planned, Show, counts_of, needed_for, plan, run
-from tunesmith.records import Answer, Evidence, Example, Message, Topic, read_jsonl
+from tunesmith.records import Answer, Evidence, Example, Message, Score, Topic, read_jsonl
 
 if TYPE_CHECKING:
     from tunesmith.collecting.web import Snapshot
     from tunesmith.dataset import DatasetForm, Written
+    from tunesmith.evaluating.comparing import Comparison, Measured
     from tunesmith.exporting.export import Exported, Form
     from tunesmith.exporting.gguf import Precision
     from tunesmith.models.base import ChatModel
@@ -389,3 +390,52 @@ def _row(one: StageState) -> str:
     holds = ", ".join(f"{count:,} {name}" for name, count in one.counts.items())
     seconds = "" if one.seconds is None else f"{one.seconds:,.1f}"
     return row(code(one.stage), (cell(one.state), cell(holds), cell(seconds)))
+
+
+def compare_runs(first: Path, second: Path) -> Comparison:
+    """Compare two evaluations: each a project's folder, for its present one, or the folder of a finished one.
+
+    Raises UsageError for a folder that is neither, or a project that was not evaluated.
+    """
+    from tunesmith.evaluating.comparing import compare_measured
+
+    return compare_measured(_measured(first), _measured(second))
+
+
+def _measured(path: Path) -> Measured:
+    from tunesmith.evaluating.comparing import Measured
+
+    if (path / "manifest.json").is_file():
+        artifact = artifact_at(path.absolute())
+        if artifact.stage != "evaluate":
+            raise UsageError(
+                f"{path} is what the stage {artifact.stage} made, not an evaluation.",
+                hint="Name a folder evaluate-..., or the project's.",
+            )
+        name = f"{path.absolute().parents[2].name} {artifact.path.name}"
+    else:
+        project = Project.open(path)
+        artifact = project._finished("evaluate", f"tunesmith run --project {path}")["evaluate"]
+        name = project.name
+    curated = [
+        folder
+        for key in artifact.manifest.inputs
+        if (folder := artifact.path.parent / f"curate-{key}").is_dir()
+    ]
+    if not curated:
+        raise UsageError(
+            f"the questions of {artifact.path} are not beside it: the artefact of `curate` is missing.",
+            hint="Name the evaluation where it was made, with its artefacts.",
+        )
+    questions = artifact_at(curated[0])
+    files = ("scores.jsonl", "floors.jsonl", "ceilings.jsonl")
+    return Measured(
+        name,
+        artifact.manifest.created,
+        tuple(score for file in files for score in read_jsonl(Score, artifact.file(file))),
+        {
+            example.id: example
+            for part in steps.SETS
+            for example in read_jsonl(Example, questions.file(f"{part}.jsonl"))
+        },
+    )

@@ -1,5 +1,6 @@
 """What people read: whole views compared as text."""
 
+import io
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +12,8 @@ from rich.console import Console, RenderableType
 from tunesmith.cli import show
 from tunesmith.cli.inventory import Usable
 from tunesmith.errors import ConfigError, TunesmithError
+from tunesmith.evaluating.comparing import Change, Compared, Comparison, Shared
+from tunesmith.evaluating.statistics import Estimate, Paired
 from tunesmith.records import Answer, Evidence
 
 
@@ -291,3 +294,27 @@ def test_live_bar() -> None:
     assert "3/4" not in shown[shown.index("✓ done") :]
     for piece in ("train  learn [well]", "✓ done in 2.0 s: 4 steps", "That was it."):
         assert piece in shown
+
+
+def test_two_evaluations_are_shown_side_by_side() -> None:
+    """Names are whole however long, losses are named, and what only one measured is said."""
+    same, lost = (
+        Estimate(0.5, 0.4, 0.6, 40),
+        tuple(Change(f"q{number}", "p.f", None, "") for number in range(7)),
+    )
+    paired = Paired("second", "first", "asked", "exact", -0.175, -0.3, -0.05, 40, 0.016)
+    row = Compared("tuned+tuned_retrieval+constrained", "asked", same, same, paired, 0.032, lost, ())
+    found = Comparison("a, 2026", "b, 2026", (row,), (Shared("asked", 41, 40, 40),), (), ("few_shot",))
+    console = Console(record=True, width=80, file=io.StringIO())
+
+    console.print(show.comparison_view(found))
+
+    shown = console.export_text()
+    assert "40 questions in both (41 and 40 asked)" in shown
+    assert "-17.5" in shown
+    assert "0.032" in shown
+    assert "…" not in shown
+    assert "Only in the second: few_shot" in shown
+    assert "q4\n    p.f → no call" in shown
+    assert "q5" not in shown
+    assert "and 2 more" in shown

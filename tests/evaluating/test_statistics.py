@@ -15,6 +15,7 @@ from tunesmith.errors import DatasetError
 from tunesmith.evaluating.statistics import (
     Estimate,
     detectable_difference,
+    holm,
     mcnemar,
     paired_difference,
     wilson,
@@ -166,3 +167,17 @@ def test_the_detectable_difference_shrinks_with_the_test(scores: MakeScores) -> 
 def test_an_estimate_compares_by_value() -> None:
     """Two estimates with equal figures are equal."""
     assert wilson(0, 4) == Estimate(0.0, 0.0, wilson(0, 4).high, 4)
+
+
+@given(st.lists(st.floats(0, 1), min_size=1, max_size=30))
+def test_holm_is_statsmodels(p_values: list[float]) -> None:
+    """The adjusted p-values are those of statsmodels, in the order they came in."""
+    from statsmodels.stats.multitest import multipletests
+
+    _, expected, _, _ = multipletests(p_values, method="holm")
+    assert holm(p_values) == pytest.approx(expected, abs=1e-12)
+
+
+def test_holm_of_nothing() -> None:
+    """No comparison, no p-value."""
+    assert holm([]) == ()

@@ -389,6 +389,24 @@ def report(
 
 
 @app.command()
+def compare(
+    first: Annotated[
+        Path, typer.Argument(metavar="RUN", help="A project's folder, or an evaluate-... in it.")
+    ],
+    second: Annotated[Path, typer.Argument(metavar="RUN", help="Another one, held against the first.")],
+    as_json: AsJson = False,
+) -> None:
+    """Set two evaluations side by side: what each contender won and lost on the questions that both were asked."""
+    with _edge(as_json) as edge:
+        from tunesmith.cli import show
+        from tunesmith.project import compare_runs
+
+        found = compare_runs(first, second)
+        edge.result({"comparison": found})
+        edge.show(show.comparison_view(found))
+
+
+@app.command()
 def convert(
     file: Annotated[Path, typer.Argument(help="Rows as JSON lines, a JSON list, or CSV with a head.")],
     out: Annotated[Path, typer.Option("--out", metavar="FILE", help="Where to; it must not be there yet.")],

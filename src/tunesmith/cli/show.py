@@ -22,6 +22,7 @@ from tunesmith.cli.ports import Asked, Exported, Judgement, Parity, Plan, Show, 
 from tunesmith.errors import TunesmithError
 
 if TYPE_CHECKING:
+    from tunesmith.evaluating.comparing import Compared, Comparison
     from tunesmith.evaluating.conditions import Held
 
 # The set in users' own words first: the verdict rests on it.
@@ -230,6 +231,56 @@ def conditions_view(held: Sequence[Held]) -> RenderableType:
     return Group(Text(), table)
 
 
+def comparison_view(found: Comparison) -> RenderableType:
+    """Return two evaluations side by side, and some of what was right before and is wrong now."""
+    parts: list[RenderableType] = [
+        Text.assemble(("first:  ", "dim"), found.first),
+        Text.assemble(("second: ", "dim"), found.second),
+    ]
+    for each in found.sets:
+        rows = [row for row in found.rows if row.set == each.set]
+        shared = f"{each.shared:,} questions in both ({each.first:,} and {each.second:,} asked)"
+        parts += [Text(), Text.assemble((f"on {each.set}: ", "bold"), shared)]
+        if rows:
+            parts.append(_comparison_table(rows))
+    for which, names in (("first", found.only_first), ("second", found.only_second)):
+        if names:
+            parts.append(Text(f"\nOnly in the {which}: {', '.join(names)}", style="yellow"))
+    return Group(*parts, *_lost(found.rows))
+
+
+def _comparison_table(rows: Sequence[Compared]) -> Table:
+    table = _table("", ">first", ">second", ">points", ">95 %", ">p (Holm)", ">lost", ">won")
+    for row in rows:
+        paired = row.paired
+        table.add_row(
+            Text(row.contender, style="bold" if paired.clear else ""),
+            f"{100 * row.first.value:.1f} %",
+            f"{100 * row.second.value:.1f} %",
+            f"{100 * paired.difference:+.1f}",
+            f"{100 * paired.low:+.1f} to {100 * paired.high:+.1f}",
+            f"{row.p_holm:.3f}",
+            f"{len(row.lost):,}",
+            f"{len(row.won):,}",
+        )
+    return table
+
+
+_LOST_SHOWN = 5
+
+
+def _lost(rows: Sequence[Compared]) -> Iterator[Text]:
+    """Yield questions that the best contender of the first set shown answered before, and does not now."""
+    best = max((row for row in rows if row.set == rows[0].set), key=lambda row: row.first.value)
+    losing = best if best.lost else max(rows, key=lambda row: len(row.lost))
+    if losing.lost:
+        yield Text(f"\nRight before and wrong now, {losing.contender} on {losing.set}:", style="bold")
+    for change in losing.lost[:_LOST_SHOWN]:
+        yield Text(f"  {change.question}\n    {change.before or 'no call'} → {change.after or 'no call'}")
+    if len(losing.lost) > _LOST_SHOWN:
+        yield Text(f"  and {len(losing.lost) - _LOST_SHOWN:,} more; --json has all", style="dim")
+
+
 def models_view(models: Sequence[Usable]) -> RenderableType:
     """Return the models and encoders that can be used here, by where they come from."""
     table = _table("address", "kind", ">size", "what it is")
@@ -415,7 +466,10 @@ def _table(*columns: str) -> Table:
     table = Table(box=None, pad_edge=False, header_style="dim", padding=(0, 2, 0, 0))
     for column in columns:
         right = column.startswith(">")
-        table.add_column(column.removeprefix(">"), justify="right" if right else "left", no_wrap=right)
+        # Two names may be alike up to their ends: folded, not cut.
+        table.add_column(
+            column.removeprefix(">"), justify="right" if right else "left", no_wrap=right, overflow="fold"
+        )
     return table
 
 

@@ -77,7 +77,7 @@ def _figure(path: str, report: Mapping[str, Any]) -> float:
     # A name may hold dots, as an adapter's may; the longest that fits is meant.
     names = [name for name in known if path == name or path.startswith(f"{name}.")]
     if not names:
-        raise _unknown(path, path.split(".")[0], "contender, floor or ceiling", known)
+        raise _unknown(path, path.split(".", maxsplit=1)[0], "contender, floor or ceiling", known)
     name = max(names, key=len)
     value: Any = known[name]
     for step in filter(None, path[len(name) :].split(".")):

@@ -145,6 +145,18 @@ def mcnemar(wins: int, losses: int) -> float:
     return float(binomtest(wins, wins + losses).pvalue)
 
 
+def holm(p_values: Sequence[float]) -> tuple[float, ...]:
+    """Return p-values that may each be held against one level, however many there are, in their order.
+
+    S. Holm, A simple sequentially rejective multiple test procedure, Scandinavian Journal of Statistics 6 (1979).
+    """
+    adjusted, highest = [0.0] * len(p_values), 0.0
+    for rank, number in enumerate(sorted(range(len(p_values)), key=lambda each: p_values[each])):
+        highest = max(highest, min(1.0, (len(p_values) - rank) * p_values[number]))
+        adjusted[number] = highest
+    return tuple(adjusted)
+
+
 def detectable_difference(paired: Paired, *, level: float = 0.95, power: float = 0.8) -> float:
     """Return the smallest true difference that such a test would show as clear with the given power.
 
