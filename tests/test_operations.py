@@ -219,6 +219,12 @@ def test_requests_in_python_are_matched(pets: Catalogue, code: str, called: str)
             "'photo' is missing",
         ),
         (f'httpx.request("GET", "{SERVER}/pets", json={{"a": 1}})', "wrong_arguments", "it takes no body"),
+        (
+            f'httpx.post("{SERVER}/pets", content={{"name": "Rex"}}, headers=h)',
+            "wrong_arguments",
+            "content= takes text or bytes",
+        ),
+        (f'httpx.post("{SERVER}/pets", content=True, headers=h)', "wrong_arguments", "content= takes text"),
         ('httpx.get("https://elsewhere.example/pets")', "no_call", "calls nothing of pets"),
         ("httpx.get(url)", "no_call", "calls nothing of pets"),
         ('settings = {"/pets": 1}\nsettings.get("/pets")', "no_call", "calls nothing of pets"),

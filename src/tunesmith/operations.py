@@ -110,7 +110,8 @@ class Request:
     """What code would send, as far as it can be read; `open` names the parts that may hold more than is seen.
 
     `url` is without its query. `body` is JSON for a JSON body or a form, text for a raw one. `authorised` says
-    that a client was given `auth`: "basic" for a name and a password, "any" for something else.
+    that a client was given `auth`: "basic" for a name and a password, "any" for something else. `defect` says why
+    its client would raise instead of sending it.
     """
 
     method: str
@@ -122,6 +123,7 @@ class Request:
     body: str = ""
     authorised: Literal["", "basic", "any"] = ""
     open: frozenset[str] = frozenset()
+    defect: str | None = None
 
     @property
     def shown(self) -> str:
@@ -252,6 +254,8 @@ def bind_request(operation: Operation, request: Request) -> str | None:
     placeholder = re.search(r"\{[^}]*\}?", request.url)
     if placeholder:
         return f"the address still holds {placeholder[0]}"
+    if request.defect is not None:
+        return request.defect
     reasons = (_missing(operation, request), _unknown_query(operation, request), _body(operation, request))
     return next(filter(None, reasons), None) or _credentials(operation, request)
 
@@ -764,7 +768,12 @@ class _RequestReader(ast.NodeVisitor):
         if "json" in given:
             return _with_body(made, "json", self._value(given["json"]))
         if "content" in given:
-            return _with_body(made, "raw", self._value(given["content"]))
+            content = self._value(given["content"])
+            if isinstance(content, list):
+                return replace(made, body_kind="raw", open=made.open | {"body"})
+            if isinstance(content, dict | bool | int | float):
+                return replace(made, defect="content= takes text or bytes; json= takes values")
+            return _with_body(made, "raw", content)
         if "data" not in given and "files" not in given:
             return made
         data = self._value(given.get("data")) if "data" in given else {}

@@ -469,6 +469,7 @@ def test_ctrl_c_says_what_is_kept() -> None:
 
 SLEEPER = """
 import signal, sys, time
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs are started without it
 from tunesmith.cli import app as module
 class Sleeper:
     def run(self, upto, show):

@@ -6,6 +6,7 @@ What is not covered: back references, look-around (passed over), and flags; the 
 from __future__ import annotations
 
 import re
+import warnings
 import string
 
 # Preferred in a class of characters: letters and digits before what reads worse.
@@ -16,7 +17,10 @@ _MOST_REPEATS = 256
 def matching_text(pattern: str) -> str | None:
     """Return a text that the pattern is made for, each part repeated as seldom as may be; None if it is not read."""
     try:
-        return _Reader(pattern).alternatives()
+        with warnings.catch_warnings():
+            # Python warns of what a later one may read otherwise ("[[a]"); the pattern is somebody else's.
+            warnings.simplefilter("ignore", FutureWarning)
+            return _Reader(pattern).alternatives()
     except (IndexError, ValueError, StopIteration, re.error, RecursionError):
         return None
 
