@@ -768,12 +768,7 @@ class _RequestReader(ast.NodeVisitor):
         if "json" in given:
             return _with_body(made, "json", self._value(given["json"]))
         if "content" in given:
-            content = self._value(given["content"])
-            if isinstance(content, list):
-                return replace(made, body_kind="raw", open=made.open | {"body"})
-            if isinstance(content, dict | bool | int | float):
-                return replace(made, defect="content= takes text or bytes; json= takes values")
-            return _with_body(made, "raw", content)
+            return _with_content(made, self._value(given["content"]))
         if "data" not in given and "files" not in given:
             return made
         data = self._value(given.get("data")) if "data" in given else {}
@@ -813,6 +808,13 @@ def _pairs(value: Any) -> list[tuple[str, str]] | None:
     if isinstance(value, list) and all(isinstance(one, list) and len(one) >= 2 for one in value):
         return [(_text(one[0]), _text(one[1])) for one in value]
     return None
+
+
+def _with_content(request: Request, value: Any) -> Request:
+    """Return the request with what httpx sends as it is; pieces in a list are taken to be such texts."""
+    if isinstance(value, dict | bool | int | float):
+        return replace(request, defect="content= takes text or bytes; json= takes values")
+    return _with_body(request, "raw", HOLE if isinstance(value, list) else value)
 
 
 def _with_body(request: Request, kind: BodyKind, value: Any) -> Request:

@@ -6,8 +6,8 @@ What is not covered: back references, look-around (passed over), and flags; the 
 from __future__ import annotations
 
 import re
-import warnings
 import string
+import warnings
 
 # Preferred in a class of characters: letters and digits before what reads worse.
 _CHARACTERS = "aA01bB" + string.ascii_letters + string.digits + "-_./ @+:," + string.printable
