@@ -317,7 +317,21 @@ def test_help_is_light() -> None:
 
 @pytest.mark.parametrize(
     "command",
-    ["new", "run", "status", "estimate", "ask", "report", "export", "check", "train", "models", "review"],
+    [
+        "new",
+        "run",
+        "status",
+        "estimate",
+        "ask",
+        "report",
+        "advise",
+        "compare",
+        "export",
+        "check",
+        "train",
+        "models",
+        "review",
+    ],
 )
 def test_every_command_has_help_and_json(command: str) -> None:
     """Each command says what it does and takes --json."""
@@ -391,6 +405,26 @@ def test_commands_show_and_name_the_next(arguments: list[str], pieces: list[str]
     result = run_cli.invoke(app, arguments, obj=opener())
     assert result.exit_code == 0
     assert [piece for piece in pieces if piece not in result.stdout] == []
+
+
+def test_advice_is_measured_where_there_is_a_measurement(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Outside a project and before its evaluation rules speak, after it the figures; each says which it is."""
+    monkeypatch.chdir(tmp_path)
+    outside = run_cli.invoke(app, ["advise", "--json"])
+    assert json.loads(outside.stdout)["basis"] == "rules"
+    before = run_cli.invoke(app, ["advise"], obj=opener())
+    assert "From rules, before anything was measured" in before.stdout
+    assert "Next: tunesmith run" in before.stdout
+    monkeypatch.setattr(StandIn, "status", lambda self: (State("evaluate"),))
+    after = run_cli.invoke(app, ["advise"], obj=opener())
+    assert "By measurement" in after.stdout
+    assert "Retrieval is enough." in after.stdout
+    one = run_cli.invoke(app, ["advise", "classification"], obj=opener())
+    assert "Tune when: Some hundred labelled rows" in one.stdout
+    assert "Next: tunesmith advise" in one.stdout
+    assert run_cli.invoke(app, ["advise", "poetry"], obj=opener()).exit_code == 2
 
 
 def test_a_report_can_fail_a_build() -> None:

@@ -389,6 +389,40 @@ def report(
 
 
 @app.command()
+def advise(
+    context: typer.Context,
+    task: Annotated[
+        str | None, typer.Argument(help="A task's name, or a part of it; default: what was measured, or all.")
+    ] = None,
+    project: At = None,
+    as_json: AsJson = False,
+) -> None:
+    """Say which method suits which task: by measurement where a project has one, from rules before that."""
+    with _edge(as_json, kept=True) as edge:
+        from tunesmith.cli import show
+        from tunesmith.evaluating.advice import METHODS, detectable, rules_for
+
+        rules = rules_for(task)
+        here = None if _outside(context, project) else _open(context, project)
+        measured = here is not None and any(
+            each.stage == "evaluate" and each.state == "done" for each in here.status()
+        )
+        if here is not None and measured and task is None:
+            found = here.report().json
+            edge.result({"basis": "measurement", "advice": found, "next": "tunesmith report"})
+            edge.say(f"By measurement, on {here.name}'s own questions:\n")
+            edge.show(show.verdict_view(found))
+            edge.then("tunesmith report")
+            return
+        then = "tunesmith new NAME SOURCE" if here is None else "tunesmith run"
+        sizes = detectable()
+        edge.result({"basis": "rules", "methods": METHODS, "rules": rules, "detectable": sizes, "next": then})
+        edge.say("From rules, before anything was measured on your questions:\n")
+        edge.show(show.rules_view(rules, sizes))
+        edge.then("tunesmith advise" if measured else then)
+
+
+@app.command()
 def compare(
     first: Annotated[
         Path, typer.Argument(metavar="RUN", help="A project's folder, or an evaluate-... in it.")

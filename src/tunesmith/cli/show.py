@@ -20,6 +20,7 @@ from rich.text import Text
 from tunesmith.cli.inventory import Usable
 from tunesmith.cli.ports import Asked, Exported, Judgement, Parity, Plan, Show, StageState, Topic
 from tunesmith.errors import TunesmithError
+from tunesmith.evaluating.advice import METHODS, Detectable, Mark, Rule
 
 if TYPE_CHECKING:
     from tunesmith.evaluating.comparing import Compared, Comparison
@@ -220,6 +221,30 @@ def figures_view(report: Mapping[str, Any]) -> RenderableType:
         for name, figures in rows:
             table.add_row(Text(name, style="bold" if part == "contenders" else "dim"), *_figures(figures))
     return table
+
+
+_MARKS: Mapping[Mark, str] = {"begin": "● begin", "add": "○ add", "little": "–"}
+
+
+def rules_view(rules: Sequence[Rule], sizes: Sequence[Detectable]) -> RenderableType:
+    """Return the methods for tasks, the reasons where there is one task only, and how many questions to ask."""
+    table = _table("task", *METHODS)
+    for rule in rules:
+        table.add_row(Text(rule.task, style="bold"), *(_MARKS[mark] for mark in rule.marks))
+    said = "begin: with this; add: where that falls short on your questions; –: does little here"
+    parts: list[RenderableType] = [table, Text(), Text(said, style="dim")]
+    if len(rules) == 1:
+        [rule] = rules
+        parts += [Text(), Text(rule.why), Text.assemble(("Tune when: ", "bold"), rule.tune_when)]
+        parts.append(Text(f"Found by: {'; '.join(rule.sources)}", style="dim"))
+    else:
+        parts.append(Text("tunesmith advise TASK gives the reason, and when tuning pays.", style="dim"))
+    asked = ", ".join(f"{size.questions:,} one of {100 * size.difference:.0f} points" for size in sizes)
+    parts += [
+        Text(),
+        Text(f"Test questions, and the difference between two methods that they show: {asked}."),
+    ]
+    return Group(*parts)
 
 
 def conditions_view(held: Sequence[Held]) -> RenderableType:
