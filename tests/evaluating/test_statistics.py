@@ -14,6 +14,7 @@ from scipy.stats import binomtest
 from tunesmith.errors import DatasetError
 from tunesmith.evaluating.statistics import (
     Estimate,
+    Paired,
     detectable_difference,
     holm,
     mcnemar,
@@ -181,3 +182,13 @@ def test_holm_is_statsmodels(p_values: list[float]) -> None:
 def test_holm_of_nothing() -> None:
     """No comparison, no p-value."""
     assert holm([]) == ()
+
+
+def test_the_best_of_several_must_be_further_ahead() -> None:
+    """The lower end moves out by the ratio of the normal quantiles; alone it is the interval's."""
+    paired = Paired("a", "b", "asked", "exact", 0.10, 0.01, 0.19, 200, 0.03)
+    # 0.09 below the difference at 97.5 %; at 1 - 0.025 / 2 that is 0.1029.
+    assert paired.above_among(1)
+    assert not paired.above_among(2)
+    assert replace(paired, low=0.03).above_among(4)
+    assert not replace(paired, low=-0.01).above_among(1)

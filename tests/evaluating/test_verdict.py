@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import re
+import subprocess
+import sys
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
@@ -286,3 +290,36 @@ def test_missing_figures_are_named(scores: MakeScores) -> None:
     rows = (*scores("base", "vv"), *scores("tuned", "xx"))
     with pytest.raises(DatasetError, match="tuned and base were not compared on asked"):
         decide(summarise(rows), ())
+
+
+def test_the_luckiest_of_several_equals_is_not_a_winner(verdict: Decide) -> None:
+    """What is clear for one tuned contender is not for the best of five, and the reasons say so."""
+    one = verdict({"base": 50, "tuned": 57})
+    assert one.cheapest == "tuned"
+    assert not any("the luckiest looks better" in reason for reason in one.why)
+
+    several = verdict(
+        {
+            "base": 50,
+            "tuned": 57,
+            "few_shot+tuned": 56,
+            "tuned+retrieval": 56,
+            "tuned+tuned_retrieval": 56,
+            "tuned+tuned_retrieval+constrained": 56,
+        }
+    )
+    assert (several.best, several.cheapest) == ("tuned", "base")
+    assert several.sentence.startswith("Do not fine-tune")
+    assert any("Above the base model the best is by its interval alone" in reason for reason in several.why)
+
+
+@pytest.mark.slow
+def test_ties_are_called_ties() -> None:
+    """Of 400 simulated evaluations of equals, in each of five cases, at most 5 % end in another verdict."""
+    script = Path(__file__).parents[2] / "benchmarks" / "verdict_ties.py"
+    ran = subprocess.run(
+        [sys.executable, script, "--runs", "400", "--json"], capture_output=True, text=True, check=True
+    )
+    figures = json.loads(ran.stdout)["figures"]
+    assert figures["wrong"] <= 0.05
+    assert figures["wilson_coverage"] == pytest.approx(0.95, abs=0.03)

@@ -164,8 +164,9 @@ def decide(
     """Say what to do, from the summaries and from the comparisons that `compare` made of the same scores.
 
     The verdict rests on exact answers on `asked`, else on `unseen`, else on `seen`, and then warns. A
-    contender is within noise of the best if the paired interval includes zero, which is not a proof that they
-    are equal: the reasons say what difference the test would have found. Raises DatasetError without any
+    contender is within noise of the best if the paired interval, widened for how many contenders the best was
+    picked from, includes zero, which is not a proof that they are equal: the reasons say what difference the
+    test would have found. benchmarks/verdict_ties.py counts how often this is wrong. Raises DatasetError without any
     summary.
     """
     evidence = _gather(summaries, paired, floors, ceilings)
@@ -206,7 +207,18 @@ def _gather(
 
 
 def _clearly_above(evidence: _Evidence, one: Summary, other: Summary) -> bool:
-    return one is not other and evidence.against(one.contender, other.contender).low > 0
+    if one is other:
+        return False
+    return evidence.against(one.contender, other.contender).above_among(_rivals(evidence, one, other))
+
+
+def _rivals(evidence: _Evidence, one: Summary, other: Summary) -> int:
+    """Return from how many `one` was picked: those dearer than `other`, or all against a floor; a floor is but one."""
+    if one not in evidence.contenders:
+        return 1
+    if other not in evidence.contenders:
+        return len(evidence.contenders)
+    return max(1, len(evidence.contenders) - evidence.contenders.index(other) - 1)
 
 
 def _advice(evidence: _Evidence, best: Summary, cheapest: Summary) -> str:
@@ -322,6 +334,7 @@ def _reasons(evidence: _Evidence, best: Summary, cheapest: Summary) -> Iterator[
         f"Best: {describe(best.contender)}, {_interval(best.exact)} of {_questions(evidence)}. It was picked "
         f"from {len(evidence.contenders)} on these same questions, so expect slightly less elsewhere."
     )
+    yield from _reason_picked(evidence, best)
     yield from _reason_base(evidence, best)
     if cheapest is not best:
         yield (
@@ -334,6 +347,23 @@ def _reasons(evidence: _Evidence, best: Summary, cheapest: Summary) -> Iterator[
     yield from _reason_floors(evidence)
     yield from _reason_ceilings(evidence)
     yield from _reason_power(evidence, best)
+
+
+def _reason_picked(evidence: _Evidence, best: Summary) -> Iterator[str]:
+    """Name those that the best would be clearly above, had it not been picked from several."""
+    others = (*evidence.contenders, *evidence.floors.values())
+    spared = [
+        describe(other.contender)
+        for other in others
+        if other is not best
+        and evidence.against(best.contender, other.contender).low > 0
+        and not _clearly_above(evidence, best, other)
+    ]
+    if spared:
+        yield (
+            f"Above {', '.join(spared)} the best is by its interval alone, and not if that is widened for the best of "
+            "several, as this verdict does: of equals the luckiest looks better."
+        )
 
 
 def _reason_base(evidence: _Evidence, best: Summary) -> Iterator[str]:
@@ -353,7 +383,13 @@ def _reason_first_hit(evidence: _Evidence) -> Iterator[str]:
         return
     champion = max(trained, key=lambda one: one.exact.value)
     paired = evidence.against(champion.contender, hit.contender)
-    word = "beats" if paired.low > 0 else "loses to" if paired.high < 0 else "does not clearly beat"
+    word = (
+        "beats"
+        if paired.above_among(len(trained))
+        else "loses to"
+        if paired.high < 0
+        else "does not clearly beat"
+    )
     yield (
         f"The tuned language model {word} {describe(hit.contender)}: {percent(champion.exact.value)} against "
         f"{_interval(hit.exact)}, {_gap(evidence, champion, hit)}."
