@@ -228,6 +228,27 @@ def test_check_exits_with_0_or_1(tmp_path: Path, chat_folder: Path) -> None:
     assert "✗ not ready: 1 of 11 rows are faulty" in faulty.stdout
 
 
+def test_lengths_are_drawn(tmp_path: Path, chat_folder: Path) -> None:
+    """Each bin of tokens and of turns is a bar with its number; no file is overwritten, none drawn of nothing."""
+    file, out = written(tmp_path, ROWS["answers"]), tmp_path / "lengths.svg"
+    base = f"path:{chat_folder}"
+
+    found = check_file(file, base=base, plot=out)
+
+    drawn = out.read_text(encoding="utf-8")
+    assert drawn.startswith("<svg")
+    assert found.inspection.lengths is not None
+    for most, _ in found.inspection.lengths.bins:
+        assert f"up to {most:,} tokens" in drawn
+    assert "up to 2 turns" in drawn
+    with pytest.raises(UsageError, match="is there already"):
+        check_file(file, base=base, plot=out)
+    empty = tmp_path / "empty.jsonl"
+    empty.write_text("")
+    with pytest.raises(UsageError, match="no row that could be drawn"):
+        check_file(empty, base=base, objective="answers", plot=tmp_path / "none.svg")
+
+
 def test_check_as_json(tmp_path: Path, chat_folder: Path) -> None:
     """One document with every fault, also where the exit code is 1."""
     path = written(tmp_path, [*ROWS["answers"][:2], {"messages": turns("a?")}])

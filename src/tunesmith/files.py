@@ -93,6 +93,7 @@ def check_file(
     allow: Sequence[str] = (),
     against: Sequence[Path] = (),
     bias: bool = False,
+    plot: Path | None = None,
     workers: int | None = None,
     ray: str | None = None,
     on_progress: Progress = silent,
@@ -104,9 +105,9 @@ def check_file(
     where that needs no guess, to `fix`, with a diff. Private data is reported, and in the new file redacted or
     pseudonymised, as `private` says (None: reported, and in a file of over 256 MB not looked for, which would take
     twice as long); `allow` are values, or patterns of them, that may stay. `against` are files of benchmarks, whose
-    rows must not stand in this one; with `bias` it is told how groups of people are spoken of. `workers` None: as many
-    processes as there are processors; `ray`: by the cluster at this address ("auto": RAY_ADDRESS), in which every
-    machine has the file at this path.
+    rows must not stand in this one; with `bias` it is told how groups of people are spoken of, and `plot` is a new SVG
+    of how long its rows are. `workers` None: as many processes as there are processors; `ray`: by the cluster at this
+    address ("auto": RAY_ADDRESS), in which every machine has the file at this path.
 
     `objective` None: what the first row is. `masks` rows are shown with what each teaches, or the row that begins at
     `line`. `price` names a model of OpenAI's: what training it on so many epochs of sound chats costs is told as well.
@@ -130,6 +131,8 @@ def check_file(
             f"{path} is learned as {learned_as}, and chats alone are priced.", hint="Leave out --price."
         )
     settings = settings_from([f"max_length={max_length}"], base=base, objective=learned_as)
+    if plot is not None and plot.exists():
+        raise UsageError(f"{plot} is there already.", hint="Name another file with --plot.")
     wanted = masks or line is not None
     shown = masks_of(path, _tokenizer(base, say), settings, count=masks, line=line) if wanted else ()
     if private in ("redact", "pseudonymise") and fix is None:
@@ -154,7 +157,23 @@ def check_file(
             raise UsageError(f"{path} is plain text, which is not mended.", hint="Leave out --fix.")
         mended = mend(path, fix, report.between, also=text_handling(private, privacy))
     heard = listen(path) if bias else None
+    if plot is not None:
+        _draw(plot, found, report.quality)
     return Checked(found, shown, bill, report.quality, mended, private != "off", heard)
+
+
+def _draw(out: Path, found: Inspection, quality: Quality | None) -> None:
+    """Write how many tokens and turns rows have as an SVG."""
+    from tunesmith.evaluating.plots import spread_plot
+
+    spreads = {"tokens": found.lengths, "turns": None if quality is None else quality.turns}
+    drawn = {unit: spread.bins for unit, spread in spreads.items() if spread is not None}
+    if not drawn:
+        raise UsageError(f"{found.path} has no row that could be drawn.", hint="Leave out --plot.")
+    try:
+        out.write_text(spread_plot(drawn, width=640, name="check"), encoding="utf-8")
+    except OSError as error:
+        raise UsageError(f"{out} cannot be written: {error.strerror}.") from error
 
 
 def dedupe_file(

@@ -580,6 +580,12 @@ def check(
         bool,
         typer.Option("--bias", help="Show how groups of people are spoken of."),
     ] = False,
+    plot: Annotated[
+        Path | None,
+        typer.Option(
+            "--plot", metavar="SVG", help="Draw how many tokens and turns rows have, to a new file."
+        ),
+    ] = None,
     strict: Annotated[
         bool,
         typer.Option(
@@ -616,6 +622,7 @@ def check(
                 allow=allow or (),
                 against=against or (),
                 bias=bias,
+                plot=plot,
                 workers=workers,
                 ray=ray,
                 on_progress=screen.progress,
@@ -634,6 +641,8 @@ def check(
             edge.say("Private data was not looked for in a file this large: --private report does.")
         if found.mended is not None:
             edge.say(rows.mended_view(found.mended))
+        if plot is not None:
+            edge.say(f"How long its rows are is drawn in {plot}.")
         if found.bill is not None:
             edge.say(rows.bill_view(found.bill))
         edge.then(command)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -132,6 +132,27 @@ def story_plot(bars: Sequence[Bar], *, width: int, name: str) -> str:
         )
     )
     return _svg(chart, width, 30 * len(bars), name)
+
+
+def spread_plot(spreads: Mapping[str, Sequence[tuple[int, int]]], *, width: int, name: str) -> str:
+    """Draw how many rows have up to so many of each unit: one bar for each (at most, how many), a colour for a unit."""
+    import altair as alt
+
+    values = [
+        {"label": f"up to {most:,} {unit}", "unit": unit, "count": count, "text": f"{count:,}"}
+        for unit, bins in spreads.items()
+        for most, count in bins
+    ]
+    colours = alt.Scale(domain=list(spreads), range=[ACCENT, QUIET])
+    base = alt.Chart(alt.Data(values=values)).encode(
+        y=alt.Y("label:N", sort=[value["label"] for value in values], title=None, axis=_labels(width)),
+        x=alt.X("count:Q", title="rows", axis=alt.Axis(tickCount=5, format=",d", gridColor=RULE)),
+    )
+    bars = base.mark_bar(height=14, cornerRadius=1).encode(
+        color=alt.Color("unit:N", legend=None, scale=colours)
+    )
+    numbers = base.mark_text(align="left", dx=5, color=INK).encode(text="text:N")
+    return _svg(alt.layer(bars, numbers), width, 22 * len(values), name)
 
 
 _COLOURS: dict[Kind, str] = {"tuned": ACCENT, "untuned": INK, "floor": QUIET, "ceiling": QUIET}
