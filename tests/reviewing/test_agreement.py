@@ -76,6 +76,25 @@ def test_the_judges_order_is_the_area_under_the_curve(make: Make, decide: Decide
     assert math.isclose(found.order, roc_auc_score(good, scores))
 
 
+def test_the_threshold_is_the_score_that_parts_people_s_verdicts(make: Make, decide: Decide) -> None:
+    """Of equally good ones the lowest; none where the judge is no better than chance."""
+    given = {"accept": (5, 5, 4, 2), "reject": (1, 2, 3), "edit": (4,)}
+
+    def found(given: dict[str, tuple[int, ...]]) -> JudgeAgreement | None:
+        return judge_agreement(
+            decide(make(f"{verdict} {n}", checks=(f"judge:{score}",)), verdict)
+            for verdict, scores in given.items()
+            for n, score in enumerate(scores)
+        )
+
+    calibrated = found(given)
+    assert calibrated is not None
+    assert (calibrated.threshold, calibrated.kept_accepted, calibrated.kept_others) == (4, 3 / 4, 1 / 4)
+    upside_down = found({"accept": (1, 2), "reject": (4, 5)})
+    assert upside_down is not None
+    assert (upside_down.order, upside_down.threshold) == (0.0, None)
+
+
 @pytest.mark.parametrize("verdict", ["accept", "reject"])
 def test_without_both_kinds_the_judge_is_left_out(make: Make, decide: Decide, verdict: str) -> None:
     """There is no pair to compare, and so no figure."""
@@ -100,7 +119,7 @@ def test_a_summary_has_it_all(make: Make, decide: Decide) -> None:
         Reviewer("ben", {"accept": 0, "edit": 0, "reject": 1, "flag": 0}, 0, None),
     )
     assert found.agreements == (Agreement("ann", "ben", 1, 0, 0.0),)
-    assert found.judge == JudgeAgreement(1, 1, 1.0)
+    assert found.judge == JudgeAgreement(1, 1, 1.0, 0.9, 1.0, 0.0)
 
 
 def test_only_what_is_made_can_be_open(make: Make, decide: Decide) -> None:

@@ -366,6 +366,13 @@ def _agreement(summary: Summary) -> Iterator[Text]:
             f"The judge's score is higher for an accepted text than for another in {judge.order:.0%} of pairs "
             f"({judge.accepted} accepted, {judge.others} edited or rejected; 50% is chance)."
         )
+        if judge.threshold is not None:
+            yield Text(
+                f"judge_threshold = {judge.threshold:g} parts these best: it keeps {judge.kept_accepted:.0%} of the "
+                f"accepted and {judge.kept_others:.0%} of the others. What the judge stopped nobody saw: "
+                "judge_threshold = 1 lets all through to a review.",
+                style="dim",
+            )
 
 
 def _kappa(agreement: Agreement) -> str:

@@ -44,12 +44,17 @@ class JudgeAgreement:
     """A judge's scores against people: `order` is how often an accepted text has a higher score than one that was not.
 
     Of all pairs of one accepted and one rejected or edited text, ties by half (the area under the ROC curve): 0.5 is
-    chance, and no threshold is needed.
+    chance, and no threshold is needed. `threshold` is the score that parts them best, and the shares of both that reach
+    it are `kept_accepted` and `kept_others`; None if none keeps more of the accepted (W. J. Youden, Index for rating
+    diagnostic tests, Cancer 3, 1950). It is set on these same texts, and knows only those that people were shown.
     """
 
     accepted: int
     others: int
     order: float
+    threshold: float | None = None
+    kept_accepted: float = 1.0
+    kept_others: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +133,15 @@ def judge_agreement(decisions: Iterable[Decision]) -> JudgeAgreement | None:
     if not good or not bad:
         return None
     won = sum((high > low) + (high == low) / 2 for high in good for low in bad)
-    return JudgeAgreement(len(good), len(bad), won / (len(good) * len(bad)))
+    order = won / (len(good) * len(bad))
+    best = max(sorted({*good, *bad}), key=lambda at: _kept(good, at) - _kept(bad, at))  # the lowest of equals
+    if _kept(good, best) <= _kept(bad, best):
+        return JudgeAgreement(len(good), len(bad), order)
+    return JudgeAgreement(len(good), len(bad), order, best, _kept(good, best), _kept(bad, best))
+
+
+def _kept(scores: Sequence[float], threshold: float) -> float:
+    return sum(score >= threshold for score in scores) / len(scores)
 
 
 def _open(outcomes: Mapping[str, Outcome], examples: Sequence[Example] | None) -> Iterable[Open]:
