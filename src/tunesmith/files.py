@@ -17,6 +17,8 @@ from tunesmith.progress import Progress, leads, silent
 from tunesmith.project import Silent
 
 if TYPE_CHECKING:
+    from numpy import uint32
+    from numpy.typing import NDArray
     from transformers import PreTrainedTokenizerBase
 
     from tunesmith.checking.check import Quality
@@ -183,16 +185,24 @@ def dedupe_file(
     near: float | None = 0.9,
     meaning: float | None = None,
     encoder: str = "minilm",
+    ray: str | None = None,
     on_progress: Progress = silent,
     say: Say = lambda text: None,
 ) -> Deduplicated:
     """Write a file's rows without those that repeat earlier ones, and the pairs beside it.
 
     `near` is the share of words that two rows have in common, `meaning` the cosine of their embeddings by `encoder`;
-    None: not looked for. Raises UsageError for what cannot be read or written.
+    None: not looked for. `ray`: rows are hashed by the cluster at this address ("auto": RAY_ADDRESS), in which every
+    machine has the file at this path. Raises UsageError for what cannot be read or written.
     """
-    from tunesmith.checking.dedupe import dedupe
+    from tunesmith.checking.dedupe import FileTexts, dedupe
     from tunesmith.models.address import load_encoder
+
+    def on_ray(texts: FileTexts, on_progress: Progress) -> NDArray[uint32]:
+        from tunesmith.scaling.ray_data import minima_on_ray
+
+        assert ray is not None
+        return minima_on_ray(texts, ray, on_progress=on_progress)
 
     return dedupe(
         path,
@@ -200,6 +210,7 @@ def dedupe_file(
         near=near,
         meaning=meaning,
         encoder=lambda: load_encoder(encoder, say=say),
+        minima=None if ray is None else on_ray,
         on_progress=on_progress,
     )
 

@@ -12,15 +12,19 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from numpy import uint32
+from numpy.typing import NDArray
 from tests.families import FAMILIES
 
 from tunesmith.checking.block import Looker, Order
 from tunesmith.checking.check import blocks_of, check
-from tunesmith.checking.dedupe import dedupe
+from tunesmith.checking.dedupe import FileTexts, dedupe
 from tunesmith.checking.mend import mend
+from tunesmith.curating.near import minima_of
 from tunesmith.errors import UsageError
 from tunesmith.models.counting import counter_of
 from tunesmith.models.local import load_tokenizer
+from tunesmith.progress import Progress
 from tunesmith.training.inspect import inspect
 from tunesmith.training.settings import settings_from
 
@@ -203,6 +207,13 @@ def test_repeated_rows_are_left_out_and_shown(tmp_path: Path) -> None:
     ]
     assert pairs[1]["similarity"] == pytest.approx(40 / 42, abs=1e-4)
     assert (made.rows, made.kept, made.same, made.near) == (5, 3, 1, 1)
+
+    def hashed_elsewhere(rows: FileTexts, on_progress: Progress) -> NDArray[uint32]:
+        return minima_of(list(rows))
+
+    again = dedupe(path, tmp_path / "again.jsonl", near=0.9, minima=hashed_elsewhere)
+    assert again.pairs.read_bytes() == made.pairs.read_bytes()
+    assert again.out.read_bytes() == out.read_bytes()
 
 
 def test_a_looker_gives_up_counting_where_the_template_looks_inside(tmp_path: Path, base: Path) -> None:

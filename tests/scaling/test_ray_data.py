@@ -6,6 +6,7 @@ import json
 import random
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from tunesmith.chunking.chunk import ChunkSettings, chunk
 from tunesmith.collecting.readers import read_file
 from tunesmith.curating.near import minima_of
 from tunesmith.errors import MissingExtra
-from tunesmith.files import check_file
+from tunesmith.files import check_file, dedupe_file
 from tunesmith.scaling import ray_data
 from tunesmith.scaling.ray_data import check_on_ray, chunk_on_ray, minima_on_ray
 from tunesmith.training.settings import settings_from
@@ -81,6 +82,11 @@ def test_a_cluster_finds_what_one_machine_finds(
     monkeypatch.setattr(ray_data, "_TEXTS", 1_000)
     with FileTexts(chats) as texts:
         assert np.array_equal(minima_on_ray(texts, cluster.address), minima_of(list(texts)))
+    spread, here = tmp_path / "spread.jsonl", tmp_path / "here.jsonl"
+    deduplicated = dedupe_file(chats, spread, ray=cluster.address)
+    assert replace(deduplicated, out=here, pairs=here) == replace(dedupe_file(chats, here), pairs=here)
+    assert deduplicated.near > 0
+    assert spread.read_bytes() == here.read_bytes()
 
     pages = [tmp_path / f"page{number}.md" for number in range(5)]
     for number, page in enumerate(pages):

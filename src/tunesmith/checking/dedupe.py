@@ -9,16 +9,21 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Literal, Self, overload
+from typing import TYPE_CHECKING, Literal, Self, overload
 
 from tunesmith.checking.parsing import words_of
-from tunesmith.curating.near import LEAST, Pair, near_duplicates, same_texts
+from tunesmith.curating.near import LEAST, Pair, near_duplicates, pairs_from, same_texts
 from tunesmith.curating.similarity import fold
 from tunesmith.errors import UsageError
 from tunesmith.models.base import Encoder
 from tunesmith.progress import Progress, silent
 
+if TYPE_CHECKING:
+    from numpy import uint32
+    from numpy.typing import NDArray
+
 Likeness = Literal["same", "near", "meaning"]
+Minima = Callable[["FileTexts", Progress], "NDArray[uint32]"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,12 +113,14 @@ def dedupe(
     near: float | None = 0.9,
     meaning: float | None = None,
     encoder: Callable[[], Encoder] | None = None,
+    minima: Minima | None = None,
     on_progress: Progress = silent,
 ) -> Deduplicated:
     """Write the rows that repeat no earlier one to a new file, and every pair to OUT.pairs.jsonl.
 
     Rows are compared by all that is said in them, folded: case, spaces and marks do not count. `near` is a Jaccard
-    similarity of words (None: not looked for), `meaning` a cosine of embeddings. Raises UsageError for a file that
+    similarity of words (None: not looked for), `meaning` a cosine of embeddings. `minima` gives all rows' MinHash from
+    elsewhere, shape (rows, MINIMA) (None: made here). Raises UsageError for a file that
     cannot be read, an `out` that is there and a `near` under 0.8, where MinHash would miss too many.
     """
     listing = out.with_name(f"{out.name}.pairs.jsonl")
@@ -125,7 +132,7 @@ def dedupe(
             f"near is {near}: from {LEAST} to 1 is possible.", hint="Rows that share less differ."
         )
     with FileTexts(path) as texts:
-        found = _found(texts, near, meaning, encoder, on_progress)
+        found = _found(texts, near, meaning, encoder, minima=minima, on_progress=on_progress)
         _write(texts, found, out, listing)
         counts = {kind: sum(each.likeness == kind for each in found.values()) for kind in _KINDS}
     return Deduplicated(
@@ -160,6 +167,8 @@ def _found(
     near: float | None,
     meaning: float | None,
     encoder: Callable[[], Encoder] | None,
+    *,
+    minima: Minima | None,
     on_progress: Progress,
 ) -> dict[int, Repeated]:
     found: dict[int, Repeated] = {}
@@ -174,7 +183,11 @@ def _found(
     take("same", same_texts(texts, fold), range(len(texts)))
     if near is not None:
         left = _Some(texts, _open(len(texts), found))
-        take("near", near_duplicates(left, near, on_progress=on_progress), left.numbers)
+        if minima is None:
+            pairs = near_duplicates(left, near, on_progress=on_progress)
+        else:
+            pairs = pairs_from(minima(texts, on_progress)[left.numbers], left, near)
+        take("near", pairs, left.numbers)
     if meaning is not None and encoder is not None:
         left = _Some(texts, _open(len(texts), found))
         from tunesmith.curating.semantic import semantic_duplicates

@@ -670,6 +670,12 @@ def dedupe(
     encoder: Annotated[
         str, typer.Option("--encoder", metavar="ADDRESS", help="With --meaning: whose embeddings.")
     ] = "minilm",
+    ray: Annotated[
+        str | None,
+        typer.Option(
+            "--ray", metavar="ADDRESS", help="Rows are hashed by this Ray cluster; auto: RAY_ADDRESS."
+        ),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Leave out rows that repeat others, to the letter, nearly, or in meaning; every pair is written beside it."""
@@ -685,6 +691,7 @@ def dedupe(
                 near=near if near < 1 else None,
                 meaning=meaning,
                 encoder=encoder,
+                ray=ray,
                 on_progress=screen.progress,
                 say=screen.say,
             )
