@@ -414,7 +414,7 @@ def advise(
             edge.show(show.verdict_view(found))
             edge.then("tunesmith report")
             return
-        then = "tunesmith new NAME SOURCE" if here is None else "tunesmith run"
+        then = "tunesmith new NAME --from SOURCE" if here is None else "tunesmith run"
         sizes = detectable()
         edge.result({"basis": "rules", "methods": METHODS, "rules": rules, "detectable": sizes, "next": then})
         edge.say("From rules, before anything was measured on your questions:\n")
