@@ -7,7 +7,8 @@ from collections.abc import Callable
 import pytest
 
 from tunesmith.catalogue import Catalogue
-from tunesmith.curating.checks import CHECKS, PASSED, Failure, check, one_sentence
+from tunesmith.curating.checks import CHECKS, PASSED, Failure, check, one_sentence, remarks
+from tunesmith.curating.privacy import PrivacySettings
 from tunesmith.records import Document, Evidence, Example
 
 Make = Callable[..., Example]
@@ -115,3 +116,14 @@ def test_the_names_of_the_checks_are_what_examples_carry() -> None:
     """Each check has a name of its own."""
     assert tuple(rule.name for rule in CHECKS) == PASSED
     assert len(set(PASSED)) == len(CHECKS)
+
+
+def test_private_data_is_remarked_with_the_setting_that_takes_it_out(make: Make) -> None:
+    """A project has settings for it, `tunesmith check` options: each names its own."""
+    example = make(1, "How do I write to jane.miller@kettles-and-more.co.uk about it?")
+
+    [remark] = remarks([example], PrivacySettings(kinds=("email",)))
+
+    assert remark.rule == "private data, email"
+    assert "[curate]" in remark.way_out
+    assert remarks([example]) == ()

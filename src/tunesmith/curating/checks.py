@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from itertools import chain
+from typing import Final
 
 from tunesmith.catalogue import Catalogue, judge
 from tunesmith.curating.privacy import PrivacySettings
@@ -88,13 +88,25 @@ class Remark:
 
 
 def remarks(examples: Iterable[Example], privacy: PrivacySettings | None = None) -> tuple[Remark, ...]:
-    """Return what the rules about words, and about private data, find in examples that passed every check."""
+    """Return what the rules about words, and about private data, find in examples that passed every check.
+
+    What a project does about private data stands in its settings, and not in the options of `tunesmith check`.
+    """
     return tuple(
-        Remark(example.id, each.rule, each.found, each.way_out)
+        Remark(example.id, each.rule, each.found, _PRIVATE_WAY if private else each.way_out)
         for example in examples
         for turns in [turns_of(example)]
-        for each in chain(findings(turns), () if privacy is None else private_data(turns, privacy))
+        for private, found in (
+            (False, findings(turns)),
+            (True, () if privacy is None else private_data(turns, privacy)),
+        )
+        for each in found
     )
+
+
+_PRIVATE_WAY: Final = (
+    'Set private = "redact" (or "pseudonymise") in [curate]; or allow_private for what may stay.'
+)
 
 
 def _names_the_function(example: Example, _: Documents, __: Catalogue) -> str | None:
