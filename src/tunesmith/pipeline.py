@@ -75,7 +75,7 @@ STAGES: Final = (
           steps.evaluate_settings, steps.contender_digests, steps.evaluate, 2),
     Stage("report", "the verdict",
           ("collect", "chunk", "generate", "curate", "estimate", "encoder", "train", "evaluate"),
-          steps.report_settings, steps.nothing, steps.report, 2),
+          steps.report_settings, steps.nothing, steps.report, 3),
 )  # fmt: skip
 
 

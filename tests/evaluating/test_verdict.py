@@ -292,6 +292,17 @@ def test_missing_figures_are_named(scores: MakeScores) -> None:
         decide(summarise(rows), ())
 
 
+def test_a_first_hit_that_beats_everything_is_taken_though_no_model_beats_the_floors(verdict: Decide) -> None:
+    """A model too small to use what was found is no reason to use nothing; a hit no better than a floor is."""
+    floors = {"constant": 3, "nearest": 10}
+    found = verdict({"base": 0, "tuned": 12}, {**floors, "first_hit": 90, "tuned_first_hit": 75})
+    assert found.sentence.startswith("Do not fine-tune, retrieval is enough: the retriever's first hit alone")
+    tuned = verdict({"base": 0, "tuned": 12}, {**floors, "first_hit": 30, "tuned_first_hit": 75})
+    assert tuned.sentence.startswith("Tune the encoder, keep the model")
+    none = verdict({"base": 0, "tuned": 12}, {**floors, "first_hit": 11, "tuned_first_hit": 12})
+    assert none.sentence.startswith("Use none of these yet")
+
+
 def test_the_luckiest_of_several_equals_is_not_a_winner(verdict: Decide) -> None:
     """What is clear for one tuned contender is not for the best of five, and the reasons say so."""
     one = verdict({"base": 50, "tuned": 57})

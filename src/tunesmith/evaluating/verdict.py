@@ -135,9 +135,9 @@ def points(difference: float) -> str:
 def compare(scores: Sequence[Score], floors: Sequence[Score] = ()) -> tuple[Paired, ...]:
     """Compare on each set every two contenders, and each contender with each floor, on the same questions.
 
-    Exact answers throughout, the dearer contender as `a`, and the tuned retriever's first hit against the
-    plain one's; hallucinated calls for each contender against the cheapest. Raises DatasetError where
-    two were not asked the same questions.
+    Exact answers throughout, the dearer contender as `a`, and the tuned retriever's first hit against the plain
+    one's, and both against the floors made of training answers; hallucinated calls for each contender against the
+    cheapest. Raises DatasetError where two were not asked the same questions.
     """
     by_column, floor_columns = columns(scores), columns(floors)
     found: list[Paired] = []
@@ -151,6 +151,8 @@ def compare(scores: Sequence[Score], floors: Sequence[Score] = ()) -> tuple[Pair
         plain, tuned = (floor_columns.get((floor, name)) for floor in RETRIEVER_FLOORS)
         if plain and tuned:
             found.append(paired_difference(tuned, plain, "exact"))
+        copies = [column for floor in ANSWER_FLOORS if (column := floor_columns.get((floor, name)))]
+        found += [paired_difference(hit, copy, "exact") for hit in (plain, tuned) if hit for copy in copies]
     return tuple(found)
 
 
@@ -223,7 +225,7 @@ def _rivals(evidence: _Evidence, one: Summary, other: Summary) -> int:
 
 def _advice(evidence: _Evidence, best: Summary, cheapest: Summary) -> str:
     if floor := _unbeaten_floor(evidence, best):
-        return _use_none(evidence, best, floor)
+        return _hit_alone(evidence, best) or _use_none(evidence, best, floor)
     return _hit_advice(evidence, best, cheapest) or _contender_advice(evidence, best, cheapest)
 
 
@@ -238,6 +240,18 @@ def _hit_advice(evidence: _Evidence, best: Summary, cheapest: Summary) -> str | 
         return _hit_is_enough(evidence, best, plain, _RETRIEVAL_IS_ENOUGH)
     if tuned and _hit_suffices(evidence, best, tuned, trains_model):
         return _hit_is_enough(evidence, best, tuned, _TUNE_THE_ENCODER)
+    return None
+
+
+def _hit_alone(evidence: _Evidence, best: Summary) -> str | None:
+    """Return what to do where no contender beats the floors and a retriever's first hit beats both, else None."""
+    plain, tuned = (evidence.floors.get(name) for name in RETRIEVER_FLOORS)
+    tuning_helps = plain is not None and tuned is not None and _clearly_above(evidence, tuned, plain)
+    ways = ((plain, _RETRIEVAL_IS_ENOUGH), (tuned, _TUNE_THE_ENCODER))
+    copies = [evidence.floors[name] for name in ANSWER_FLOORS if name in evidence.floors]
+    for hit, advice in reversed(ways) if tuning_helps else ways:
+        if hit and all(_clearly_above(evidence, hit, other) for other in (best, *copies)):
+            return _hit_is_enough(evidence, best, hit, advice)
     return None
 
 
