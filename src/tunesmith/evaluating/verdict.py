@@ -151,8 +151,9 @@ def compare(scores: Sequence[Score], floors: Sequence[Score] = ()) -> tuple[Pair
         plain, tuned = (floor_columns.get((floor, name)) for floor in RETRIEVER_FLOORS)
         if plain and tuned:
             found.append(paired_difference(tuned, plain, "exact"))
-        copies = [column for floor in ANSWER_FLOORS if (column := floor_columns.get((floor, name)))]
-        found += [paired_difference(hit, copy, "exact") for hit in (plain, tuned) if hit for copy in copies]
+        copies = [floor_columns[floor, name] for floor in ANSWER_FLOORS if (floor, name) in floor_columns]
+        for hit in filter(None, (plain, tuned)):
+            found += [paired_difference(hit, copy, "exact") for copy in copies]
     return tuple(found)
 
 
