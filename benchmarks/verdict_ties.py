@@ -22,6 +22,7 @@ import numpy as np
 from hardware import as_json, versions_of
 from numpy.typing import NDArray
 
+from tunesmith.evaluating.names import USUAL
 from tunesmith.evaluating.scores import summarise
 from tunesmith.evaluating.statistics import wilson
 from tunesmith.evaluating.verdict import compare, decide
@@ -40,22 +41,12 @@ class Case:
     cluster: int = 1
 
 
-_ALL: Final = (
-    "base",
-    "few_shot",
-    "retrieval",
-    "tuned_retrieval",
-    "tuned",
-    "tuned+retrieval",
-    "tuned+tuned_retrieval",
-    "tuned+tuned_retrieval+constrained",
-)
 CASES: Final = (
     Case("two", ("base", "tuned"), 200),
-    Case("tuned_four", ("base", *_ALL[4:]), 200),
-    Case("all_eight", _ALL, 200),
-    Case("clustered", ("base", *_ALL[4:]), 200, cluster=4),
-    Case("forty", ("base", *_ALL[4:]), 40),
+    Case("tuned_four", ("base", *USUAL[4:]), 200),
+    Case("all_eight", USUAL, 200),
+    Case("clustered", ("base", *USUAL[4:]), 200, cluster=4),
+    Case("forty", ("base", *USUAL[4:]), 40),
 )
 
 

@@ -243,6 +243,8 @@ def test_lengths_are_drawn(tmp_path: Path, chat_folder: Path) -> None:
     assert "up to 2 turns" in drawn
     with pytest.raises(UsageError, match="is there already"):
         check_file(file, base=base, plot=out)
+    with pytest.raises(UsageError, match="is no folder"):
+        check_file(file, base=base, plot=tmp_path / "none" / "lengths.svg")
     empty = tmp_path / "empty.jsonl"
     empty.write_text("")
     with pytest.raises(UsageError, match="no row that could be drawn"):

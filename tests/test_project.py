@@ -450,6 +450,8 @@ def test_what_is_no_evaluation_is_not_compared(toolbox: Toolbox, fresh: Project,
         compare_runs(folders["curate"], other.path)
     with pytest.raises(UsageError, match="has not got that far"):
         compare_runs(fresh.path, other.path)
+    with pytest.raises(UsageError, match="There is no file"):
+        compare_runs(other.path / "tunesmith.toml" / "none", other.path)
     shutil.rmtree(folders["curate"])
     with pytest.raises(UsageError, match="the artefact of `curate` is missing"):
         compare_runs(folders["evaluate"], toolbox.project.path)

@@ -352,7 +352,7 @@ def _toml(value: Any) -> str:
 def _read(path: Path) -> str:
     try:
         return path.read_text(encoding="utf-8-sig")
-    except FileNotFoundError as error:
+    except (FileNotFoundError, NotADirectoryError) as error:
         raise UsageError(
             f"There is no file {path}.", hint="Make a project with `tunesmith new NAME --from SOURCE`."
         ) from error

@@ -135,6 +135,10 @@ def check_file(
     settings = settings_from([f"max_length={max_length}"], base=base, objective=learned_as)
     if plot is not None and plot.exists():
         raise UsageError(f"{plot} is there already.", hint="Name another file with --plot.")
+    if plot is not None and not plot.absolute().parent.is_dir():
+        raise UsageError(
+            f"{plot.absolute().parent} is no folder.", hint="Make it, or name another with --plot."
+        )
     wanted = masks or line is not None
     shown = masks_of(path, _tokenizer(base, say), settings, count=masks, line=line) if wanted else ()
     if private in ("redact", "pseudonymise") and fix is None:
@@ -175,6 +179,7 @@ def _draw(out: Path, found: Inspection, quality: Quality | None) -> None:
     try:
         out.write_text(spread_plot(drawn, width=640, name="check"), encoding="utf-8")
     except OSError as error:
+        out.unlink(missing_ok=True)
         raise UsageError(f"{out} cannot be written: {error.strerror}.") from error
 
 

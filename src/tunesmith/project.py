@@ -412,7 +412,7 @@ def _measured(path: Path) -> Measured:
                 f"{path} is what the stage {artifact.stage} made, not an evaluation.",
                 hint="Name a folder evaluate-..., or the project's.",
             )
-        name = f"{path.absolute().parents[2].name} {artifact.path.name}"
+        name = artifact.path.name
     else:
         project = Project.open(path)
         artifact = project._finished("evaluate", f"tunesmith run --project {path}")["evaluate"]

@@ -31,10 +31,6 @@ class Rule:
     why: str
     sources: tuple[str, ...]
 
-    def methods(self, mark: Mark) -> tuple[Method, ...]:
-        """Return the methods of a mark, in their order."""
-        return tuple(method for method, each in zip(METHODS, self.marks, strict=True) if each == mark)
-
 
 _FALSE_PROMISE = "Gudibande et al. 2023, arXiv:2305.15717"
 _FINE_TUNING_OR_RETRIEVAL = "Ovadia et al. 2023, arXiv:2312.05934"

@@ -127,7 +127,7 @@ def ibans(reading: Reading) -> Iterator[Candidate]:
         if match.start() + end < len(text) and text[match.start() + end].isalnum():
             continue
         compact = re.sub(r"[ -]", "", match[0][:end])
-        # No bank has the code 0000 or XXXX: accounts in documentation do.
+        # No bank has such a code: accounts in documentation do, and so do pseudonyms.
         published = compact in _PUBLISHED_IBANS or compact[4:8] in {"0000", "XXXX"}
         yield candidate(
             "iban", text, match.start(), match.start() + end, "the rest by 97 is 1", nobodys=published
