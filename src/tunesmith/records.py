@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, field
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar
 
 from tunesmith.errors import DatasetError
 
@@ -131,6 +131,23 @@ class Example:
     checks: tuple[str, ...] = ()
     messages: tuple[Message, ...] = ()
 
+    @property
+    def group(self) -> str:
+        """What splits keep together and bootstraps cluster by: the entry, else a stretch of its document, else itself.
+
+        A document is cut into stretches at fixed places, so that one long document can be split, and so that no example
+        changes sides when documents are added.
+        """
+        if self.entry is not None:
+            return self.entry
+        if not self.evidence:
+            return self.id
+        first = self.evidence[0]
+        return f"{first.document}#{first.start // STRETCH}"
+
+
+STRETCH: Final = 8000  # characters of a document: about five chunks
+
 
 @dataclass(frozen=True, slots=True)
 class Written:
@@ -163,11 +180,15 @@ class Rejection:
 
 @dataclass(frozen=True, slots=True)
 class Passage:
-    """One retrieved piece: its text as a prompt shows it, and the retriever's score (larger is nearer)."""
+    """One retrieved piece: its text as a prompt shows it, and the retriever's score (larger is nearer).
+
+    An `entry` of a catalogue is one line; a `text` is a piece of a document, of several.
+    """
 
     id: str
     text: str
     score: float
+    kind: Literal["entry", "text"] = "entry"
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,16 +208,28 @@ Verdict = Literal["exact", "valid", "wrong_arguments", "hallucinated", "no_call"
 
 @dataclass(frozen=True, slots=True)
 class Score:
-    """One contender's answer to one question, judged against the catalogue; `group` is what bootstraps cluster by."""
+    """One contender's answer to one question; `group` is what bootstraps cluster by.
+
+    A call has the `verdict` of the catalogue. An answer in words has none; it has `measures` from 0 to 1, by name.
+    """
 
     contender: str
     set: str
     example: str
     group: str
-    verdict: Verdict
+    verdict: Verdict | None
     called: str | None
     answer: Answer
     reason: str = ""
+    measures: dict[str, float] = field(default_factory=dict)
+
+    def value(self, metric: str) -> float | None:
+        """Return how good the answer is by a metric, from 0 to 1; None where it was not measured by that."""
+        if self.verdict is None:
+            return self.measures.get(metric)
+        if metric in ("exact", "valid", "hallucinated"):
+            return float(getattr(self, metric))
+        return float(self.verdict == metric) if metric in ("wrong_arguments", "no_call") else None
 
     @property
     def exact(self) -> bool:
