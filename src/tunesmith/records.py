@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, field
 from functools import cache
@@ -153,7 +154,8 @@ STRETCH: Final = 8000  # characters of a document: about five chunks
 class Written:
     """A question that a person wrote, and what answers it; `line` from 1.
 
-    That is all catalogue ids that do, the best first, or, where nothing is to be called, the answer in words.
+    That is all catalogue ids that do, the best first, or, where nothing is to be called, the answer in words, with a
+    quote from the documents that holds it, if the person gave one.
     """
 
     question: str
@@ -161,11 +163,22 @@ class Written:
     file: str
     line: int
     answer: str = ""
+    quote: str = ""
 
     @property
     def origin(self) -> str:
         """Where it comes from, as an example's origin says it."""
         return f"written:{self.file}:{self.line}"
+
+
+def locate(quote: str, documents: Iterable[Document]) -> Evidence | None:
+    """Return the first place where the documents hold a quote, whatever its spaces and line ends; None for nowhere."""
+    words = r"\s+".join(re.escape(word) for word in quote.split())
+    for document in documents:
+        found = re.search(words, document.text) if words else None
+        if found is not None:
+            return Evidence(document.source, document.id, found.start(), found.end(), found.group())
+    return None
 
 
 @dataclass(frozen=True, slots=True)
