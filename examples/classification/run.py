@@ -1,6 +1,6 @@
-"""Which of six teams a customer's message belongs to: six contenders, a table and a verdict.
+"""Which of six teams a customer's message belongs to: eight contenders, a table and a verdict.
 
-    python run.py [--test 48] [--out .work]
+python run.py [--test 48] [--out .work]
 """
 
 from __future__ import annotations
@@ -13,7 +13,9 @@ from pathlib import Path
 
 from tunesmith import few_shot, load_chat, load_encoder, train_file
 from tunesmith.evaluating.contest import contest
+from tunesmith.inference.grammar import Grammars
 from tunesmith.models.base import ChatModel, Sampling
+from tunesmith.models.local import LocalModel
 from tunesmith.records import Conversation, Message
 from tunesmith.training.settings import TrainSettings
 
@@ -33,19 +35,30 @@ def turns(row: Row) -> Conversation:
     return (Message("user", row["text"]), Message("assistant", row["label"]))
 
 
-def said_by(model: ChatModel, rows: Sequence[Row]) -> list[str]:
-    """Return the first label that each answer names, "" for none."""
-    asked = [(Message("system", SYSTEM), Message("user", row["text"])) for row in rows]
+def said_by(model: ChatModel, rows: Sequence[Row], shots: Sequence[Conversation] = ()) -> list[str]:
+    """Return the first label that each answer names, "" for none; `shots` are turns of its own for each row."""
+    before = shots or [()] * len(rows)
+    asked = [
+        (Message("system", SYSTEM), *turns, Message("user", row["text"]))
+        for row, turns in zip(rows, before, strict=True)
+    ]
     texts = [answer.text.lower() for answer in model.reply(asked, Sampling(max_tokens=12))]
     found = [[(text.find(label), label) for label in LABELS if label in text] for text in texts]
     return [min(each)[1] if each else "" for each in found]
 
 
-def by_neighbours(train: Sequence[Row], test: Sequence[Row]) -> list[str]:
-    """Return the label of the nearest training message by the encoder's cosine."""
+def held(model: ChatModel) -> LocalModel:
+    """Return the model that can say a label and nothing else."""
+    assert isinstance(model, LocalModel)
+    grammars, rule = Grammars(model.tokenizer), "start: " + " | ".join(f'"{label}"' for label in LABELS)
+    return model.constrained(lambda conversation: grammars.of_lark(rule), f"{model.name}+labels")
+
+
+def neighbours(train: Sequence[Row], test: Sequence[Row], count: int) -> list[list[Row]]:
+    """Return the nearest training messages to each test message by the encoder's cosine, the nearest first."""
     encoder = load_encoder("minilm")
     near = encoder.embed([row["text"] for row in test]) @ encoder.embed([row["text"] for row in train]).T
-    return [train[int(number)]["label"] for number in near.argmax(axis=1)]
+    return [[train[int(number)] for number in row[:count]] for row in (-near).argsort(axis=1)]
 
 
 def by_regression(train: Sequence[Row], test: Sequence[Row]) -> list[str]:
@@ -62,8 +75,11 @@ def tuned(train: Sequence[Row], out: Path) -> ChatModel:
     """Return the model, tuned on the training messages; a finished run is found again."""
     out.mkdir(parents=True, exist_ok=True)
     chats = [
-        [{"role": "system", "content": SYSTEM}, {"role": "user", "content": row["text"]}]
-        + [{"role": "assistant", "content": row["label"]}]
+        [
+            {"role": "system", "content": SYSTEM},
+            {"role": "user", "content": row["text"]},
+            {"role": "assistant", "content": row["label"]},
+        ]
         for row in train
     ]
     file = out / "train.jsonl"
@@ -84,10 +100,17 @@ def main() -> None:
     base = load_chat("smollm2")
     shots = [turns(next(row for row in train if row["label"] == label)) for label in LABELS]
     contenders: dict[str, Callable[[], list[str]]] = {
+        "nearest message": lambda: [rows[0]["label"] for rows in neighbours(train, test, 1)],
+        "regression on embeddings": lambda: by_regression(train, test),
         "base": lambda: said_by(base, test),
         "few_shot": lambda: said_by(few_shot(base, shots), test),
-        "nearest message": lambda: by_neighbours(train, test),
-        "regression on embeddings": lambda: by_regression(train, test),
+        "base+labels": lambda: said_by(held(base), test),
+        "few_shot+labels": lambda: said_by(few_shot(held(base), shots), test),
+        "few_shot of the nearest": lambda: said_by(
+            base,
+            test,
+            [tuple(t for row in rows[::-1] for t in turns(row)) for rows in neighbours(train, test, 6)],
+        ),
         "tuned": lambda: said_by(tuned(train, given.out), test),
     }
     right: dict[str, list[bool]] = {}

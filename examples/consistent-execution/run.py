@@ -1,6 +1,6 @@
 """Free text to a record of a fixed schema: five contenders, a table and a verdict.
 
-    python run.py [--test 42] [--train 240] [--out .work]
+python run.py [--test 42] [--train 240] [--out .work]
 """
 
 from __future__ import annotations
@@ -74,8 +74,11 @@ def tuned(train: Sequence[Mapping[str, Any]], out: Path) -> ChatModel:
     out.mkdir(parents=True, exist_ok=True)
     file = out / "train.jsonl"
     chats = [
-        [{"role": "system", "content": SYSTEM}, {"role": "user", "content": row["text"]}]
-        + [{"role": "assistant", "content": json.dumps(row["record"])}]
+        [
+            {"role": "system", "content": SYSTEM},
+            {"role": "user", "content": row["text"]},
+            {"role": "assistant", "content": json.dumps(row["record"])},
+        ]
         for row in train
     ]
     file.write_text("".join(json.dumps({"messages": each}) + "\n" for each in chats), encoding="utf-8")
@@ -115,10 +118,15 @@ def main() -> None:
             for field in FIELDS
         ]
         (given.out / "said").mkdir(parents=True, exist_ok=True)
-        (given.out / "said" / f"{name}.jsonl").write_text("\n".join(map(json.dumps, records)), encoding="utf-8")
+        (given.out / "said" / f"{name}.jsonl").write_text(
+            "\n".join(map(json.dumps, records)), encoding="utf-8"
+        )
         share = 100 * sum(fields) / len(fields)
         spent = time.perf_counter() - start
-        print(f"{name}: {valid} of {len(test)} fit the schema, {share:.0f} % of fields right, {spent:.0f} s", flush=True)
+        print(
+            f"{name}: {valid} of {len(test)} fit the schema, {share:.0f} % of fields right, {spent:.0f} s",
+            flush=True,
+        )
     found = contest(right)
     print(f"\n{found.table()}\n\n{found.verdict}")
 

@@ -1,6 +1,6 @@
 """Write train.jsonl: booking requests put together from phrases, each with its record. The test was written by hand.
 
-    python write_train.py
+python write_train.py
 """
 
 from __future__ import annotations

@@ -3,8 +3,8 @@
     python run.py
 
 The score is the adjusted Rand index (L. Hubert and P. Arabie, Comparing partitions, Journal of Classification 2, 1985):
-0 by chance, 1 for the person's own groups. Intervals are those of random halves of the comments, whose spread is that of
-the whole; drawn with replacement, a comment would be paired with itself. The groupings are taken as they are.
+0 by chance, 1 for the person's own groups. Intervals are those of random halves of the comments, whose spread is that
+of the whole; drawn with replacement, a comment would be paired with itself. The groupings are taken as they are.
 """
 
 from __future__ import annotations
@@ -75,7 +75,9 @@ def by_tuned(texts: Sequence[str], sorted_rows: Sequence[Row], count: int) -> li
     return means(encoder.embed(texts), count)
 
 
-def interval(truth: Sequence[str], columns: Sequence[Sequence[int]], resamples: int = 2000) -> NDArray[float64]:
+def interval(
+    truth: Sequence[str], columns: Sequence[Sequence[int]], resamples: int = 2000
+) -> NDArray[float64]:
     """Return each column's score on `resamples` halves of the comments, shape (resamples, columns)."""
     import numpy as np
     from sklearn.metrics import adjusted_rand_score

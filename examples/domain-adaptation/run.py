@@ -54,7 +54,7 @@ def said_by(model: ChatModel, rows: Sequence[Row]) -> list[str]:
 
 
 def lessons(train: Sequence[Row], handbook: Index) -> list[Conversation]:
-    """Return the training conversations: each question with pieces, the right one among them, and those with facts without.
+    """Return the training conversations: each question with pieces, and those about facts without any, too.
 
     That the right piece stands first or second in turn keeps the model from copying whatever is first.
     """
@@ -95,7 +95,9 @@ def main() -> None:
     train, test = read("train.jsonl")[: given.train], read("test.jsonl")[: given.test]
     handbook, base = index_of(read("handbook.jsonl")), load_chat("smollm2")
     shots = [
-        turns[1:] for turns in lessons([*train[:4], *train[-2:]], handbook) if "Entries that" in turns[1].content
+        turns[1:]
+        for turns in lessons([*train[:4], *train[-2:]], handbook)
+        if "Entries that" in turns[1].content
     ]
     contenders: dict[str, Callable[[], ChatModel]] = {
         "base": lambda: base,
@@ -106,7 +108,9 @@ def main() -> None:
     }
     hits = handbook.search([row["question"] for row in test], PIECES)
     shown = [row["document"] in {hit.id for hit in each} for row, each in zip(test, hits, strict=True)]
-    print(f"the right piece is among the {PIECES} shown for {sum(shown)} of {sum(bool(row['document']) for row in test)}")
+    print(
+        f"the right piece is among the {PIECES} shown for {sum(shown)} of {sum(bool(row['document']) for row in test)}"
+    )
     right: dict[str, list[bool]] = {}
     for name, build in contenders.items():
         start = time.perf_counter()
@@ -116,7 +120,10 @@ def main() -> None:
         (given.out / "said").mkdir(parents=True, exist_ok=True)
         (given.out / "said" / f"{name}.txt").write_text("\n".join(answers), encoding="utf-8")
         spent = time.perf_counter() - start
-        print(f"{name}: {known} facts right, {sum(right[name]) - known} rightly not said, {spent:.0f} s", flush=True)
+        print(
+            f"{name}: {known} facts right, {sum(right[name]) - known} rightly not said, {spent:.0f} s",
+            flush=True,
+        )
     found = contest(right)
     print(f"\n{found.table()}\n\n{found.verdict}")
 

@@ -2,8 +2,8 @@
 
     python run.py [--test 44] [--out .work]
 
-A reply is right if it keeps her style (begins with "Right,", ends with "Maren", at most 25 words, no exclamation mark, no
-apology) and, where the message asks for something that her notes say, says that.
+A reply is right if it keeps her style (begins with "Right,", ends with "Maren", at most 25 words, no exclamation mark
+and no apology) and, where the message asks for something that her notes say, says that.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ from tunesmith.training.settings import TrainSettings
 
 HERE = Path(__file__).parent
 SYSTEM = (
-    "You answer the mail of Maren, a boat builder, as she does. Begin with \"Right,\", use one short sentence, never "
-    "apologise, no exclamation marks, and end with \"Maren\"."
+    'You answer the mail of Maren, a boat builder, as she does. Begin with "Right,", use one short sentence, never '
+    'apologise, no exclamation marks, and end with "Maren".'
 )
 Row = dict[str, str]
 
@@ -95,11 +95,16 @@ def main() -> None:
     parser.add_argument("--train", type=int, help="only so many of her replies")
     parser.add_argument("--out", type=Path, default=HERE / ".work")
     given = parser.parse_args()
-    train, test, notes = read("train.jsonl")[: given.train], read("test.jsonl")[: given.test], read("notes.jsonl")
+    train, test, notes = (
+        read("train.jsonl")[: given.train],
+        read("test.jsonl")[: given.test],
+        read("notes.jsonl"),
+    )
     index, base = index_of(notes), load_chat("smollm2")
     shots = [
         (Message("user", row["message"]), Message("assistant", row["reply"]))
-        for row in [*(row for row in train if row["note"])][:3] + [*(row for row in train if not row["note"])][:3]
+        for row in [*(row for row in train if row["note"])][:3]
+        + [*(row for row in train if not row["note"])][:3]
     ]
     contenders: dict[str, Callable[[], ChatModel]] = {
         "base": lambda: base,
@@ -120,7 +125,10 @@ def main() -> None:
         (given.out / "said").mkdir(parents=True, exist_ok=True)
         (given.out / "said" / f"{name}.txt").write_text("\n---\n".join(replies), encoding="utf-8")
         spent = time.perf_counter() - start
-        print(f"{name}: {styled} of {len(test)} in style, {known} of {len(asks)} facts, {spent:.0f} s", flush=True)
+        print(
+            f"{name}: {styled} of {len(test)} in style, {known} of {len(asks)} facts, {spent:.0f} s",
+            flush=True,
+        )
     found = contest(right)
     print(f"\n{found.table()}\n\n{found.verdict}")
 

@@ -20,7 +20,28 @@ from tunesmith.models.base import Sampling
 from tunesmith.records import Message
 
 HERE = Path(__file__).parent
-_SMALL = frozenset("a an and at by for from in into of on or the to was with is it all".split())
+_SMALL = frozenset(
+    (
+        "a",
+        "an",
+        "and",
+        "at",
+        "by",
+        "for",
+        "from",
+        "in",
+        "into",
+        "is",
+        "it",
+        "of",
+        "on",
+        "or",
+        "the",
+        "to",
+        "was",
+        "with",
+    )
+)
 
 
 def checks(most: int) -> Mapping[str, Callable[[str, str], bool]]:

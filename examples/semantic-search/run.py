@@ -1,6 +1,6 @@
 """Questions over forty short documents: which search puts the right one first, a table and a verdict.
 
-    python run.py [--test 58]
+python run.py [--test 58]
 """
 
 from __future__ import annotations
@@ -41,8 +41,12 @@ def by_words(documents: Sequence[Row], questions: Sequence[str]) -> list[list[st
 
     tokens = {"stopwords": "en", "show_progress": False}
     search = bm25s.BM25()
-    search.index(bm25s.tokenize([f"{row['title']} {row['text']}" for row in documents], **tokens), show_progress=False)
-    found, _ = search.retrieve(bm25s.tokenize(list(questions), **tokens), k=len(documents), show_progress=False)
+    search.index(
+        bm25s.tokenize([f"{row['title']} {row['text']}" for row in documents], **tokens), show_progress=False
+    )
+    found, _ = search.retrieve(
+        bm25s.tokenize(list(questions), **tokens), k=len(documents), show_progress=False
+    )
     return [[documents[int(number)]["id"] for number in row] for row in found]
 
 
@@ -97,7 +101,9 @@ def main() -> None:
         right[name] = [rank == 1 for rank in ranks]
         mean, in_five = sum(1 / rank for rank in ranks) / len(ranks), sum(rank <= 5 for rank in ranks)
         spent = time.perf_counter() - start
-        print(f"{name}: mean reciprocal rank {mean:.3f}, {in_five} of {len(ranks)} in the first five, {spent:.0f} s")
+        print(
+            f"{name}: mean reciprocal rank {mean:.3f}, {in_five} of {len(ranks)} in the first five, {spent:.0f} s"
+        )
     found = contest(right)
     print(f"\n{found.table()}\n\n{found.verdict}")
 

@@ -2,7 +2,7 @@
 
     python run.py [--test 40]
 
-An answer is right if its program runs in the sandbox, on the roads, and prints the result that the right function gives.
+An answer is right if its program runs in the sandbox, on the roads, and prints what the right function gives.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import ast
 import json
+import math
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -47,7 +48,16 @@ def same(printed: str, wanted: str) -> bool:
         return printed.strip() == wanted
     if isinstance(other, list):
         return isinstance(one, list | set | tuple) and sorted(map(str, one)) == sorted(map(str, other))
-    return bool(one == other)
+    if isinstance(other, dict) and isinstance(one, dict):
+        return one.keys() == other.keys() and all(near(one[key], other[key]) for key in other)
+    return near(one, other)
+
+
+def near(one: object, other: object) -> bool:
+    """Tell whether two values are equal, numbers but for the order in which they were summed."""
+    if isinstance(one, float) and isinstance(other, float):
+        return math.isclose(one, other, rel_tol=1e-9)
+    return type(one) is type(other) and one == other
 
 
 def by_model(model: ChatModel, rows: Sequence[Row], catalogue: Catalogue) -> list[str]:
@@ -92,8 +102,12 @@ def main() -> None:
     contenders: dict[str, Callable[[], list[str]]] = {
         "base writes it": lambda: by_model(base, test, catalogue),
         "first hit + template": lambda: by_template(hits, answers, catalogue),
-        "base writes it, shown 3 entries": lambda: by_model(retrieving(base, index, count=3), test, catalogue),
-        "right call + template (ceiling)": lambda: by_template([row["entry"] for row in test], answers, catalogue),
+        "base writes it, shown 3 entries": lambda: by_model(
+            retrieving(base, index, count=3), test, catalogue
+        ),
+        "right call + template (ceiling)": lambda: by_template(
+            [row["entry"] for row in test], answers, catalogue
+        ),
     }
     right: dict[str, list[bool]] = {}
     for name, write in contenders.items():
@@ -103,7 +117,9 @@ def main() -> None:
     second(base, test[: given.second], answers, catalogue)
     ceiling = right.pop("right call + template (ceiling)")
     found = contest(right)
-    print(f"\n{found.table()}\n\nWith the right call, the template's program is right for {sum(ceiling)} of {len(test)}.")
+    print(
+        f"\n{found.table()}\n\nWith the right call, the template's program is right for {sum(ceiling)} of {len(test)}."
+    )
     print(found.verdict)
 
 

@@ -17,10 +17,10 @@ from tunesmith.records import Answer, Score
 class Contest:
     """Each contender's share of right answers, in the order of cost, and what follows.
 
-    `best` has the largest share, the cheaper one of equals. `choice` is the cheapest contender that `best` is not clearly
-    above (paired on the same questions, its interval widened for having been picked among several). `gap` is how far
-    `best` is above the choice, or, if they are one, above the runner-up; None if there is one contender. `floors` are
-    what no contender may be below: no contenders themselves.
+    `best` has the largest share, the cheaper one of equals. `choice` is the cheapest contender that `best` is not
+    clearly above (paired on the same questions, its interval widened for having been picked among several). `gap` is
+    how far `best` is above the choice, or, if they are one, above the runner-up; None if there is one contender.
+    `floors` are what no contender may be below: no contenders themselves.
     """
 
     shares: Mapping[str, Estimate]
@@ -47,7 +47,9 @@ class Contest:
         if self.gap is None:
             return said
         other = self.gap.b if self.gap.a == self.best else self.gap.a
-        gap = f"{100 * self.gap.difference:+.1f} points ({100 * self.gap.low:.1f} to {100 * self.gap.high:.1f})"
+        gap = (
+            f"{100 * self.gap.difference:+.1f} points ({100 * self.gap.low:.1f} to {100 * self.gap.high:.1f})"
+        )
         if self.choice != self.best:
             said += f" {self.best} has {_share(best)}, {gap}, which is within noise, and costs more."
         else:
@@ -60,7 +62,9 @@ class Contest:
         return f"{said} So many questions show a difference of {least:.0f} points four times in five."
 
 
-def contest(right: Mapping[str, Sequence[bool]], floors: Mapping[str, Sequence[bool]] | None = None) -> Contest:
+def contest(
+    right: Mapping[str, Sequence[bool]], floors: Mapping[str, Sequence[bool]] | None = None
+) -> Contest:
     """Compare contenders on the same questions; `right` has them in the order of cost, the cheapest first.
 
     Shares have Wilson's interval, differences the cluster bootstrap's with each question a cluster. Raises DatasetError
