@@ -97,7 +97,7 @@ def main() -> None:
     shots = [
         turns[1:]
         for turns in lessons([*train[:4], *train[-2:]], handbook)
-        if "Entries that" in turns[1].content
+        if "\n\nQuestion: " in turns[1].content
     ]
     contenders: dict[str, Callable[[], ChatModel]] = {
         "base": lambda: base,

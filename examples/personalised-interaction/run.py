@@ -101,16 +101,14 @@ def main() -> None:
         read("notes.jsonl"),
     )
     index, base = index_of(notes), load_chat("smollm2")
-    shots = [
-        (Message("user", row["message"]), Message("assistant", row["reply"]))
-        for row in [*(row for row in train if row["note"])][:3]
-        + [*(row for row in train if not row["note"])][:3]
-    ]
+    shown = [*(row for row in train if row["note"])][:3] + [*(row for row in train if not row["note"])][:3]
+    shots = [(Message("user", row["message"]), Message("assistant", row["reply"])) for row in shown]
+    noted = [turns[1:] for turns in lessons(shown, index) if "\n\nQuestion: " in turns[1].content]
     contenders: dict[str, Callable[[], ChatModel]] = {
         "base": lambda: base,
         "base+notes": lambda: retrieving(base, index, count=2),
         "few_shot": lambda: few_shot(base, shots),
-        "few_shot+notes": lambda: few_shot(retrieving(base, index, count=2), shots),
+        "few_shot+notes": lambda: few_shot(retrieving(base, index, count=2), noted),
         "tuned": lambda: tuned(train, index, given.out),
         "tuned+notes": lambda: retrieving(tuned(train, index, given.out), index, count=2),
     }
