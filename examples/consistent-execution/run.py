@@ -69,8 +69,8 @@ def held(model: ChatModel) -> LocalModel:
     return model.constrained(lambda conversation: grammars.of_schema(SCHEMA), f"{model.name}+schema")
 
 
-def tuned(train: Sequence[Mapping[str, Any]], out: Path) -> ChatModel:
-    """Return the model, tuned on the training requests; a finished run is found again."""
+def tuned(train: Sequence[Mapping[str, Any]], out: Path, epochs: int = 1) -> ChatModel:
+    """Return the model, tuned on the requests; a finished run is found again."""
     out.mkdir(parents=True, exist_ok=True)
     file = out / "train.jsonl"
     chats = [
@@ -82,7 +82,9 @@ def tuned(train: Sequence[Mapping[str, Any]], out: Path) -> ChatModel:
         for row in train
     ]
     file.write_text("".join(json.dumps({"messages": each}) + "\n" for each in chats), encoding="utf-8")
-    settings = TrainSettings(batch_size=4, learning_rate=1e-3, top_layers=15, evaluate_every=30)
+    settings = TrainSettings(
+        epochs=epochs, batch_size=4, learning_rate=1e-3, top_layers=15, evaluate_every=30
+    )
     train_file(file, out / "model", settings)
     return load_chat(f"path:{out / 'model'}")
 
@@ -95,16 +97,24 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=HERE / ".work")
     given = parser.parse_args()
     train, test = read("train.jsonl")[: given.train], read("test.jsonl")[: given.test]
+    written = read("written.jsonl")[: given.train]
     base = load_chat("smollm2")
     shots = [
         (Message("user", row["text"]), Message("assistant", json.dumps(row["record"]))) for row in train[:6]
+    ]
+    people = [
+        (Message("user", row["text"]), Message("assistant", json.dumps(row["record"]))) for row in written[:6]
     ]
     contenders: dict[str, Callable[[], list[Any]]] = {
         "base": lambda: said_by(base, test),
         "few_shot": lambda: said_by(few_shot(base, shots), test),
         "few_shot+schema": lambda: said_by(few_shot(held(base), shots), test),
+        "few_shot in people's words+schema": lambda: said_by(few_shot(held(base), people), test),
         "tuned": lambda: said_by(tuned(train, given.out), test),
         "tuned+schema": lambda: said_by(held(tuned(train, given.out)), test),
+        "tuned on people's words+schema": lambda: said_by(
+            held(tuned(written, given.out / "people", epochs=4)), test
+        ),
     }
     right: dict[str, list[bool]] = {}
     for name, ask in contenders.items():

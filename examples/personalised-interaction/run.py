@@ -1,9 +1,10 @@
 """Replies as one person writes them, with what is true of her today: six contenders, a table and a verdict.
 
-    python run.py [--test 44] [--out .work]
+    python run.py [--test 71] [--out .work]
 
-A reply is right if it keeps her style (begins with "Right,", ends with "Maren", at most 25 words, no exclamation mark
-and no apology) and, where the message asks for something that her notes say, says that.
+The style is counted over all messages: it begins with "Right,", ends with "Maren", has at most 25 words, no exclamation
+mark and no apology. A reply is right if it keeps the style and says what the note says; that is asked of the messages
+that a note answers. Whether the other replies make sense is not counted: read them in .work/said.
 """
 
 from __future__ import annotations
@@ -114,10 +115,15 @@ def main() -> None:
     }
     right: dict[str, list[bool]] = {}
     asks = [row for row in test if row["fact"]]
+    hits = index.search([row["message"] for row in asks], 2)
+    shown_right = sum(row["note"] in {hit.id for hit in each} for row, each in zip(asks, hits, strict=True))
+    print(f"the right note is among the two shown for {shown_right} of {len(asks)}", flush=True)
     for name, build in contenders.items():
         start = time.perf_counter()
         replies = said_by(build(), test)
-        right[name] = [in_style(each) and says(each, row) for each, row in zip(replies, test, strict=True)]
+        right[name] = [
+            in_style(each) and says(each, row) for each, row in zip(replies, test, strict=True) if row["fact"]
+        ]
         styled = sum(map(in_style, replies))
         known = sum(says(each, row) for each, row in zip(replies, test, strict=True) if row["fact"])
         (given.out / "said").mkdir(parents=True, exist_ok=True)

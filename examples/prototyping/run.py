@@ -1,6 +1,6 @@
 """Five prompts for one task and what each answer must be, before there is any data: a table and a verdict.
 
-    python run.py [--test 24]
+    python run.py [--test 40]
 
 An answer is right if it passes all checks. The checks say nothing about taste: read the answers that are printed too.
 """
@@ -14,7 +14,7 @@ import tomllib
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from tunesmith import load_chat, prompted
+from tunesmith import few_shot, load_chat, prompted
 from tunesmith.evaluating.contest import contest
 from tunesmith.models.base import Sampling
 from tunesmith.records import Message
@@ -71,8 +71,13 @@ def main() -> None:
     right: dict[str, list[bool]] = {}
     for name, prompt in told["prompts"].items():
         start = time.perf_counter()
-        asked = [(Message("user", f"Report: {report}\nTitle:"),) for report in reports]
-        answers = [one.text.strip() for one in prompted(base, prompt).reply(asked, Sampling(max_tokens=32))]
+        shown = [
+            (Message("user", report), Message("assistant", title))
+            for report, title in prompt.get("shown", ())
+        ]
+        model = prompted(few_shot(base, shown), prompt["system"])
+        asked = [(Message("user", report),) for report in reports]
+        answers = [one.text.strip() for one in model.reply(asked, Sampling(max_tokens=32))]
         passed = {
             check: [passes(title, report) for title, report in zip(answers, reports, strict=True)]
             for check, passes in wanted.items()

@@ -36,6 +36,15 @@ def test_a_floor_that_nobody_beats_is_named() -> None:
     assert made.table().splitlines()[-1].startswith("| floor: constant | 60.0 %")
 
 
+def test_where_nothing_is_ever_right_nothing_is_chosen() -> None:
+    """The best of several failures is none."""
+    assert contest({"one": [False] * 20, "two": [False] * 20}).verdict == (
+        "Take none: nothing was right in 20 questions, so at most 16.1 % would be."
+    )
+    hardly = contest({"one": [False] * 20, "two": [True] + [False] * 19})
+    assert hardly.verdict.startswith("Take none yet: two, with 5.0 %")
+
+
 def test_shares_have_wilsons_interval() -> None:
     """As the product's reports do."""
     assert contest({"one": column(0.5)}).shares == {"one": wilson(50, 100)}

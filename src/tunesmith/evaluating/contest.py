@@ -41,8 +41,12 @@ class Contest:
 
     @property
     def verdict(self) -> str:
-        """The choice and what it rests on, in two or three sentences."""
+        """The choice and what it rests on, in a few sentences; that there is none where nothing was ever right."""
         best = self.shares[self.best]
+        if best.value == 0:
+            return f"Take none: nothing was right in {best.n} questions, so at most {100 * best.high:.1f} % would be."
+        if self.shares[self.choice].value == 0:
+            return f"Take none yet: {self.best}, with {_share(best)}, is not clearly above never being right."
         said = f"Take {self.choice}: {_share(self.shares[self.choice])}."
         if self.gap is None:
             return said
