@@ -24,6 +24,8 @@ from tunesmith.chunking.topics import TopicSettings
 from tunesmith.collecting.web import OPENAPI, WebSettings
 from tunesmith.curating.curate import CurateSettings
 from tunesmith.errors import AddressError, ConfigError, UsageError
+from tunesmith.evaluating.costs import ReportSettings
+from tunesmith.evaluating.curve import CurveSettings
 from tunesmith.evaluating.evaluate import EvaluateSettings
 from tunesmith.evaluating.names import USUAL, check_adapter, check_name, with_adapters
 from tunesmith.generating.generate import GenerateSettings
@@ -146,6 +148,8 @@ class Config:
     encoder: EncoderSettings = field(default_factory=EncoderSettings)
     train: TrainSettings = field(default_factory=TrainSettings)
     evaluate: EvaluateSettings = field(default_factory=EvaluateSettings)
+    curve: CurveSettings = field(default_factory=CurveSettings)
+    report: ReportSettings = field(default_factory=ReportSettings)
 
     @property
     def folder(self) -> Path:
@@ -165,6 +169,8 @@ _TABLES: Final[dict[str, tuple[type[BaseModel], ...]]] = {
     "encoder": (EncoderSettings,),
     "train": (TrainSettings,),
     "evaluate": (EvaluateTable, EvaluateSettings),
+    "curve": (CurveSettings,),
+    "report": (ReportSettings,),
 }
 
 
@@ -236,6 +242,7 @@ _EXPLAINED: Final[dict[str, dict[str, _Why]]] = {
     "retrieve": {
         "count": _Why("entries shown to the model with each question"),
         "bank_weight": _Why("how much a known question counts beside its entry's own text"),
+        "passage_tokens": _Why("documents are retrieved in pieces of so many tokens"),
     },
     "encoder": {
         "base": _Why("the encoder to start from"),
@@ -280,6 +287,18 @@ _EXPLAINED: Final[dict[str, dict[str, _Why]]] = {
         "max_tokens": _Why("an answer is cut after so many tokens"),
         "batch_size": _Why("questions asked at a time"),
         "stop": _Why("an answer ends after any of these strings"),
+        "timed": _Why("so many questions are asked once more, each alone, for the time a user waits"),
+    },
+    "curve": {
+        "fractions": _Why(
+            "train anew on these shares of the examples: would more of them help?", [0.25, 0.5]
+        ),
+        "seeds": _Why("train anew with these seeds: how much of a score is luck?", [1, 2]),
+    },
+    "report": {
+        "measure": _Why("what the verdict about words rests on: f1, exact_match, rouge_l, chrf, similarity"),
+        "usd_per_hour": _Why("the price of this machine; left out, costs are told in seconds", 0.8),
+        "usd_per_million": _Why("a service's, for a million tokens read, and written", [0.5, 1.5]),
     },
 }
 
