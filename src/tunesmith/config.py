@@ -25,7 +25,7 @@ from tunesmith.collecting.web import OPENAPI, WebSettings
 from tunesmith.curating.curate import CurateSettings
 from tunesmith.errors import AddressError, ConfigError, UsageError
 from tunesmith.evaluating.evaluate import EvaluateSettings
-from tunesmith.evaluating.names import USUAL, check_adapter, check_name, with_adapters
+from tunesmith.evaluating.names import PARTS, USUAL, check_adapter, check_name, with_adapters
 from tunesmith.generating.generate import GenerateSettings
 from tunesmith.models.address import is_remote
 from tunesmith.retrieving.index import RetrieveSettings
@@ -85,11 +85,12 @@ class CurateTable(_Table):
 
 
 class EvaluateTable(_Table):
-    """Adapters that were trained elsewhere, by name, and which contenders are asked."""
+    """Adapters that were trained elsewhere, by name, which contenders are asked, and the file of `json`'s schema."""
 
     # Before `contenders`, whose names it adds to.
     adapters: dict[str, str] = Field(default_factory=dict)
     contenders: tuple[str, ...] = Field(default=USUAL, min_length=1, validate_default=True)
+    json_schema: str | None = None
 
     @field_validator("adapters")
     @classmethod
@@ -137,6 +138,7 @@ class Config:
     benchmarks: tuple[str, ...] = ()
     adapters: Mapping[str, str] = field(default_factory=dict)
     contenders: tuple[str, ...] = USUAL
+    json_schema: str | None = None
     generate: GenerateSettings = field(default_factory=GenerateSettings)
     curate: CurateSettings = field(default_factory=CurateSettings)
     collect: WebSettings = field(default_factory=WebSettings)
@@ -236,6 +238,11 @@ _EXPLAINED: Final[dict[str, dict[str, _Why]]] = {
     "retrieve": {
         "count": _Why("entries shown to the model with each question"),
         "bank_weight": _Why("how much a known question counts beside its entry's own text"),
+        "reranker": _Why("a cross-encoder for `reranked`; left out, the base model", "hf:org/name"),
+        "rerank_depth": _Why("how many of the first passages `reranked` puts into order"),
+        "pinecone_index": _Why("for `pinecone`: the index's name there, of the encoder's dimension", "docs"),
+        "pinecone_host": _Why("its address, in place of the name", "https://docs-abc.svc.pinecone.io"),
+        "pinecone_namespace": _Why("the beginning of the namespace; a digest of the content follows"),
     },
     "encoder": {
         "base": _Why("the encoder to start from"),
@@ -274,9 +281,8 @@ _EXPLAINED: Final[dict[str, dict[str, _Why]]] = {
     },
     "evaluate": {
         "adapters": _Why("adapters trained elsewhere, each a contender of its name", {"mine": "path:FOLDER"}),
-        "contenders": _Why(
-            "parts joined by +: base, tuned, few_shot, retrieval, tuned_retrieval, constrained"
-        ),
+        "contenders": _Why(f"parts joined by +: {', '.join(PARTS)}"),
+        "json_schema": _Why("the file of the JSON schema that `json` holds answers to", "answer.json"),
         "max_tokens": _Why("an answer is cut after so many tokens"),
         "batch_size": _Why("questions asked at a time"),
         "stop": _Why("an answer ends after any of these strings"),
@@ -298,7 +304,7 @@ def load(path: Path) -> Config:
     text = _read(path)
     document = _parse(path, text)
     lines = _key_lines(text)
-    checks = (_strangers, _misfits, _beyond_reach, _beyond_grammar)
+    checks = (_strangers, _misfits, _beyond_reach, _beyond_grammar, _without_means)
     problems = [problem for check in checks for problem in check(document, lines)]
     if problems:
         raise _refusal(path, problems)
@@ -406,9 +412,28 @@ def _beyond_grammar(document: Mapping[str, Any], lines: Mapping[str, int]) -> It
         return
     contenders = _value(document, "evaluate", "contenders")
     for name in contenders if isinstance(contenders, list) else ():
-        if "constrained" in str(name).split("+"):
+        parts = str(name).split("+")
+        # A call of a function is JSON, which has one.
+        if "constrained" in parts and "tools" not in parts:
             text = f"[evaluate] contenders: {name} cannot be of openapi: sources, which have no grammar; leave it out"
             yield _Problem(lines.get("evaluate.contenders"), text)
+
+
+def _without_means(document: Mapping[str, Any], lines: Mapping[str, int]) -> Iterator[_Problem]:
+    """Yield the contenders with a part that needs a setting which is not there."""
+    retrieve, contenders = _value(document, "retrieve"), _value(document, "evaluate", "contenders")
+    given = retrieve.keys() if isinstance(retrieve, Mapping) else set()
+    remote = is_remote(str(_value(document, "train", "base") or ""))
+    lacking = {
+        "json": _value(document, "evaluate", "json_schema") is None and "[evaluate] json_schema",
+        "pinecone": not given & {"pinecone_index", "pinecone_host"} and "[retrieve] pinecone_index",
+        "reranked": remote and "reranker" not in given and "[retrieve] reranker, as the base is elsewhere",
+    }
+    for name in contenders if isinstance(contenders, list) else ():
+        for part in str(name).split("+"):
+            if missing := lacking.get(part):
+                text = f"[evaluate] contenders: {name} has {part} and nothing says with what: set {missing}"
+                yield _Problem(lines.get("evaluate.contenders"), text)
 
 
 def _has_api(document: Mapping[str, Any]) -> bool:

@@ -378,9 +378,11 @@ def _judged(answer: Answer, catalogue: Catalogue) -> Judgement:
 
 def _stage_before(parts: Sequence[str]) -> str:
     """Return the stage that must be finished before a contender of these parts can be put together."""
+    from tunesmith.evaluating.names import retriever_of
+
     if "tuned" in parts:
         return "train"
-    return "encoder" if {"retrieval", "tuned_retrieval"} & set(parts) else "curate"
+    return "encoder" if retriever_of("+".join(parts)) is not None else "curate"
 
 
 def _row(one: StageState) -> str:

@@ -17,7 +17,7 @@ from tunesmith.artifacts import SCRATCH, Artifact, disk_full_named, write_text_a
 from tunesmith.catalogue import Catalogue
 from tunesmith.config import Config
 from tunesmith.contenders import Workshop
-from tunesmith.errors import DatasetError, ModelError, SourceError
+from tunesmith.errors import AddressError, ConfigError, DatasetError, ModelError, SourceError, UsageError
 from tunesmith.progress import Progress
 from tunesmith.records import (
     Chunk,
@@ -48,9 +48,11 @@ if TYPE_CHECKING:
     from tunesmith.generating.prompts import Prompts
     from tunesmith.generating.replies import Replies
     from tunesmith.models.address import Place
-    from tunesmith.models.base import ChatModel
+    from tunesmith.models.base import ChatModel, Retriever
     from tunesmith.models.embedding import LocalEncoder
+    from tunesmith.models.known import Known
     from tunesmith.retrieving.index import Index
+    from tunesmith.retrieving.reranking import Relevance
     from tunesmith.reviewing.ledger import Ledger
     from tunesmith.reviewing.sample import Order
     from tunesmith.reviewing.session import Candidate
@@ -165,9 +167,15 @@ def base_digest(config: Config) -> tuple[str, ...]:
 
 
 def contender_digests(config: Config) -> tuple[str, ...]:
-    """Return the digests of the language model's folder, if its address is one, and of each adapter from elsewhere."""
+    """Return the digests of what contenders hang on outside: models' folders, adapters from elsewhere, the schema."""
     adapters = [_adapter_digest(config, name) for name in sorted(config.adapters)]
-    return (*base_digest(config), *adapters)
+    reranker = config.retrieve.reranker
+    return (
+        *base_digest(config),
+        *adapters,
+        *(() if reranker is None else _folder_digest(config, reranker)),
+        *(() if config.json_schema is None else (_file_digest(config, config.json_schema),)),
+    )
 
 
 def _adapter_digest(config: Config, name: str) -> str:
@@ -726,15 +734,16 @@ def _oracle_scores(
     Where its own first hit was right it would be asked the very same again: there its answer stands.
     """
     from tunesmith.evaluating.evaluate import evaluate as ask_all
+    from tunesmith.evaluating.names import retriever_of
     from tunesmith.evaluating.scores import acceptable
     from tunesmith.evaluating.verdict import ORACLE
     from tunesmith.retrieving.oracle import OracleRetriever
 
     config, catalogue = work.config, catalogue_of(work.inputs)
-    name = next((one for one in reversed(config.contenders) if _RETRIEVERS & set(one.split("+"))), None)
+    name = next((one for one in reversed(config.contenders) if retriever_of(one) is not None), None)
     if name is None:
         return []
-    index = shop.tuned_retriever if "tuned_retrieval" in name.split("+") else shop.retriever
+    index = shop.retriever_for(name)
     passage_of = plain_index(work.inputs, config, work.say).passage
     examples = [example for rows in sets.values() for example in rows]
     right = {example.question: [passage_of(entry) for entry in acceptable(example)] for example in examples}
@@ -761,9 +770,6 @@ def _oracle_scores(
         for set_name, rows in sets.items()
         for one in rows
     ]
-
-
-_RETRIEVERS = frozenset(("retrieval", "tuned_retrieval"))
 
 
 def report(work: Work) -> dict[str, int]:
@@ -1062,7 +1068,7 @@ def workshop(inputs: Mapping[str, Artifact], config: Config, say: Callable[[str]
         (Message("user", one.question), Message("assistant", one.answer))
         for one in select(about_calls(examples_of(inputs, "train")), SHOTS, config.train.seed)
     )
-    return Workshop(
+    shop = Workshop(
         load_base=load_base,
         load_tuned=load_tuned,
         load_retriever=lambda: plain_index(inputs, config, say),
@@ -1071,10 +1077,86 @@ def workshop(inputs: Mapping[str, Artifact], config: Config, say: Callable[[str]
         shots=shots,
         passages=config.retrieve.count,
         load_adapted={name: partial(load_adapted, name) for name in config.adapters},
+        load_retrievers={
+            "bm25": lambda: plain_index(inputs, config, say).by("words"),
+            "faiss": lambda: plain_index(inputs, config, say).by("vectors"),
+            "pinecone": lambda: pinecone_of(inputs, config, say),
+        },
+        load_known=lambda: known_of(inputs, config, say),
+        load_relevance=lambda: relevance_of(config, lambda: shop.base, say),
+        load_schema=lambda: schema_of(config),
+        rerank_depth=config.retrieve.rerank_depth,
     )
+    return shop
 
 
 SHOTS = 3
+
+
+def known_of(inputs: Mapping[str, Artifact], config: Config, say: Callable[[str], None]) -> Known:
+    """Return the training examples as known answers: their class is the entry that is called, else the answer."""
+    from tunesmith.models.known import Known, KnownAnswer
+
+    train = about_calls(examples_of(inputs, "train"))
+    answers = tuple(KnownAnswer(one.question, one.answer, one.entry or one.answer) for one in train)
+    return Known(answers, encoder_of(config, say))
+
+
+def pinecone_of(inputs: Mapping[str, Artifact], config: Config, say: Callable[[str], None]) -> Retriever:
+    """Return the retriever whose vectors Pinecone keeps: those of the index of the encoder as it was found."""
+    from tunesmith.retrieving.pinecone import PineconeRetriever
+
+    told, encoder = config.retrieve, encoder_of(config, say)
+    return PineconeRetriever(
+        plain_index(inputs, config, say),
+        encoder,
+        index=told.pinecone_index,
+        host=told.pinecone_host,
+        namespace=told.pinecone_namespace,
+    )
+
+
+def relevance_of(config: Config, load_base: Callable[[], ChatModel], say: Callable[[str], None]) -> Relevance:
+    """Return what reranks: the cross-encoder that is named, else the language model as it was found.
+
+    Raises AddressError where that is at a service, which tells nobody how likely a question is.
+    """
+    from tunesmith.models.address import load_cross_encoder
+    from tunesmith.models.likelihood import Likelihood
+    from tunesmith.models.local import LocalModel
+    from tunesmith.retrieving.reranking import QuestionLikelihood
+
+    if config.retrieve.reranker is not None:
+        return load_cross_encoder(_from_project(config, config.retrieve.reranker), say=say)
+    base = load_base()
+    if not isinstance(base, LocalModel):
+        raise AddressError(
+            f"reranked needs the weights of {base.name}, which a service keeps",
+            hint="Name a cross-encoder: [retrieve] reranker.",
+        )
+    return QuestionLikelihood(Likelihood(base.model, base.tokenizer))
+
+
+def schema_of(config: Config) -> str:
+    """Return the JSON schema in the project's file of it; raises UsageError, SourceError or ConfigError."""
+    from tunesmith.operations import validator
+
+    if config.json_schema is None:
+        raise UsageError(
+            "json holds answers to a JSON schema, and none is named.",
+            hint="Name its file in tunesmith.toml: [evaluate] json_schema.",
+        )
+    _file_digest(config, config.json_schema)
+    text = (config.folder / config.json_schema).read_text(encoding="utf-8")
+    try:
+        schema = json.loads(text)
+        validator(text)
+    except ValueError as error:
+        raise ConfigError(
+            f"{config.folder / config.json_schema} is no JSON schema: {error}",
+            hint="Mend it (draft 2020-12).",
+        ) from error
+    return json.dumps(schema, ensure_ascii=False)
 
 
 def arithmetic(draft: Path) -> torch.dtype:
