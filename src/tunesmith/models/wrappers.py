@@ -14,7 +14,8 @@ from tunesmith.records import Answer, Conversation, Message, Passage
 #: How a model is told of the JSON schema that its answer must have.
 SCHEMA: Final = "Answer with JSON of this schema alone: "
 
-_PASSAGES_HEAD = "Entries that may help, the likeliest first:"
+_ENTRIES_HEAD = "Entries that may help, the likeliest first:"
+_TEXTS_HEAD = "Passages that may help, the likeliest first:"
 
 
 def prompted(model: ChatModel, system: str) -> ChatModel:
@@ -56,8 +57,9 @@ def with_passages(conversation: Conversation, passages: Sequence[Passage]) -> Co
     """
     if not passages:
         return conversation
+    head = _ENTRIES_HEAD if all(passage.kind == "entry" for passage in passages) else _TEXTS_HEAD
     lines = "\n".join(f"- {passage.text}" for passage in passages)
-    return asked_with(conversation, f"{_PASSAGES_HEAD}\n{lines}")
+    return asked_with(conversation, f"{head}\n{lines}")
 
 
 def asked_with(conversation: Conversation, shown: str) -> Conversation:
