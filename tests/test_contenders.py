@@ -12,12 +12,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tunesmith import steps
+from tunesmith.catalogue import judge
 from tunesmith.contenders import Workshop
 from tunesmith.errors import AddressError, ConfigError, UsageError
 from tunesmith.evaluating.names import PARTS, RETRIEVERS, USUAL, check_name
 from tunesmith.models.base import ChatModel, Sampling
 from tunesmith.models.fake import FakeModel
 from tunesmith.models.local import LocalModel
+from tunesmith.models.tools import ToolSettings
 from tunesmith.project import Project
 from tunesmith.records import Answer, Conversation, Message
 
@@ -63,6 +66,7 @@ def reply(project: Project, name: str) -> Answer:
         ("tuned+faiss+reranked", "path:models/chat tuned+retrieval"),
         ("retrieval+citations", "path:models/chat+retrieval+citations"),
         ("classifier", "classifier"),
+        ("tools+tuned", "path:models/chat tuned+tools"),
     ],
 )
 def test_a_name_says_what_is_put_around_which_model(toolbox: Toolbox, name: str, named: str) -> None:
@@ -171,8 +175,6 @@ def test_retrievers_rank_in_their_own_ways(toolbox: Toolbox) -> None:
 
 def test_near_examples_are_training_examples(toolbox: Toolbox) -> None:
     """What stands before the question was asked in training: nothing of a test set is shown."""
-    from tunesmith import steps
-
     project = toolbox.project
     inputs = project._finished("evaluate", "")
     train = {one.question for one in steps.examples_of(inputs, "train")}
@@ -192,8 +194,6 @@ def test_near_examples_are_training_examples(toolbox: Toolbox) -> None:
 
 def test_a_classifier_gives_training_answers(toolbox: Toolbox) -> None:
     """Its answers are calls that were learned, with how sure it is, and no language model is loaded."""
-    from tunesmith import steps
-
     project = toolbox.project
     train = steps.examples_of(project._finished("evaluate", ""), "train")
     answer = reply(project, "classifier")
@@ -203,6 +203,37 @@ def test_a_classifier_gives_training_answers(toolbox: Toolbox) -> None:
     asked = project.ask(train[0].question, "classifier")
     assert asked.judgement is not None
     assert asked.judgement.verdict == "valid"
+
+
+def test_tools_held_to_their_schemas_call_what_there_is(toolbox: Toolbox) -> None:
+    """Of random weights too every answer is a call of one of the functions that were found, in the form of answers."""
+    project = toolbox.project
+    questions = ["keep a number within bounds", "join the lists", "how far is it?", "say it in hours"]
+    model = project.contender("tools+constrained")
+    sampling = Sampling(max_tokens=400)
+    found = model.reply([(Message("user", text),) for text in questions], sampling)
+    catalogue = steps.catalogue_of(project._finished("evaluate", ""))
+    for answer in found:
+        judgement = judge(answer.text, answer.retrieved, catalogue)
+        assert judgement.verdict in ("exact", "wrong_arguments"), answer
+        assert judgement.called in answer.retrieved
+        assert len(answer.retrieved) == 5
+
+
+def test_tools_may_run_what_the_project_says(toolbox: Toolbox, toolbox_site: Path) -> None:
+    """A function in [tools] run is run, its result goes back, and the answer is the model's words and the call."""
+    project = Project(replace(toolbox.project.config, tools=ToolSettings(run=("toolbox.clamp",))))
+    shop = steps.workshop(project._finished("evaluate", ""), project.config, lambda text: None)
+    said = {
+        "Result of toolbox_clamp: 10": "It is limited to 10.",
+        QUESTION[-1].content: '{"name": "toolbox_clamp", "arguments": {"value": 12, "low": 0, "high": 10}}',
+    }
+    shop.load_base = lambda: FakeModel(lambda conversation: said[conversation[-1].content])
+    [answer] = shop.build("tools").reply([QUESTION], Sampling())
+    assert answer.text == (
+        "It is limited to 10.\n\n```python\nimport toolbox\n\ntoolbox.clamp(12, 0, 10)\n```"
+    )
+    assert answer.notes == ("ran: toolbox.clamp gave 10",)
 
 
 def test_json_holds_answers_to_a_schema(toolbox: Toolbox, tmp_path: Path) -> None:
@@ -255,7 +286,7 @@ def test_what_a_workshop_was_not_given_is_told() -> None:
         return FakeModel({})
 
     shop = Workshop(load, load, load, load, lambda model: load(), shots=(), passages=1)
-    for name in ("nearest_shots", "classifier", "json", "retrieval+reranked"):
+    for name in ("nearest_shots", "classifier", "json", "retrieval+reranked", "tools"):
         with pytest.raises(AddressError, match="needs a part that nothing here makes"):
             shop.build(name)
 
@@ -312,6 +343,8 @@ def _agree(parts: set[str]) -> bool:
         {"constrained", "json"},
         {"tools", "citations"},
         {"tools", "json"},
+        {"tools", "few_shot"},
+        {"tools", "nearest_shots"},
     )
     searches = bool(parts & set(RETRIEVERS))
     return (

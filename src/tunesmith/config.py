@@ -28,6 +28,7 @@ from tunesmith.evaluating.evaluate import EvaluateSettings
 from tunesmith.evaluating.names import PARTS, USUAL, check_adapter, check_name, with_adapters
 from tunesmith.generating.generate import GenerateSettings
 from tunesmith.models.address import is_remote
+from tunesmith.models.tools import ToolSettings
 from tunesmith.retrieving.index import RetrieveSettings
 from tunesmith.training.encoder import EncoderSettings
 from tunesmith.training.hosted import UNREAD
@@ -147,6 +148,7 @@ class Config:
     retrieve: RetrieveSettings = field(default_factory=RetrieveSettings)
     encoder: EncoderSettings = field(default_factory=EncoderSettings)
     train: TrainSettings = field(default_factory=TrainSettings)
+    tools: ToolSettings = field(default_factory=ToolSettings)
     evaluate: EvaluateSettings = field(default_factory=EvaluateSettings)
 
     @property
@@ -166,6 +168,7 @@ _TABLES: Final[dict[str, tuple[type[BaseModel], ...]]] = {
     "retrieve": (RetrieveSettings,),
     "encoder": (EncoderSettings,),
     "train": (TrainSettings,),
+    "tools": (ToolSettings,),
     "evaluate": (EvaluateTable, EvaluateSettings),
 }
 
@@ -278,6 +281,11 @@ _EXPLAINED: Final[dict[str, dict[str, _Why]]] = {
         "evaluate_every": _Why("steps between two looks at the validation loss, each with a checkpoint"),
         "patience": _Why("looks without a better loss before training stops"),
         "seed": _Why("another seed shuffles otherwise"),
+    },
+    "tools": {
+        "count": _Why("functions that a contender with `tools` may call, found anew for each question"),
+        "run": _Why("functions of packages that are safe to run, in the sandbox", ["networkx.is_tree"]),
+        "rounds": _Why("how often a call's result goes back to the model"),
     },
     "evaluate": {
         "adapters": _Why("adapters trained elsewhere, each a contender of its name", {"mine": "path:FOLDER"}),

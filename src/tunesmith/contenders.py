@@ -12,15 +12,16 @@ import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from tunesmith.errors import AddressError
 from tunesmith.evaluating.names import adapter_of, check_name, retriever_of
-from tunesmith.inference.grammar import Grammars
+from tunesmith.inference.grammar import JSON, Grammars
 from tunesmith.models.base import ChatModel, Retriever
 from tunesmith.models.citations import citing
 from tunesmith.models.known import EmbeddingClassifier, Known, nearest_shots
 from tunesmith.models.local import Constraint, LocalModel
+from tunesmith.models.tools import Hold, Toolbox, ToolSettings, calling
 from tunesmith.models.wrappers import few_shot, in_schema, retrieving
 from tunesmith.records import Conversation
 from tunesmith.retrieving.reranking import Relevance, Reranking
@@ -39,7 +40,8 @@ class Workshop:
 
     `load_adapted` has the models with an adapter from elsewhere, by the adapter's name; `load_retrievers` those
     retrievers that are neither plain nor tuned, by the part's name. `load_known` gives the training examples,
-    `load_relevance` what reranks the first `rerank_depth` passages, `load_schema` the JSON schema of answers as text.
+    `load_relevance` what reranks the first `rerank_depth` passages, `load_schema` the JSON schema of answers as text,
+    and `load_toolbox` the functions that may be called, as `tools` says.
     """
 
     load_base: Callable[[], ChatModel]
@@ -54,7 +56,9 @@ class Workshop:
     load_known: Callable[[], Known] = _missing
     load_relevance: Callable[[], Relevance] = _missing
     load_schema: Callable[[], str] = _missing
+    load_toolbox: Callable[[], Toolbox] = _missing
     rerank_depth: int = 10
+    tools: ToolSettings = field(default_factory=ToolSettings)
     _adapted: dict[str, ChatModel] = field(default_factory=dict)
     _retrievers: dict[str, Retriever] = field(default_factory=dict)
 
@@ -89,6 +93,11 @@ class Workshop:
         return self.load_relevance()
 
     @cached_property
+    def toolbox(self) -> Toolbox:
+        """The functions that may be called."""
+        return self.load_toolbox()
+
+    @cached_property
     def classifier(self) -> ChatModel:
         """The answers of the training questions as classes."""
         return EmbeddingClassifier(self.known)
@@ -102,7 +111,7 @@ class Workshop:
         if "classifier" in parts:
             return self.classifier
         if "tools" in parts:
-            _missing()
+            return self._calling(name, retriever or self.retriever_for(name))
         model = self._held(name, self._weights(name))
         if retriever_of(name) is not None:
             show = citing if "citations" in parts else retrieving
@@ -126,16 +135,29 @@ class Workshop:
             return found
         return Reranking(found, self.relevance, self.rerank_depth)
 
+    def _calling(self, name: str, retriever: Retriever) -> ChatModel:
+        """Return the model that calls functions, its calls held to their schemas if its name says so."""
+        model, told = self._weights(name), self.tools
+        hold = self._holds_calls(name, model) if "constrained" in name.split("+") else None
+        return calling(model, self.toolbox, retriever, count=told.count, rounds=told.rounds, hold=hold)
+
+    def _holds_calls(self, name: str, model: ChatModel) -> Hold:
+        grammars = Grammars(_local(name, model).tokenizer)
+        # Rules that the engine does not know are left to the check of the call.
+        loosely = {"x-guidance": JSON | {"lenient": True}}
+
+        def hold(told: ChatModel, schema_of: Callable[[Conversation], dict[str, Any]]) -> ChatModel:
+            here = _local(name, told)
+            return here.constrained(lambda one: grammars.of_schema(schema_of(one) | loosely), name)
+
+        return hold
+
     def _held(self, name: str, model: ChatModel) -> ChatModel:
         """Return the model held to the catalogue's calls or to a schema's JSON, if its name says so."""
         parts = name.split("+")
         if "constrained" in parts:
-            if not isinstance(model, LocalModel):
-                raise AddressError(
-                    f"{name!r} needs the weights of {model.name}, which a service keeps",
-                    hint="Leave constrained out: only a model that is here can be kept to the catalogue.",
-                )
-            return model.constrained(self.load_constraint(model), name)
+            here = _local(name, model)
+            return here.constrained(self.load_constraint(here), name)
         if "json" not in parts:
             return model
         schema = self.load_schema()
@@ -156,3 +178,13 @@ class Workshop:
         if adapter is not None:
             return self.adapted(adapter)
         return self.tuned if "tuned" in name.split("+") else self.base
+
+
+def _local(name: str, model: ChatModel) -> LocalModel:
+    """Return a model whose weights are here; raises AddressError for another."""
+    if not isinstance(model, LocalModel):
+        raise AddressError(
+            f"{name!r} needs the weights of {model.name}, which a service keeps",
+            hint="Leave constrained out: only a model that is here can be kept to the catalogue.",
+        )
+    return model

@@ -53,6 +53,7 @@ if TYPE_CHECKING:
     from tunesmith.models.base import ChatModel, Retriever
     from tunesmith.models.embedding import LocalEncoder
     from tunesmith.models.known import Known
+    from tunesmith.models.tools import Toolbox
     from tunesmith.retrieving.index import Index
     from tunesmith.retrieving.passages import Places
     from tunesmith.retrieving.reranking import Relevance
@@ -314,6 +315,7 @@ def evaluate_settings(config: Config) -> dict[str, Any]:
         "evaluate": config.evaluate.model_dump(exclude={"measure"}),
         "contenders": config.contenders,
         "retrieve": config.retrieve.model_dump(),
+        "tools": config.tools.model_dump(),
         "base": config.train.base,
     }
 
@@ -1243,6 +1245,8 @@ def workshop(inputs: Mapping[str, Artifact], config: Config, say: Callable[[str]
         load_known=lambda: known_of(about_calls(train_rows) or train_rows, config, say),
         load_relevance=lambda: relevance_of(config, lambda: shop.base, say),
         load_schema=lambda: schema_of(config),
+        load_toolbox=lambda: tools_of(inputs, config),
+        tools=config.tools,
         rerank_depth=config.retrieve.rerank_depth,
     )
     return shop
@@ -1296,6 +1300,17 @@ def pinecone_of(inputs: Mapping[str, Artifact], config: Config, say: Callable[[s
         host=told.pinecone_host,
         namespace=told.pinecone_namespace,
     )
+
+
+def tools_of(inputs: Mapping[str, Artifact], config: Config) -> Toolbox:
+    """Return the catalogue's entries as functions that a model may call; answers say of each what derived ones do."""
+    from tunesmith.generating.calling import CatalogueTools
+    from tunesmith.generating.derive import derive_answers
+
+    catalogue = catalogue_of(inputs)
+    derived = derive_answers(documents_of(inputs), catalogue).answers
+    sentences = {answer.entry: answer.sentence for answer in derived}
+    return CatalogueTools(catalogue, sentences, run=config.tools.run)
 
 
 def relevance_of(config: Config, load_base: Callable[[], ChatModel], say: Callable[[str], None]) -> Relevance:

@@ -132,6 +132,13 @@ def test_answers_say_how_sure_they_are_and_cost_no_tokens() -> None:
     assert model.reply([], LONG) == []
 
 
+def test_many_classes_of_one_question_each_are_learned() -> None:
+    """As many classes as questions are classes all the same, and no number to be predicted: no warning is given."""
+    chance = np.random.default_rng(0)
+    pairs = tuple((" ".join(chance.choice(WORDS, 6)), f"A{number}") for number in range(60))
+    assert sum(EmbeddingClassifier(known(*pairs)).classify(["a path"])[0].probabilities_C) == pytest.approx(1)
+
+
 def test_probabilities_are_what_comes_true() -> None:
     """Where a question says nothing of its class, the classifier is unsure; where it says all, it is sure."""
     chance = np.random.default_rng(0)

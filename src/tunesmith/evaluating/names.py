@@ -37,6 +37,8 @@ _CHOICES: Final = (RETRIEVERS, ("few_shot", "nearest_shots"), ("constrained", "j
 _NEEDS: Final = {"reranked": (*RETRIEVERS, "tools"), "citations": RETRIEVERS}
 _APART: Final = (
     ("tools", "citations", "a tool's call has no words that could cite a passage"),
+    ("tools", "few_shot", "the examples answer with code, and a model that calls answers with JSON"),
+    ("tools", "nearest_shots", "the examples answer with code, and a model that calls answers with JSON"),
     ("tools", "json", "a call is JSON of its function's schema already: tools+constrained holds it to that"),
 )
 

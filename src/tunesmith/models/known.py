@@ -7,6 +7,7 @@ millions of questions; each question is compared with all that are known.
 from __future__ import annotations
 
 import time
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -206,7 +207,10 @@ def _fit(vectors_N_D: NDArray[float32], classes_N: NDArray[np.intp], count: int)
     if len(present) == 1:
         biases_C[present] = 0.0
         return _Weights(weights_C_D, biases_C)
-    model = LogisticRegression(C=_STRENGTH, max_iter=_STEPS).fit(vectors_N_D, classes_N)
+    with warnings.catch_warnings():
+        # Many classes of few questions look to scikit-learn like numbers to be predicted.
+        warnings.filterwarnings("ignore", "The number of unique classes", UserWarning)
+        model = LogisticRegression(C=_STRENGTH, max_iter=_STEPS).fit(vectors_N_D, classes_N)
     # Of two classes scikit-learn keeps one vector, which speaks for the second.
     halves = (-model.coef_ / 2, model.coef_ / 2), (-model.intercept_ / 2, model.intercept_ / 2)
     several = len(present) > 2
