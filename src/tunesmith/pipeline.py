@@ -69,7 +69,7 @@ STAGES: Final = (
           steps.both_digests, steps.estimate),
     Stage("encoder", "tune the retriever", ("collect", "curate", "index"), steps.encoder_settings, steps.encoder_digest,
           steps.encoder, 2),
-    Stage("train", "tune the language model", ("collect", "curate", "encoder"), steps.train_settings,
+    Stage("train", "tune the language model", ("collect", "curate", "index", "encoder"), steps.train_settings,
           steps.base_digest, steps.train, 2),
     Stage("evaluate", "ask every contender", ("collect", "generate", "curate", "index", "encoder", "train"),
           steps.evaluate_settings, steps.contender_digests, steps.evaluate, 3),

@@ -489,13 +489,10 @@ class _Percent:
 
 
 def _figures(figures: Mapping[str, Mapping[str, Any]], measures: Sequence[str]) -> tuple[str, ...]:
-    shares = [
-        None
-        if (share := figures.get(key)) is None
-        else _Percent(share["value"], share["low"], share["high"], share["n"])
-        for key in measures
-    ]
-    main, *others = shares
+    found = (figures.get(key) for key in measures)
+    main, *others = (
+        None if one is None else _Percent(one["value"], one["low"], one["high"], one["n"]) for one in found
+    )
     return (
         "" if main is None else str(main),
         "" if main is None else main.interval,
