@@ -223,7 +223,8 @@ def test_tools_held_to_their_schemas_call_what_there_is(toolbox: Toolbox) -> Non
 def test_tools_may_run_what_the_project_says(toolbox: Toolbox, toolbox_site: Path) -> None:
     """A function in [tools] run is run, its result goes back, and the answer is the model's words and the call."""
     project = Project(replace(toolbox.project.config, tools=ToolSettings(run=("toolbox.clamp",))))
-    shop = steps.workshop(project._finished("evaluate", ""), project.config, lambda text: None)
+    inputs = toolbox.project._finished("evaluate", "")
+    shop = steps.workshop(inputs, project.config, lambda text: None)
     said = {
         "Result of toolbox_clamp: 10": "It is limited to 10.",
         QUESTION[-1].content: '{"name": "toolbox_clamp", "arguments": {"value": 12, "low": 0, "high": 10}}',

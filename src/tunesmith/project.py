@@ -18,6 +18,7 @@ from tunesmith.records import Answer, Evidence, Example, Message, Score, Topic, 
 
 if TYPE_CHECKING:
     from tunesmith.collecting.web import Snapshot
+    from tunesmith.contenders import Workshop
     from tunesmith.dataset import DatasetForm, Written
     from tunesmith.evaluating.comparing import Comparison, Measured
     from tunesmith.exporting.export import Exported, Form
@@ -162,6 +163,12 @@ class Project:
         figures = json.loads(artifact.file("report.json").read_text(encoding="utf-8"))
         return ReportFiles(artifact.file("report.html"), figures)
 
+    @property
+    def system(self) -> str:
+        """The system message that every contender gets; raises UsageError before the sources are read."""
+        catalogue = steps.catalogue_of(self._finished("collect", "tunesmith run"))
+        return steps.system_for(catalogue, self.config)
+
     def ask(self, question: str, model: str | None = None) -> Asked:
         """Answer a question with a contender (None: the best one that was measured) or a model's address."""
         from tunesmith.models.base import Sampling
@@ -269,12 +276,15 @@ class Project:
         from tunesmith.evaluating.names import PARTS
         from tunesmith.models.address import load_chat
 
-        parts = name.split("+")
-        if parts[0] not in (*PARTS, *self.config.adapters):
+        if name.partition("+")[0] not in (*PARTS, *self.config.adapters):
             return load_chat(name)
-        needed = _stage_before(parts)
+        return self.workshop(name).build(name)
+
+    def workshop(self, name: str) -> Workshop:
+        """Return what contenders are made of; raises UsageError where a stage that `name` needs is not done."""
+        needed = _stage_before(name.split("+"))
         inputs = self._finished(needed, f"tunesmith run {needed}")
-        return steps.workshop(inputs, self.config, lambda text: None).build(name)
+        return steps.workshop(inputs, self.config, lambda text: None)
 
     def hand_over(self, target: str, out: Path) -> Path:
         """Write a folder from which another trainer trains what `run train` would: axolotl, litgpt, trl or unsloth.

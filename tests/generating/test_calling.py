@@ -207,7 +207,7 @@ def test_stars_are_written_out() -> None:
 def test_requests_and_tools_calls_are_shown_as_answers_are() -> None:
     """With httpx and the values given; a token is the user's variable; and JSON in one line."""
     tools = CatalogueTools(API)
-    shown = {
+    shown: dict[str, tuple[dict[str, Any], str]] = {
         "pets.list": ({"limit": 3}, f'httpx.get("{SERVER}/pets", params={{"limit": 3}})'),
         "pets.get": ({"petId": "p7"}, f'httpx.get("{SERVER}/pets/p7")'),
         "pets.create": (

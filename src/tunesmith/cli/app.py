@@ -809,6 +809,10 @@ def models(project: At = None, as_json: AsJson = False) -> None:
 
 @app.command()
 def serve(
+    project: Annotated[
+        Path | None,
+        typer.Option(metavar="PATH", help="A project whose contenders are offered by their names."),
+    ] = None,
     host: Annotated[
         str, typer.Option(help="The address to listen on; another than this machine's needs keys.")
     ] = "127.0.0.1",
@@ -845,12 +849,18 @@ def serve(
         from tunesmith.serving.options import options_from
         from tunesmith.serving.server import serve as run_server
 
-        options = options_from(models or (), aliases or (), settings or ())
+        options = options_from(
+            models or (), aliases or (), settings or (), project=None if project is None else str(project)
+        )
         folder = home or default_home()
 
         def ready(url: str) -> None:
             edge.result({"url": url, "home": str(folder), "models": dict(options.models)})
             edge.say(f"Serving {', '.join(options.models)} at {url}; everything is kept in {folder}.")
+            if project is not None:
+                edge.say(
+                    f"The contenders of {project} answer chats by their names: GET {url}/models has them."
+                )
             edge.say(f"  export OPENAI_BASE_URL={url}")
             edge.say("  export OPENAI_API_KEY=any   # until there are keys: tunesmith keys new")
 

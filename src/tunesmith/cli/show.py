@@ -130,6 +130,9 @@ def asked_view(asked: Asked) -> RenderableType:
         parts.append(judged(asked.judgement, asked.version))
     if asked.answer.finish == "length":
         parts.append(Text("The answer was cut at its longest length.", style="yellow"))
+    parts += [Text(f"Note: {note}", style="yellow") for note in asked.answer.notes]
+    if asked.answer.confidence is not None:
+        parts.append(Text(f"Sure of it: {100 * asked.answer.confidence:.0f} %", style="dim"))
     took = f"{duration(asked.answer.seconds)}, {asked.answer.completion_tokens:,} tokens"
     parts.append(Text(f"Answered by {asked.contender} ({took})", style="dim"))
     for source in asked.sources:
