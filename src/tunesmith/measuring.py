@@ -212,13 +212,14 @@ def _oracle_scores(
 
     Where its own first hit was right it would be asked the very same again: there its answer stands.
     """
+    from tunesmith.evaluating.names import retriever_of
     from tunesmith.evaluating.verdict import ORACLE
     from tunesmith.retrieving.oracle import OracleRetriever
 
-    name = next((one for one in reversed(names) if _RETRIEVERS & set(one.split("+"))), None)
+    name = next((one for one in reversed(names) if retriever_of(one) is not None), None)
     if name is None or not sets:
         return []
-    index = shop.tuned_retriever if "tuned_retrieval" in name.split("+") else shop.retriever
+    index = shop.retriever_for(name)
     passage_of, places = (
         steps.plain_index(work.inputs, work.config, work.say).passage,
         steps.places_of(work.inputs),
@@ -242,9 +243,6 @@ def _oracle_scores(
         for set_name, rows in sets.items()
         for one in rows
     ]
-
-
-_RETRIEVERS = frozenset(("retrieval", "tuned_retrieval"))
 
 
 def _hits(retriever: Retriever, sets: Sets, count: int) -> dict[str, tuple[Passage, ...]]:

@@ -16,7 +16,7 @@ from tunesmith.artifacts import SCRATCH, Artifact, disk_full_named, write_text_a
 from tunesmith.catalogue import Catalogue
 from tunesmith.config import Config
 from tunesmith.contenders import Workshop
-from tunesmith.errors import ModelError, SourceError
+from tunesmith.errors import AddressError, ConfigError, ModelError, SourceError, UsageError
 from tunesmith.progress import Progress
 from tunesmith.records import (
     Chunk,
@@ -44,10 +44,13 @@ if TYPE_CHECKING:
     from tunesmith.generating.prompts import Prompts
     from tunesmith.generating.replies import Replies
     from tunesmith.models.address import Place
-    from tunesmith.models.base import ChatModel
+    from tunesmith.models.base import ChatModel, Retriever
     from tunesmith.models.embedding import LocalEncoder
+    from tunesmith.models.known import Known
+    from tunesmith.models.tools import Toolbox
     from tunesmith.retrieving.index import Index
     from tunesmith.retrieving.passages import Places
+    from tunesmith.retrieving.reranking import Relevance
     from tunesmith.reviewing.ledger import Ledger
     from tunesmith.reviewing.sample import Order
     from tunesmith.reviewing.session import Candidate
@@ -163,9 +166,15 @@ def base_digest(config: Config) -> tuple[str, ...]:
 
 
 def contender_digests(config: Config) -> tuple[str, ...]:
-    """Return the digests of the language model's folder, if its address is one, and of each adapter from elsewhere."""
+    """Return the digests of what contenders hang on outside: models' folders, adapters from elsewhere, the schema."""
     adapters = [_adapter_digest(config, name) for name in sorted(config.adapters)]
-    return (*base_digest(config), *adapters)
+    reranker = config.retrieve.reranker
+    return (
+        *base_digest(config),
+        *adapters,
+        *(() if reranker is None else _folder_digest(config, reranker)),
+        *(() if config.json_schema is None else (_file_digest(config, config.json_schema),)),
+    )
 
 
 def _adapter_digest(config: Config, name: str) -> str:
@@ -301,6 +310,7 @@ def evaluate_settings(config: Config) -> dict[str, Any]:
         "evaluate": config.evaluate.model_dump(),
         "contenders": config.contenders,
         "retrieve": config.retrieve.model_dump(),
+        "tools": config.tools.model_dump(),
         "base": config.train.base,
     }
 
@@ -755,9 +765,9 @@ def test_sets(
 
 
 def contenders_in_words(inputs: Mapping[str, Artifact], config: Config) -> tuple[str, ...]:
-    """Return the contenders that can answer in words: none kept to calls, none with a retriever tuned on nothing."""
+    """Return the contenders that can answer in words: none that only calls, none with a retriever tuned on nothing."""
     tuned_on = read_json(inputs["encoder"].file("run.json"))["pairs"]
-    unfit = {"constrained"} | (set() if tuned_on else {"tuned_retrieval"})
+    unfit = {"constrained", "tools"} | (set() if tuned_on else {"tuned_retrieval"})
     return tuple(name for name in config.contenders if not unfit & set(name.split("+")))
 
 
@@ -1017,7 +1027,7 @@ def workshop(
     catalogue = catalogue_of(inputs)
     train_rows = examples_of(inputs, "train")
     shots = _shots(about_calls(train_rows) or train_rows, config)
-    return Workshop(
+    shop = Workshop(
         load_base=load_base,
         load_tuned=load_tuned,
         load_retriever=lambda: plain_index(inputs, config, say),
@@ -1026,7 +1036,19 @@ def workshop(
         shots=shots,
         passages=config.retrieve.count,
         load_adapted={name: partial(load_adapted, name) for name in config.adapters},
+        load_retrievers={
+            "bm25": lambda: plain_index(inputs, config, say).by("words"),
+            "faiss": lambda: plain_index(inputs, config, say).by("vectors"),
+            "pinecone": lambda: pinecone_of(inputs, config, say),
+        },
+        load_known=lambda: known_of(about_calls(train_rows) or train_rows, config, say),
+        load_relevance=lambda: relevance_of(config, lambda: shop.base, say),
+        load_schema=lambda: schema_of(config),
+        load_toolbox=lambda: tools_of(inputs, config),
+        tools=config.tools,
+        rerank_depth=config.retrieve.rerank_depth,
     )
+    return shop
 
 
 SHOTS = 3
@@ -1034,7 +1056,7 @@ SHOTS = 3
 
 def in_words_workshop(shop: Workshop, inputs: Mapping[str, Artifact], config: Config) -> Workshop:
     """Return a workshop of the same models whose few shots are answered in words."""
-    shots = _shots(about_texts(examples_of(inputs, "train")), config)
+    rows = about_texts(examples_of(inputs, "train"))
     return replace(
         shop,
         load_base=lambda: shop.base,
@@ -1042,7 +1064,9 @@ def in_words_workshop(shop: Workshop, inputs: Mapping[str, Artifact], config: Co
         load_retriever=lambda: shop.retriever,
         load_tuned_retriever=lambda: shop.tuned_retriever,
         load_adapted={name: partial(shop.adapted, name) for name in shop.load_adapted},
-        shots=shots,
+        load_known=lambda: known_of(rows, config, lambda text: None),
+        load_relevance=lambda: shop.relevance,
+        shots=_shots(rows, config),
     )
 
 
@@ -1053,6 +1077,82 @@ def _shots(examples: Sequence[Example], config: Config) -> tuple[Conversation, .
         (Message("user", one.question), Message("assistant", one.answer))
         for one in select(examples, SHOTS, config.train.seed)
     )
+
+
+def known_of(examples: Sequence[Example], config: Config, say: Callable[[str], None]) -> Known:
+    """Return training examples as known answers: their class is the entry that is called, else the answer."""
+    from tunesmith.models.known import Known, KnownAnswer
+
+    answers = tuple(KnownAnswer(one.question, one.answer, one.entry or one.answer) for one in examples)
+    return Known(answers, encoder_of(config, say))
+
+
+def pinecone_of(inputs: Mapping[str, Artifact], config: Config, say: Callable[[str], None]) -> Retriever:
+    """Return the retriever whose vectors Pinecone keeps: those of the index of the encoder as it was found."""
+    from tunesmith.retrieving.pinecone import PineconeRetriever
+
+    told, encoder = config.retrieve, encoder_of(config, say)
+    return PineconeRetriever(
+        plain_index(inputs, config, say),
+        encoder,
+        index=told.pinecone_index,
+        host=told.pinecone_host,
+        namespace=told.pinecone_namespace,
+    )
+
+
+def tools_of(inputs: Mapping[str, Artifact], config: Config) -> Toolbox:
+    """Return the catalogue's entries as functions that a model may call; answers say of each what derived ones do."""
+    from tunesmith.generating.calling import CatalogueTools
+    from tunesmith.generating.derive import derive_answers
+
+    catalogue = catalogue_of(inputs)
+    derived = derive_answers(documents_of(inputs), catalogue).answers
+    sentences = {answer.entry: answer.sentence for answer in derived}
+    return CatalogueTools(catalogue, sentences, run=config.tools.run)
+
+
+def relevance_of(config: Config, load_base: Callable[[], ChatModel], say: Callable[[str], None]) -> Relevance:
+    """Return what reranks: the cross-encoder that is named, else the language model as it was found.
+
+    Raises AddressError where that is at a service, which tells nobody how likely a question is.
+    """
+    from tunesmith.models.address import load_cross_encoder
+    from tunesmith.models.likelihood import Likelihood
+    from tunesmith.models.local import LocalModel
+    from tunesmith.retrieving.reranking import QuestionLikelihood
+
+    if config.retrieve.reranker is not None:
+        return load_cross_encoder(_from_project(config, config.retrieve.reranker), say=say)
+    base = load_base()
+    if not isinstance(base, LocalModel):
+        raise AddressError(
+            f"reranked needs the weights of {base.name}, which a service keeps",
+            hint="Name a cross-encoder: [retrieve] reranker.",
+        )
+    return QuestionLikelihood(Likelihood(base.model, base.tokenizer))
+
+
+def schema_of(config: Config) -> str:
+    """Return the JSON schema in the project's file of it; raises UsageError, SourceError or ConfigError."""
+    from tunesmith.operations import validator
+
+    if config.json_schema is None:
+        raise UsageError(
+            "json holds answers to a JSON schema, and none is named.",
+            hint="Name its file in tunesmith.toml: [evaluate] json_schema.",
+        )
+    _file_digest(config, config.json_schema)
+    text = (config.folder / config.json_schema).read_text(encoding="utf-8")
+    try:
+        schema = json.loads(text)
+        validator(text)
+    except ValueError as error:
+        raise ConfigError(
+            f"{config.folder / config.json_schema} is no JSON schema: {error}",
+            hint="Mend it (draft 2020-12).",
+        ) from error
+    return json.dumps(schema, ensure_ascii=False)
 
 
 def arithmetic(draft: Path) -> torch.dtype:

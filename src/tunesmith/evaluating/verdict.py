@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from tunesmith.errors import DatasetError
-from tunesmith.evaluating.names import adapter_of, is_tuned
+from tunesmith.evaluating.names import RETRIEVERS, adapter_of, is_tuned, retriever_of
 from tunesmith.evaluating.scores import Summarised, Summary, WordsSummary, columns
 from tunesmith.evaluating.statistics import Estimate, Metric, Paired, detectable_difference, paired_difference
 from tunesmith.records import Score
@@ -33,9 +33,17 @@ _FLOORS = {
 }
 _PARTS = {
     "few_shot": "few-shot examples",
+    "nearest_shots": "the nearest examples",
+    "bm25": "retrieval by words",
+    "faiss": "retrieval by vectors",
     "retrieval": "retrieval",
+    "pinecone": "retrieval at Pinecone",
     "tuned_retrieval": "tuned retrieval",
+    "reranked": "reranked passages",
+    "citations": "citations",
+    "tools": "tools",
     "constrained": "calls constrained to the catalogue",
+    "json": "answers held to a JSON schema",
 }
 _MEASURES = {
     "exact": "exact calls",
@@ -98,13 +106,20 @@ class _Evidence:
 def cost_order(contender: str) -> tuple[int, ...]:
     """Return a key that sorts contenders from cheap to dear, all a matter of what must be made and run.
 
-    Training the language model costs most, then tuning the encoder, then keeping an index, then longer
-    prompts, then a grammar: base < few_shot < retrieval < tuned_retrieval < tuned < combinations.
+    A classifier asks no language model. Training one costs most, then calling tools, which asks it more than once,
+    then tuning the encoder, then keeping an index and reranking its passages, then longer prompts, then a grammar:
+    classifier < base < few_shot < nearest_shots < bm25 < faiss < retrieval < pinecone < tuned_retrieval < tools <
+    tuned < combinations.
     """
     parts = contender.split("+")
-    retrieves = "retrieval" in parts or "tuned_retrieval" in parts
-    dear_to_cheap = (is_tuned(contender), "tuned_retrieval" in parts, retrieves, "few_shot" in parts)
-    return (*map(int, dear_to_cheap), int("constrained" in parts), len(parts))
+    searches = max((place for place, part in enumerate(RETRIEVERS, 1) if part in parts), default=0)
+    dear_to_cheap = (
+        *(is_tuned(contender), "tools" in parts, "tuned_retrieval" in parts),
+        *("reranked" in parts, searches, "citations" in parts),
+        *("nearest_shots" in parts, "few_shot" in parts),
+    )
+    held = "constrained" in parts or "json" in parts
+    return ("classifier" not in parts, *map(int, dear_to_cheap), int(held), len(parts))
 
 
 # Before the name of the contender that was shown a right entry with every question.
@@ -120,6 +135,8 @@ def describe(name: str) -> str:
     if name.startswith(ORACLE):
         return f"{describe(name.removeprefix(ORACLE))}, a right entry always shown first"
     parts = name.split("+")
+    if name == "classifier":
+        return "a classifier on embeddings"
     adapter = adapter_of(name)
     if adapter is not None:
         model = f"the model with the adapter {adapter}"
@@ -284,7 +301,11 @@ def _contender_advice(evidence: _Evidence, best: Summarised, cheapest: Summarise
         return _fine_tune(evidence, best)
     if "tuned_retrieval" in parts:
         return _enough(evidence, best, cheapest, _TUNE_THE_ENCODER)
-    if "retrieval" in parts:
+    if "classifier" in parts:
+        return _enough(evidence, best, cheapest, "Do not fine-tune, a classifier on embeddings is enough")
+    if "tools" in parts:
+        return _enough(evidence, best, cheapest, "Do not fine-tune, tools are enough")
+    if retriever_of(cheapest.contender) is not None:
         return _enough(evidence, best, cheapest, _RETRIEVAL_IS_ENOUGH)
     return _enough(evidence, best, cheapest, "Do not fine-tune, prompting is enough")
 
