@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from statistics import NormalDist
@@ -139,6 +139,57 @@ def paired_difference(
         n=len(first),
         p_value=mcnemar(wins, losses),
     )
+
+
+def clustered_interval(
+    sums_G_K: NDArray[float64],
+    statistic: Callable[[NDArray[float64]], NDArray[float64]],
+    *,
+    level: float = 0.95,
+    resamples: int = RESAMPLES,
+    seed: int = 0,
+) -> tuple[float, float]:
+    """Return the percentile interval of a statistic under a cluster bootstrap: groups are drawn, as above.
+
+    `sums_G_K` holds K sums for each of G groups; `statistic` takes those of R resamples, shape (R, K), and gives R
+    values. Imagined groups are the caller's, who knows what a question lost or won would add.
+    """
+    import numpy as np
+
+    values_R = statistic(_draws(len(sums_G_K), resamples, seed) @ sums_G_K)
+    low, high = np.quantile(values_R, [(1 - level) / 2, (1 + level) / 2])
+    return float(low), float(high)
+
+
+def clustered_mean(
+    values: Sequence[float],
+    groups: Sequence[str],
+    *,
+    bounds: tuple[float, float] = (0.0, 1.0),
+    level: float = 0.95,
+    resamples: int = RESAMPLES,
+    seed: int = 0,
+) -> Estimate:
+    """Return the mean of values that lie within `bounds`, one for each question, with a clustered interval.
+
+    Two imagined groups of one question, one at either bound, are drawn with the others, as in `paired_difference`.
+    Raises DatasetError where there is no value.
+    """
+    import numpy as np
+
+    if not values:
+        raise DatasetError("a mean of no values has no meaning", hint="Give the test set a question.")
+    names = sorted(set(groups))
+    place = {name: index for index, name in enumerate(names)}
+    sums_G_2 = np.zeros((len(names) + 2, 2))
+    for value, group in zip(values, groups, strict=True):
+        sums_G_2[place[group]] += value, 1
+    sums_G_2[-2:] = (bounds[0], 1), (bounds[1], 1)
+    low, high = clustered_interval(
+        sums_G_2, lambda sums: sums[:, 0] / sums[:, 1], level=level, resamples=resamples, seed=seed
+    )
+    mean = sum(values) / len(values)
+    return Estimate(mean, min(low, mean), max(high, mean), len(values))
 
 
 def mcnemar(wins: int, losses: int) -> float:
