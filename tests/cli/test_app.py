@@ -326,6 +326,7 @@ def test_help_is_light() -> None:
         "report",
         "advise",
         "compare",
+        "judge",
         "export",
         "check",
         "train",

@@ -441,6 +441,47 @@ def compare(
 
 
 @app.command()
+def judge(
+    file: Annotated[
+        Path, typer.Argument(help="JSON lines of {question, a, b}, or of {question, answer, reference}.")
+    ],
+    *,
+    model: Annotated[str, typer.Option("--model", metavar="ADDRESS", help="The model that judges.")],
+    human: Annotated[
+        str,
+        typer.Option("--human", metavar="FIELD", help="The field with a person's verdict, if there is one."),
+    ] = "human",
+    as_json: AsJson = False,
+) -> None:
+    """Have a model judge pairs of answers in both orders, or grade answers; errors are counted, people compared."""
+    with _edge(as_json) as edge:
+        from tunesmith.cli import judge as views
+        from tunesmith.cli import show
+        from tunesmith.evaluating.judging import grade_answers, judge_pairs
+        from tunesmith.evaluating.pairs import read_rows
+        from tunesmith.models.address import load_chat
+
+        rows = read_rows(file, human)
+        judging = load_chat(model, say=edge.say)
+        with show.showing(edge.progress) as screen:
+            screen.stage_started("judge", f"asking {judging.name}")
+            if rows.pairs:
+                found = judge_pairs(judging, rows.pairs, on_progress=screen.progress)
+                errors, view = found.errors, views.judged_view(found)
+                edge.result({"judged": found, "not_read": rows.not_read})
+            else:
+                graded = grade_answers(judging, rows.answers, on_progress=screen.progress)
+                errors, view = graded.errors, views.graded_view(graded)
+                edge.result({"graded": graded, "not_read": rows.not_read})
+        edge.show(view)
+        if rows.not_read:
+            edge.say(f"Fields that no judge reads: {', '.join(sorted(rows.not_read))}.")
+        if errors == len(rows.pairs) + len(rows.answers):
+            # A judge of whom nothing can be read has judged nothing.
+            raise typer.Exit(1)
+
+
+@app.command()
 def convert(
     file: Annotated[Path, typer.Argument(help="Rows as JSON lines, a JSON list, or CSV with a head.")],
     out: Annotated[Path, typer.Option("--out", metavar="FILE", help="Where to; it must not be there yet.")],
