@@ -45,7 +45,7 @@ def tuned_order(
         name=config.name,
         base=_public(place, config.train.base),
         licence=_licence(place.folder),
-        system=steps.system_of(steps.catalogue_of(inputs)),
+        system=steps.system_for(steps.catalogue_of(inputs), config),
         data=dict(_data(inputs, config)),
         settings={key: value for key, value in steps.train_settings(config).items() if value is not None},
         verdict=report.get("verdict"),

@@ -64,7 +64,7 @@ STAGES: Final = (
           steps.generate, 2, steps.pieces_asked_about),
     Stage("curate", "check, deduplicate, split", ("collect", "generate"), steps.curate_settings, steps.people_digests,
           steps.curate, 2),
-    Stage("index", "embed the catalogue", ("collect",), steps.index_settings, steps.encoder_digest, steps.index, 2),
+    Stage("index", "embed the catalogue", ("collect",), steps.index_settings, steps.chunk_digests, steps.index, 3),
     Stage("estimate", "tokens, time, memory, price", ("collect", "curate", "index"), steps.estimate_settings,
           steps.both_digests, steps.estimate),
     Stage("encoder", "tune the retriever", ("collect", "curate", "index"), steps.encoder_settings, steps.encoder_digest,
@@ -72,10 +72,10 @@ STAGES: Final = (
     Stage("train", "tune the language model", ("collect", "curate", "encoder"), steps.train_settings,
           steps.base_digest, steps.train, 2),
     Stage("evaluate", "ask every contender", ("collect", "generate", "curate", "index", "encoder", "train"),
-          steps.evaluate_settings, steps.contender_digests, steps.evaluate, 2),
+          steps.evaluate_settings, steps.contender_digests, steps.evaluate, 3),
     Stage("report", "the verdict",
           ("collect", "chunk", "generate", "curate", "estimate", "encoder", "train", "evaluate"),
-          steps.report_settings, steps.nothing, steps.report, 3),
+          steps.report_settings, steps.nothing, steps.report, 4),
 )  # fmt: skip
 
 

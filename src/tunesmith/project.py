@@ -159,10 +159,15 @@ class Project:
         inputs = self._finished("collect", "tunesmith run")
         name = model or self._best()
         catalogue = steps.catalogue_of(inputs)
-        conversation = (Message("system", steps.system_of(catalogue)), Message("user", question))
+        conversation = (
+            Message("system", steps.system_for(catalogue, self.config)),
+            Message("user", question),
+        )
         settings = self.config.evaluate
         sampling = Sampling(max_tokens=settings.max_tokens, stop=settings.stop)
         [answer] = self.contender(name).reply([conversation], sampling)
+        if not catalogue.entries:
+            return Asked(question, answer, name, None, self._passages(answer), None)
         judgement = _judged(answer, catalogue)
         against = f"{catalogue.package} {catalogue.version}"
         return Asked(question, answer, name, judgement, self._sources(judgement, inputs), against)
@@ -305,6 +310,18 @@ class Project:
 
     def _best(self) -> str:
         return str(self.report().json["best"])
+
+    def _passages(self, answer: Answer) -> tuple[Evidence, ...]:
+        """Return the passages that the model was shown."""
+        inputs = self._finished("index", "tunesmith run index") if answer.retrieved else {}
+        if not inputs:
+            return ()
+        known = {passage.id: passage for passage in steps.passages_of(inputs)}
+        source_of = {document.id: document.source for document in steps.documents_of(inputs)}
+        shown = (known[one] for one in answer.retrieved if one in known)
+        return tuple(
+            Evidence(source_of[one.document], one.document, one.start, one.end, one.text) for one in shown
+        )
 
     def _sources(self, judgement: Judgement, inputs: Mapping[str, Artifact]) -> tuple[Evidence, ...]:
         """Return where the called entry is documented."""

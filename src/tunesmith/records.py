@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, field
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar
 
 from tunesmith.errors import DatasetError
 
@@ -131,12 +132,30 @@ class Example:
     checks: tuple[str, ...] = ()
     messages: tuple[Message, ...] = ()
 
+    @property
+    def group(self) -> str:
+        """What splits keep together and bootstraps cluster by: the entry, else a stretch of its document, else itself.
+
+        A document is cut into stretches at fixed places, so that one long document can be split, and so that no example
+        changes sides when documents are added.
+        """
+        if self.entry is not None:
+            return self.entry
+        if not self.evidence:
+            return self.id
+        first = self.evidence[0]
+        return f"{first.document}#{first.start // STRETCH}"
+
+
+STRETCH: Final = 8000  # characters of a document: about five chunks
+
 
 @dataclass(frozen=True, slots=True)
 class Written:
     """A question that a person wrote, and what answers it; `line` from 1.
 
-    That is all catalogue ids that do, the best first, or, where nothing is to be called, the answer in words.
+    That is all catalogue ids that do, the best first, or, where nothing is to be called, the answer in words, with a
+    quote from the documents that holds it, if the person gave one.
     """
 
     question: str
@@ -144,11 +163,22 @@ class Written:
     file: str
     line: int
     answer: str = ""
+    quote: str = ""
 
     @property
     def origin(self) -> str:
         """Where it comes from, as an example's origin says it."""
         return f"written:{self.file}:{self.line}"
+
+
+def locate(quote: str, documents: Iterable[Document]) -> Evidence | None:
+    """Return the first place where the documents hold a quote, whatever its spaces and line ends; None for nowhere."""
+    words = r"\s+".join(re.escape(word) for word in quote.split())
+    for document in documents:
+        found = re.search(words, document.text) if words else None
+        if found is not None:
+            return Evidence(document.source, document.id, found.start(), found.end(), found.group())
+    return None
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,11 +193,15 @@ class Rejection:
 
 @dataclass(frozen=True, slots=True)
 class Passage:
-    """One retrieved piece: its text as a prompt shows it, and the retriever's score (larger is nearer)."""
+    """One retrieved piece: its text as a prompt shows it, and the retriever's score (larger is nearer).
+
+    An `entry` of a catalogue is one line; a `text` is a piece of a document, of several.
+    """
 
     id: str
     text: str
     score: float
+    kind: Literal["entry", "text"] = "entry"
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,16 +221,28 @@ Verdict = Literal["exact", "valid", "wrong_arguments", "hallucinated", "no_call"
 
 @dataclass(frozen=True, slots=True)
 class Score:
-    """One contender's answer to one question, judged against the catalogue; `group` is what bootstraps cluster by."""
+    """One contender's answer to one question; `group` is what bootstraps cluster by.
+
+    A call has the `verdict` of the catalogue. An answer in words has none; it has `measures` from 0 to 1, by name.
+    """
 
     contender: str
     set: str
     example: str
     group: str
-    verdict: Verdict
+    verdict: Verdict | None
     called: str | None
     answer: Answer
     reason: str = ""
+    measures: dict[str, float] = field(default_factory=dict)
+
+    def value(self, metric: str) -> float | None:
+        """Return how good the answer is by a metric, from 0 to 1; None where it was not measured by that."""
+        if self.verdict is None:
+            return self.measures.get(metric)
+        if metric in ("exact", "valid", "hallucinated"):
+            return float(getattr(self, metric))
+        return float(self.verdict == metric) if metric in ("wrong_arguments", "no_call") else None
 
     @property
     def exact(self) -> bool:

@@ -8,7 +8,7 @@ import platform
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import closing
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,13 +18,14 @@ from tunesmith.catalogue import Catalogue
 from tunesmith.config import Config
 from tunesmith.contenders import Workshop
 from tunesmith.errors import DatasetError, ModelError, SourceError
-from tunesmith.progress import Progress
+from tunesmith.progress import Progress, silent
 from tunesmith.records import (
     Chunk,
     Conversation,
     Document,
     Example,
     Message,
+    Passage,
     Score,
     Source,
     Tally,
@@ -43,14 +44,16 @@ if TYPE_CHECKING:
     from tunesmith.chunking.choices import Chosen
     from tunesmith.collecting.web import Snapshot
     from tunesmith.evaluating.plots import CurvePoint
+    from tunesmith.evaluating.report import Part
     from tunesmith.generating.asking import Asker, Purse
     from tunesmith.generating.generate import Material
     from tunesmith.generating.prompts import Prompts
     from tunesmith.generating.replies import Replies
     from tunesmith.models.address import Place
-    from tunesmith.models.base import ChatModel
+    from tunesmith.models.base import ChatModel, Retriever
     from tunesmith.models.embedding import LocalEncoder
     from tunesmith.retrieving.index import Index
+    from tunesmith.retrieving.passages import Places
     from tunesmith.reviewing.ledger import Ledger
     from tunesmith.reviewing.sample import Order
     from tunesmith.reviewing.session import Candidate
@@ -279,7 +282,7 @@ def curate_settings(config: Config) -> dict[str, Any]:
 
 def index_settings(config: Config) -> dict[str, Any]:
     """Return what indexing is told."""
-    return {"encoder": config.encoder.base}
+    return {"encoder": config.encoder.base, "passage_tokens": config.retrieve.passage_tokens}
 
 
 def estimate_settings(config: Config) -> dict[str, Any]:
@@ -300,7 +303,7 @@ def train_settings(config: Config) -> dict[str, Any]:
 def evaluate_settings(config: Config) -> dict[str, Any]:
     """Return what evaluating is told."""
     return {
-        "evaluate": config.evaluate.model_dump(),
+        "evaluate": config.evaluate.model_dump(exclude={"measure"}),
         "contenders": config.contenders,
         "retrieve": config.retrieve.model_dump(),
         "base": config.train.base,
@@ -309,7 +312,7 @@ def evaluate_settings(config: Config) -> dict[str, Any]:
 
 def report_settings(config: Config) -> dict[str, Any]:
     """Return what the report is told."""
-    return {"name": config.name}
+    return {"name": config.name, "measure": config.evaluate.measure}
 
 
 # --- the stages
@@ -509,20 +512,41 @@ def _review_counts(examples: Sequence[Example], ledger: Ledger, say: Callable[[s
 
 
 def index(work: Work) -> dict[str, int]:
-    """Index the catalogue with the encoder as it was found."""
+    """Index the catalogue, and the documents in passages, with the encoder as it was found."""
+    from tunesmith.chunking.chunk import ChunkSettings
+    from tunesmith.chunking.chunk import chunk as cut
     from tunesmith.retrieving.index import build_index
 
-    catalogue = catalogue_of(work.inputs)
-    if not catalogue.entries:
+    catalogue, documents = catalogue_of(work.inputs), documents_of(work.inputs)
+    size = ChunkSettings(max_tokens=work.config.retrieve.passage_tokens)
+    # What describes an entry is found as the entry.
+    texts = [document for document in documents if document.entry is None]
+    passages = [passage for passage in cut(texts, size, count=_counting(work)) if passage.text.strip()]
+    if not catalogue.entries and not passages:
         raise SourceError(
-            "the sources name nothing that can be called, and this version measures assistants by their calls",
-            hint="The examples are made and checked: write them with `tunesmith dataset --out FOLDER`, and train on "
-            "them with `tunesmith train FOLDER/train.jsonl --out MODEL`.",
+            "the sources hold nothing that can be called and no text, so there is nothing to retrieve",
+            hint="Add documents, python:PACKAGE, openapi:FILE or mcp:FILE to [collect] sources.",
         )
-    calls = calls_of(documents_of(work.inputs), catalogue)
-    built = build_index(catalogue.entries, encoder_of(work.config, work.say), calls=calls)
+    calls = calls_of(documents, catalogue)
+    built = build_index(catalogue.entries, encoder_of(work.config, work.say), calls=calls, passages=passages)
     built.save(work.draft / "index")
-    return {"entries": len(catalogue.entries)}
+    write_jsonl(work.draft / PASSAGES, passages)
+    return {"entries": len(catalogue.entries), "passages": len(passages)}
+
+
+PASSAGES = "passages.jsonl"
+
+
+def passages_of(inputs: Mapping[str, Artifact]) -> tuple[Chunk, ...]:
+    """Return the passages of documents that are retrieved beside a catalogue's entries."""
+    return tuple(read_jsonl(Chunk, inputs["index"].file(PASSAGES)))
+
+
+def places_of(inputs: Mapping[str, Artifact]) -> Places:
+    """Return what tells where an example's answer stands."""
+    from tunesmith.retrieving.passages import Places
+
+    return Places(passages_of(inputs))
 
 
 def estimate(work: Work) -> dict[str, int]:
@@ -534,7 +558,7 @@ def estimate(work: Work) -> dict[str, int]:
 
     config, catalogue = work.config, catalogue_of(work.inputs)
     train, valid = examples_of(work.inputs, "train"), examples_of(work.inputs, "valid")
-    plain = plain_index(work.inputs, config, work.say)
+    plain, places = plain_index(work.inputs, config, work.say), places_of(work.inputs)
     train_rows, valid_rows = (
         conversations(
             select(rows, count, config.train.seed),
@@ -544,12 +568,13 @@ def estimate(work: Work) -> dict[str, int]:
             system=system_of(catalogue),
             settings=config.train,
             in_words=in_words_of(config),
+            right_of=places.right,
         )
         for rows, count in ((train, config.train.examples), (valid, VALID_ROWS))
     )
     rows: list[PlanRow] = []
-    pairs = pairs_of(train)
-    if config.encoder.epochs:
+    pairs = pairs_of(train, places)
+    if config.encoder.epochs and pairs:
         rows.append(estimate_encoder(encoder_of(config, work.say), pairs, entries_of(plain), config.encoder))
     remote = is_remote(config.train.base)
     if remote:
@@ -581,13 +606,16 @@ def encoder(work: Work) -> dict[str, int]:
     dtype = arithmetic(work.draft)
     plain = plain_index(work.inputs, config, work.say)
     model = encoder_of(config, work.say)
-    pairs = pairs_of(examples_of(work.inputs, "train"))
+    places = places_of(work.inputs)
+    pairs = pairs_of(examples_of(work.inputs, "train"), places)
+    if not pairs:
+        work.say("No training question says where its answer stands, so the encoder is left as it was found.")
     run = tune_encoder(
         model,
         pairs,
         entries_of(plain),
-        pairs_of(examples_of(work.inputs, "valid")),
-        config.encoder,
+        pairs_of(examples_of(work.inputs, "valid"), places),
+        config.encoder if pairs else config.encoder.model_copy(update={"epochs": 0}),
         work=work.scratch,
         dtype=dtype,
         on_progress=work.progress,
@@ -603,6 +631,7 @@ def encoder(work: Work) -> dict[str, int]:
         lexical=False,
         keys_E_D=plain.vectors_E_D,
         calls=calls_of(documents_of(work.inputs), catalogue),
+        passages=places.passages,
     )
     tuned.save(work.draft / "tuned_index")
     _write_json(work.draft / "run.json", asdict(run))
@@ -667,94 +696,214 @@ def _train_hosted(work: Work, mixed: Mixed) -> dict[str, int]:
 
 def evaluate(work: Work) -> dict[str, int]:
     """Ask every contender every test question; score floors and ceilings beside them."""
+    config = work.config
+    calls, words = _test_sets(work.inputs, about_calls), _test_sets(work.inputs, about_texts)
+    if not calls and not words:
+        raise DatasetError("there is no test question", hint="Raise the shares held out in [curate].")
+    shop = workshop(work.inputs, config, work.say)
+    for adapter in config.adapters:
+        shop.adapted(adapter)  # one that does not fit the base is refused before anyone is asked
+    names = contenders_in_words(work.inputs, config) if words else ()
+    if left_out := [name for name in config.contenders if words and name not in names]:
+        work.say(f"not asked for answers in words, for which it is not made: {', '.join(left_out)}")
+    asked = {"calls": (calls, config.contenders if calls else ()), "words": (words, names)}
+    total = sum(_size(sets) * len(named) for sets, named in asked.values())
+    measured = _Measured()
+
+    if calls:
+        measured.add(_evaluate_calls(work, shop, calls, _After(0, total, work.progress)))
+    if words:
+        after = _After(len(measured.scores), total, work.progress)
+        measured.add(_evaluate_words(work, shop, words, names, after))
+    for name in ("scores", "floors", "ceilings"):
+        write_jsonl(work.draft / f"{name}.jsonl", getattr(measured, name))
+    return {
+        "contenders": len(config.contenders),
+        "questions": _size(calls) + _size(words),
+        "answers": len(measured.scores),
+    }
+
+
+@dataclass(frozen=True, slots=True)
+class _After:
+    """One bar for all contenders: progress that goes on after `done` of `total` questions."""
+
+    done: int
+    total: int
+    progress: Progress
+
+    def __call__(self, done: int, total: int, note: str = "") -> None:
+        """Tell what is done beyond the others."""
+        self.progress(self.done + done, self.total, note)
+
+    def after(self, more: int) -> _After:
+        """Return the progress of who comes after `more` further questions."""
+        return replace(self, done=self.done + more)
+
+
+@dataclass(slots=True)
+class _Measured:
+    """The scores of contenders, floors and ceilings."""
+
+    scores: list[Score] = field(default_factory=list)
+    floors: list[Score] = field(default_factory=list)
+    ceilings: list[Score] = field(default_factory=list)
+
+    def add(self, other: _Measured) -> None:
+        """Add the others' scores."""
+        self.scores += other.scores
+        self.floors += other.floors
+        self.ceilings += other.ceilings
+
+
+Sets = Mapping[str, Sequence[Example]]
+
+
+def _test_sets(
+    inputs: Mapping[str, Artifact], kind: Callable[[Iterable[Example]], tuple[Example, ...]]
+) -> Sets:
+    return {name: rows for name in SETS if (rows := kind(examples_of(inputs, name)))}
+
+
+def _size(sets: Sets) -> int:
+    return sum(map(len, sets.values()))
+
+
+def contenders_in_words(inputs: Mapping[str, Artifact], config: Config) -> tuple[str, ...]:
+    """Return the contenders that can answer in words: none kept to calls, none with a retriever tuned on nothing."""
+    tuned_on = _read_json(inputs["encoder"].file("run.json"))["pairs"]
+    unfit = {"constrained"} | (set() if tuned_on else {"tuned_retrieval"})
+    return tuple(name for name in config.contenders if not unfit & set(name.split("+")))
+
+
+def _evaluate_calls(work: Work, shop: Workshop, sets: Sets, told: _After) -> _Measured:
     from tunesmith.evaluating import floors
     from tunesmith.evaluating.evaluate import evaluate as ask_all
 
     config, catalogue = work.config, catalogue_of(work.inputs)
-    sets = {name: rows for name in SETS if (rows := about_calls(examples_of(work.inputs, name)))}
-    if not sets:
-        raise DatasetError(
-            "there is no test question about a call", hint="Raise the shares held out in [curate]."
-        )
-    shop = workshop(work.inputs, config, work.say)
-    for adapter in config.adapters:
-        shop.adapted(adapter)  # one that does not fit the base is refused before anyone is asked
-    questions = sum(len(rows) for rows in sets.values())
-    scores: list[Score] = []
-
-    def told(done: int, total: int, note: str = "") -> None:
-        # One bar for all contenders: those that were asked are in `scores`.
-        work.progress(len(scores) + done, total * len(config.contenders), note)
-
+    made = _Measured()
     for name in config.contenders:
         work.say(f"asking {name}")
-        scores += ask_all(
+        made.scores += ask_all(
             {name: shop.build(name)},
             sets,
             catalogue,
             system=system_of(catalogue),
             settings=config.evaluate,
             journal=work.scratch / f"answers-{name}.jsonl",
-            on_progress=told,
+            on_progress=told.after(len(made.scores)),
         )
     train_rows = about_calls(examples_of(work.inputs, "train"))
     answers = answers_of(documents_of(work.inputs), catalogue)
-    floor_scores = [
-        *floors.constant(train_rows, sets, catalogue),
-        *floors.majority(train_rows, sets, catalogue),
-        *floors.nearest(train_rows, sets, catalogue),
-    ]
-    ceiling_scores: list[Score] = []
+    made.floors += floors.constant(train_rows, sets, catalogue)
+    made.floors += floors.majority(train_rows, sets, catalogue)
+    made.floors += floors.nearest(train_rows, sets, catalogue)
+    count = config.retrieve.count
     for prefix, retriever in (("", shop.retriever), ("tuned_", shop.tuned_retriever)):
-        hits = _hits(retriever, sets, config.retrieve.count)
-        floor_scores += floors.first_hit(f"{prefix}first_hit", answers, hits, sets, catalogue)
-        ceiling_scores += floors.hit_in(
-            f"{prefix}hit_in_{config.retrieve.count}", hits, config.retrieve.count, sets
+        hits = {
+            example: [hit.id for hit in found] for example, found in _hits(retriever, sets, count).items()
+        }
+        made.floors += floors.first_hit(f"{prefix}first_hit", answers, hits, sets, catalogue)
+        made.ceilings += floors.hit_in(f"{prefix}hit_in_{count}", hits, count, sets)
+
+    def again(name: str, model: ChatModel, open_questions: Sets) -> Sequence[Score]:
+        return ask_all(
+            {name: model},
+            open_questions,
+            catalogue,
+            system=system_of(catalogue),
+            settings=config.evaluate,
+            journal=work.scratch / "answers-oracle.jsonl",
         )
-    ceiling_scores += _oracle_scores(work, shop, sets, scores)
-    write_jsonl(work.draft / "scores.jsonl", scores)
-    write_jsonl(work.draft / "floors.jsonl", floor_scores)
-    write_jsonl(work.draft / "ceilings.jsonl", ceiling_scores)
-    return {"contenders": len(config.contenders), "questions": questions, "answers": len(scores)}
+
+    made.ceilings += _oracle_scores(work, shop, sets, made.scores, names=config.contenders, ask=again)
+    return made
+
+
+def _evaluate_words(work: Work, shop: Workshop, sets: Sets, names: Sequence[str], told: _After) -> _Measured:
+    from tunesmith.evaluating.evaluate import evaluate_words as ask_all
+    from tunesmith.evaluating.word_floors import WordFloors, found
+
+    config, places = work.config, places_of(work.inputs)
+    shop = in_words_workshop(shop, work.inputs, config)
+    encoder, system = encoder_of(config, work.say), in_words_of(config)
+
+    def ask(
+        name: str, model: ChatModel, of_sets: Sets, journal: str, on_progress: Progress
+    ) -> Sequence[Score]:
+        return ask_all(
+            {name: model},
+            of_sets,
+            system=system,
+            settings=config.evaluate,
+            encoder=encoder,
+            right_of=places.right,
+            journal=work.scratch / f"{journal}.jsonl",
+            on_progress=on_progress,
+        )
+
+    made = _Measured()
+    for name in names:
+        work.say(f"asking {name} for answers in words")
+        made.scores += ask(
+            name,
+            shop.build(name),
+            sets,
+            f"words-{name}",
+            told.after(len(made.scores)),
+        )
+    floors = WordFloors(about_texts(examples_of(work.inputs, "train")), encoder, config.evaluate.measure)
+    made.floors += (*floors.constant(sets), *floors.majority(sets), *floors.nearest(sets))
+    for prefix, retriever in (("", shop.retriever), ("tuned_", shop.tuned_retriever)):
+        if prefix and not any("tuned_retrieval" in name for name in names):
+            continue
+        hits = _hits(retriever, sets, config.retrieve.count)
+        made.floors += floors.quoted(f"{prefix}first_hit", hits, sets)
+        made.ceilings += found(f"{prefix}hit_in_{config.retrieve.count}", hits, sets, places.right)
+
+    def again(name: str, model: ChatModel, open_questions: Sets) -> Sequence[Score]:
+        return ask(name, model, open_questions, "words-oracle", silent)
+
+    # A perfect retriever can be had only where it is known what it should find.
+    known = {name: rows for name, rows in sets.items() if all(map(places.right, rows))}
+    made.ceilings += _oracle_scores(work, shop, known, made.scores, names=names, ask=again)
+    return made
 
 
 def _oracle_scores(
-    work: Work, shop: Workshop, sets: Mapping[str, Sequence[Example]], scores: Sequence[Score]
+    work: Work,
+    shop: Workshop,
+    sets: Sets,
+    scores: Sequence[Score],
+    *,
+    names: Sequence[str],
+    ask: Callable[[str, ChatModel, Sets], Sequence[Score]],
 ) -> list[Score]:
-    """Score the last contender that retrieves with a right entry always shown first; none, if none retrieves.
+    """Score the last contender that retrieves with a right passage always shown first; none, if none retrieves.
 
     Where its own first hit was right it would be asked the very same again: there its answer stands.
     """
-    from tunesmith.evaluating.evaluate import evaluate as ask_all
-    from tunesmith.evaluating.scores import acceptable
     from tunesmith.evaluating.verdict import ORACLE
     from tunesmith.retrieving.oracle import OracleRetriever
 
-    config, catalogue = work.config, catalogue_of(work.inputs)
-    name = next((one for one in reversed(config.contenders) if _RETRIEVERS & set(one.split("+"))), None)
-    if name is None:
+    name = next((one for one in reversed(names) if _RETRIEVERS & set(one.split("+"))), None)
+    if name is None or not sets:
         return []
     index = shop.tuned_retriever if "tuned_retrieval" in name.split("+") else shop.retriever
-    passage_of = plain_index(work.inputs, config, work.say).passage
+    passage_of, places = plain_index(work.inputs, work.config, work.say).passage, places_of(work.inputs)
     examples = [example for rows in sets.values() for example in rows]
-    right = {example.question: [passage_of(entry) for entry in acceptable(example)] for example in examples}
+    right = {example.question: [passage_of(one) for one in places.right(example)] for example in examples}
     given = {(one.set, one.example): one for one in scores if one.contender == name}
 
     def led(set_name: str, example: Example) -> bool:
-        return given[set_name, example.id].answer.retrieved[:1] in {(entry,) for entry in acceptable(example)}
+        first = given[set_name, example.id].answer.retrieved[:1]
+        return first in {(one,) for one in places.right(example)}
 
     open_questions = {
         set_name: [one for one in rows if not led(set_name, one)] for set_name, rows in sets.items()
     }
-    work.say(f"asking {name} again where its first entry was wrong, with a right one first")
-    asked = ask_all(
-        {ORACLE + name: shop.build(name, OracleRetriever(index, right))},
-        open_questions,
-        catalogue,
-        system=system_of(catalogue),
-        settings=config.evaluate,
-        journal=work.scratch / "answers-oracle.jsonl",
-    )
+    work.say(f"asking {name} again where its first passage was wrong, with a right one first")
+    asked = ask(ORACLE + name, shop.build(name, OracleRetriever(index, right)), open_questions)
     given |= {(one.set, one.example): one for one in asked}
     return [
         replace(given[set_name, one.id], contender=ORACLE + name)
@@ -816,8 +965,13 @@ def examples_of(inputs: Mapping[str, Artifact], name: str) -> tuple[Example, ...
 
 
 def about_calls(examples: Iterable[Example]) -> tuple[Example, ...]:
-    """Return the examples whose answer is a call: those that contenders are measured by."""
+    """Return the examples whose answer is a call."""
     return tuple(example for example in examples if example.entry is not None)
+
+
+def about_texts(examples: Iterable[Example]) -> tuple[Example, ...]:
+    """Return the examples whose answer is in words."""
+    return tuple(example for example in examples if example.entry is None)
 
 
 def ledger_of(config: Config) -> Ledger:
@@ -885,7 +1039,8 @@ def conversations_of(inputs: Mapping[str, Artifact], config: Config) -> Mixed:
 
     index = tuned_index(inputs, config)
     valid = select(examples_of(inputs, "valid"), VALID_ROWS, config.train.seed)
-    ranks = ranks_of(valid, index, config.train.passages)
+    places = places_of(inputs)
+    ranks = ranks_of([one for one in valid if places.right(one)], index, config.train.passages, places.right)
     chosen = select(examples_of(inputs, "train"), config.train.examples, config.train.seed)
     system = system_of(catalogue_of(inputs))
     rows, valid_rows = (
@@ -897,6 +1052,7 @@ def conversations_of(inputs: Mapping[str, Artifact], config: Config) -> Mixed:
             system=system,
             settings=config.train,
             in_words=in_words_of(config),
+            right_of=places.right,
         )
         for examples in (chosen, valid)
     )
@@ -931,6 +1087,11 @@ def system_of(catalogue: Catalogue) -> str:
     from tunesmith.generating.prompts import system_prompt
 
     return system_prompt(catalogue)
+
+
+def system_for(catalogue: Catalogue, config: Config) -> str:
+    """Return the system prompt of a project's users: that of calls where there is anything to call."""
+    return system_of(catalogue) if catalogue.entries else in_words_of(config)
 
 
 def in_words_of(config: Config) -> str:
@@ -978,20 +1139,20 @@ def entries_of(index: Index) -> Entries:
     return Entries({entry: row for row, entry in enumerate(index.ids)}, torch.from_numpy(index.vectors_E_D))
 
 
-def pairs_of(examples: Sequence[Example]) -> list[Pair]:
+def pairs_of(examples: Sequence[Example], places: Places) -> list[Pair]:
     """Return the questions to tune the retriever on: people's and teachers', and for the other entries the rules'.
 
     An entry that no question names would be a wrong answer in every step and a right one in none. Where people have
-    asked, rules only repeat the docstring.
+    asked, rules only repeat the docstring. A question about documents belongs to the passage that answers it; one of
+    which that is not known is left out.
     """
     from tunesmith.training.encoder import Pair
 
-    known = [example for example in examples if example.entry is not None]
-    asked = {example.entry for example in known if not by_rule(example)}
+    asked = {example.entry for example in examples if not by_rule(example)} - {None}
     return [
-        Pair(example.question, str(example.entry))
-        for example in known
-        if not by_rule(example) or example.entry not in asked
+        Pair(example.question, example.entry or right[0])
+        for example in examples
+        if (right := places.right(example)) and (not by_rule(example) or example.entry not in asked)
     ]
 
 
@@ -1023,7 +1184,6 @@ def workshop(inputs: Mapping[str, Artifact], config: Config, say: Callable[[str]
     from tunesmith.models.address import Place, is_remote, load_chat
     from tunesmith.models.constrained import CatalogueGrammar
     from tunesmith.models.local import LocalModel, load_model, load_tokenizer
-    from tunesmith.training.mix import select
 
     base, remote = config.train.base, is_remote(config.train.base)
 
@@ -1058,10 +1218,8 @@ def workshop(inputs: Mapping[str, Artifact], config: Config, say: Callable[[str]
     here = "train" in inputs and not remote
     dtype = _noted_arithmetic(inputs["train"].file(ARITHMETIC)) if here else None
     catalogue = catalogue_of(inputs)
-    shots = tuple(
-        (Message("user", one.question), Message("assistant", one.answer))
-        for one in select(about_calls(examples_of(inputs, "train")), SHOTS, config.train.seed)
-    )
+    train_rows = examples_of(inputs, "train")
+    shots = _shots(about_calls(train_rows) or train_rows, config)
     return Workshop(
         load_base=load_base,
         load_tuned=load_tuned,
@@ -1075,6 +1233,29 @@ def workshop(inputs: Mapping[str, Artifact], config: Config, say: Callable[[str]
 
 
 SHOTS = 3
+
+
+def in_words_workshop(shop: Workshop, inputs: Mapping[str, Artifact], config: Config) -> Workshop:
+    """Return a workshop of the same models whose few shots are answered in words."""
+    shots = _shots(about_texts(examples_of(inputs, "train")), config)
+    return replace(
+        shop,
+        load_base=lambda: shop.base,
+        load_tuned=lambda: shop.tuned,
+        load_retriever=lambda: shop.retriever,
+        load_tuned_retriever=lambda: shop.tuned_retriever,
+        load_adapted={name: partial(shop.adapted, name) for name in shop.load_adapted},
+        shots=shots,
+    )
+
+
+def _shots(examples: Sequence[Example], config: Config) -> tuple[Conversation, ...]:
+    from tunesmith.training.mix import select
+
+    return tuple(
+        (Message("user", one.question), Message("assistant", one.answer))
+        for one in select(examples, SHOTS, config.train.seed)
+    )
 
 
 def arithmetic(draft: Path) -> torch.dtype:
@@ -1103,26 +1284,21 @@ ARITHMETIC = "arithmetic.json"
 def report_data(inputs: Mapping[str, Artifact], config: Config) -> Any:
     """Return everything that the report shows."""
     from tunesmith.evaluating import report as page
-    from tunesmith.evaluating.scores import summarise
-    from tunesmith.evaluating.verdict import compare, decide
 
-    scores, floors, ceilings = (
-        tuple(read_jsonl(Score, inputs["evaluate"].file(f"{name}.jsonl")))
-        for name in ("scores", "floors", "ceilings")
-    )
-    paired = compare(scores, floors)
-    summaries, floor_summaries, ceiling_summaries = (summarise(each) for each in (scores, floors, ceilings))
+    parts = [part for part in (_calls_part(inputs), _words_part(inputs, config)) if part is not None]
+    main = parts[0]
     distances = _read_json(inputs["curate"].file("distances.json"))
     return page.ReportData(
         project=config.name,
         sources=tuple(read_jsonl(Source, inputs["collect"].file("sources.jsonl"))),
-        decision=decide(summaries, paired, floors=floor_summaries, ceilings=ceiling_summaries),
-        summaries=summaries,
-        floors=floor_summaries,
-        ceilings=ceiling_summaries,
-        paired=paired,
-        scores=scores,
-        sets={name: rows for name in SETS if (rows := about_calls(examples_of(inputs, name)))},
+        decision=main.decision,
+        summaries=main.summaries,
+        floors=main.floors,
+        ceilings=main.ceilings,
+        paired=main.paired,
+        scores=main.scores,
+        sets=main.sets,
+        words=parts[1] if len(parts) > 1 else None,
         story=_story(inputs),
         distances=tuple(page.LexicalDistance(one["set"], one["mean"]) for one in distances),
         topics=tuple(
@@ -1132,6 +1308,49 @@ def report_data(inputs: Mapping[str, Artifact], config: Config) -> Any:
         cost=_costs(inputs),
         environment=_facts(inputs),
     )
+
+
+def _measured(inputs: Mapping[str, Artifact]) -> list[tuple[Score, ...]]:
+    """Return the scores of the contenders, the floors and the ceilings."""
+    return [
+        tuple(read_jsonl(Score, inputs["evaluate"].file(f"{name}.jsonl")))
+        for name in ("scores", "floors", "ceilings")
+    ]
+
+
+def _calls_part(inputs: Mapping[str, Artifact]) -> Part | None:
+    """Return what the report shows of calls, None where none were asked for."""
+    from tunesmith.evaluating.report import Part
+    from tunesmith.evaluating.scores import of_calls, summarise
+    from tunesmith.evaluating.verdict import compare, decide
+
+    scores, floors, ceilings = map(of_calls, _measured(inputs))
+    if not scores:
+        return None
+    paired = compare(scores, floors)
+    summaries, floor_summaries, ceiling_summaries = (summarise(each) for each in (scores, floors, ceilings))
+    decision = decide(summaries, paired, floors=floor_summaries, ceilings=ceiling_summaries)
+    sets = {name: rows for name in SETS if (rows := about_calls(examples_of(inputs, name)))}
+    return Part(decision, summaries, floor_summaries, ceiling_summaries, paired, scores, sets)
+
+
+def _words_part(inputs: Mapping[str, Artifact], config: Config) -> Part | None:
+    """Return what the report shows of answers in words, None where there are none."""
+    from tunesmith.evaluating.report import Part
+    from tunesmith.evaluating.scores import in_words, summarise_words
+    from tunesmith.evaluating.verdict import compare, decide
+
+    scores, floors, ceilings = map(in_words, _measured(inputs))
+    if not scores:
+        return None
+    metric = config.evaluate.measure
+    paired = compare(scores, floors, metric)
+    summaries, floor_summaries, ceiling_summaries = (
+        summarise_words(each, metric) for each in (scores, floors, ceilings)
+    )
+    decision = decide(summaries, paired, floors=floor_summaries, ceilings=ceiling_summaries)
+    sets = {name: rows for name in SETS if (rows := about_texts(examples_of(inputs, name)))}
+    return Part(decision, summaries, floor_summaries, ceiling_summaries, paired, scores, sets)
 
 
 def _story(inputs: Mapping[str, Artifact]) -> tuple[Any, ...]:
@@ -1217,10 +1436,10 @@ def _processor() -> str:
     return names[0] if names else platform.processor() or platform.machine()
 
 
-def _hits(retriever: Any, sets: Mapping[str, Sequence[Example]], count: int) -> dict[str, tuple[str, ...]]:
+def _hits(retriever: Retriever, sets: Sets, count: int) -> dict[str, tuple[Passage, ...]]:
     examples = [example for rows in sets.values() for example in rows]
     found = retriever.search([example.question for example in examples], count)
-    return {example.id: tuple(hit.id for hit in hits) for example, hits in zip(examples, found, strict=True)}
+    return {example.id: hits for example, hits in zip(examples, found, strict=True)}
 
 
 def _is_hosted(train: Artifact) -> bool:

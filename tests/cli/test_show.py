@@ -303,7 +303,7 @@ def test_two_evaluations_are_shown_side_by_side() -> None:
         tuple(Change(f"q{number}", "p.f", None, "") for number in range(7)),
     )
     paired = Paired("second", "first", "asked", "exact", -0.175, -0.3, -0.05, 40, 0.016)
-    row = Compared("tuned+tuned_retrieval+constrained", "asked", same, same, paired, 0.032, lost, ())
+    row = Compared("tuned+tuned_retrieval+constrained", "asked", "exact", same, same, paired, 0.032, lost, ())
     found = Comparison("a, 2026", "b, 2026", (row,), (Shared("asked", 41, 40, 40),), (), ("few_shot",))
     console = Console(record=True, width=80, file=io.StringIO())
 

@@ -212,14 +212,31 @@ def figures_view(report: Mapping[str, Any]) -> RenderableType:
     main = _main_set(report)
     if main is None:
         return Text("Nothing was measured.", style="yellow")
-    table = _table(f"on {main}", ">exact", ">95 %", ">valid", ">hallucinated", ">questions")
+    kinds = (_CALLS,) if report.get("words") is None else (_CALLS, _WORDS)
+    shown = [kind for kind in kinds if _holds(report, main, kind[0])]
+    return Group(*(_figures_table(report, main, kind) for kind in shown))
+
+
+_CALLS, _WORDS = ("exact", "valid", "hallucinated"), ("f1", "exact_match", "rouge_l", "similarity")
+
+
+def _holds(report: Mapping[str, Any], main: str, measure: str) -> bool:
+    return any(measure in sets.get(main, {}) for sets in report["contenders"].values())
+
+
+def _figures_table(report: Mapping[str, Any], main: str, measures: Sequence[str]) -> Table:
+    first, *others = (name.replace("_", " ") for name in measures)
+    table = _table(f"on {main}", f">{first}", ">95 %", *(f">{name}" for name in others), ">questions")
     for part in ("contenders", "floors", "ceilings"):
-        rows = [(name, sets[main]) for name, sets in report.get(part, {}).items() if main in sets]
+        sets_of = report.get(part, {}).items()
+        rows = [(name, sets[main]) for name, sets in sets_of if measures[0] in sets.get(main, {})]
         if rows and part != "contenders":
             table.add_row()
             table.add_row(Text(f"{part}:", style="dim italic"))
         for name, figures in rows:
-            table.add_row(Text(name, style="bold" if part == "contenders" else "dim"), *_figures(figures))
+            table.add_row(
+                Text(name, style="bold" if part == "contenders" else "dim"), *_figures(figures, measures)
+            )
     return table
 
 
@@ -275,11 +292,12 @@ def comparison_view(found: Comparison) -> RenderableType:
 
 
 def _comparison_table(rows: Sequence[Compared]) -> Table:
-    table = _table("", ">first", ">second", ">points", ">95 %", ">p (Holm)", ">lost", ">won")
+    table = _table("", "", ">first", ">second", ">points", ">95 %", ">p (Holm)", ">lost", ">won")
     for row in rows:
         paired = row.paired
         table.add_row(
             Text(row.contender, style="bold" if paired.clear else ""),
+            Text(row.metric.replace("_", " "), style="dim"),
             f"{100 * row.first.value:.1f} %",
             f"{100 * row.second.value:.1f} %",
             f"{100 * paired.difference:+.1f}",
@@ -447,19 +465,19 @@ class _Percent:
         return f"{100 * self.low:.1f}–{100 * self.high:.1f}"
 
 
-def _figures(figures: Mapping[str, Mapping[str, Any]]) -> tuple[str, ...]:
-    shares = {
-        key: _Percent(share["value"], share["low"], share["high"], share["n"])
-        for key, share in figures.items()
-        if key in ("exact", "valid", "hallucinated")
-    }
-    exact, valid, hallucinated = (shares.get(key) for key in ("exact", "valid", "hallucinated"))
+def _figures(figures: Mapping[str, Mapping[str, Any]], measures: Sequence[str]) -> tuple[str, ...]:
+    shares = [
+        None
+        if (share := figures.get(key)) is None
+        else _Percent(share["value"], share["low"], share["high"], share["n"])
+        for key in measures
+    ]
+    main, *others = shares
     return (
-        "" if exact is None else str(exact),
-        "" if exact is None else exact.interval,
-        "" if valid is None else str(valid),
-        "" if hallucinated is None else str(hallucinated),
-        "" if exact is None else f"{exact.n:,}",
+        "" if main is None else str(main),
+        "" if main is None else main.interval,
+        *("" if one is None else str(one) for one in others),
+        "" if main is None else f"{main.n:,}",
     )
 
 

@@ -10,7 +10,7 @@ from statistics import fmean, median
 from typing import Literal
 
 from tunesmith.curating.similarity import OverlapIndex, content_words, fold, runs
-from tunesmith.curating.split import by_rule, group
+from tunesmith.curating.split import by_rule
 from tunesmith.models.base import Encoder
 from tunesmith.records import Example
 
@@ -127,14 +127,14 @@ def distance(name: str, tests: Sequence[Example], train: Sequence[Example]) -> D
     index = OverlapIndex(row.question for row in train)
     known: dict[str, set[str]] = defaultdict(set)
     for row in train:
-        known[group(row)] |= content_words(row.question)
+        known[row.group] |= content_words(row.question)
     nearest = [1 - float(index.similarities(test.question).max()) for test in tests]
     return Distance(
         name,
         len(tests),
         round(fmean(nearest), 4),
         round(median(nearest), 4),
-        round(fmean(_share_of_new(content_words(test.question), known[group(test)]) for test in tests), 4),
+        round(fmean(_share_of_new(content_words(test.question), known[test.group]) for test in tests), 4),
     )
 
 

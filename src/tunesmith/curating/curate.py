@@ -25,7 +25,7 @@ from tunesmith.curating.privacy.examples import Handling, example_handling
 from tunesmith.curating.split import Split, SplitSettings, split
 from tunesmith.errors import LeakError
 from tunesmith.models.base import Encoder
-from tunesmith.records import Document, Example, Rejection, Tally, Written, fingerprint
+from tunesmith.records import Document, Example, Rejection, Tally, Written, fingerprint, locate
 
 _LEAKS_SHOWN = 5
 
@@ -176,7 +176,7 @@ def _asked(
     rejections: list[Rejection] = []
     notes: list[str] = []
     for written in asked:
-        example = _asked_example(written, catalogue, answer_of)
+        example = _asked_example(written, documents, catalogue, answer_of)
         if isinstance(example, Rejection):
             rejections.append(example)
             continue
@@ -190,11 +190,19 @@ def _asked(
 
 
 def _asked_example(
-    written: Written, catalogue: Catalogue, answer_of: Callable[[str], str | None]
+    written: Written,
+    documents: Documents,
+    catalogue: Catalogue,
+    answer_of: Callable[[str], str | None],
 ) -> Example | Rejection:
     if written.answer:
+        evidence = locate(written.quote, documents.values()) if written.quote else None
+        if written.quote and evidence is None:
+            detail = f"{written.question!r}: no document holds {written.quote!r}"
+            return Rejection("curate", "quote not in the sources", written.origin, detail)
         key = fingerprint(written.question, written.answer, written.origin)
-        return Example(key, written.question, written.answer, written.origin)
+        quoted = () if evidence is None else (evidence,)
+        return Example(key, written.question, written.answer, written.origin, evidence=quoted)
     first = catalogue.resolve(written.acceptable[0])
     if first is None:
         detail = f"{written.question!r}: {_unknown(written.acceptable[0], catalogue)}"

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 
 from tunesmith.curating.semantic import semantic_duplicates
 from tunesmith.curating.similarity import OverlapIndex, fold
-from tunesmith.curating.split import group
 from tunesmith.models.base import Encoder
 from tunesmith.records import Example, Rejection
 
@@ -62,7 +61,7 @@ def without_same_meaning(examples: Sequence[Example], encoder: Encoder, threshol
 def _grouped(examples: Sequence[Example]) -> dict[str, list[Example]]:
     groups: dict[str, list[Example]] = defaultdict(list)
     for example in examples:
-        groups[group(example)].append(example)
+        groups[example.group].append(example)
     return groups
 
 
@@ -76,8 +75,8 @@ def _rejection(example: Example, rule: str, other: Example, detail: str) -> Reje
         "curate",
         rule,
         example.id,
-        f"{example.question!r} ({example.origin}, {group(example)}) {detail} {other.question!r} "
-        f"({other.origin}, {group(other)})",
+        f"{example.question!r} ({example.origin}, {example.group}) {detail} {other.question!r} "
+        f"({other.origin}, {other.group})",
     )
 
 
@@ -92,7 +91,7 @@ def _contradictions(examples: Sequence[Example]) -> dict[str, Rejection]:
 
 
 def _agree(one: Example, other: Example) -> bool:
-    if group(one) == group(other):
+    if one.group == other.group:
         return True
     return one.entry in other.acceptable and other.entry in one.acceptable
 

@@ -15,7 +15,6 @@ from tunesmith.records import Example, Rejection
 FEWEST_EXAMPLES = 20
 FEWEST_ENTRIES = 5
 MOST_SEEN = 0.3  # the share of groups that may lose a question to the test of what training sees
-STRETCH = 8000  # characters: about five chunks
 
 
 class SplitSettings(BaseModel):
@@ -55,35 +54,21 @@ def split(examples: Sequence[Example], settings: SplitSettings) -> Split:
     testable = [example for example in examples if not by_rule(example)]
     notes = () if testable else (_ONLY_RULES,)
     candidates = testable or list(examples)
-    unseen_entries = _choose_entries({group(example) for example in candidates}, settings)
+    unseen_entries = _choose_entries({example.group for example in candidates}, settings)
 
-    held_out = [example for example in candidates if group(example) in unseen_entries]
+    held_out = [example for example in candidates if example.group in unseen_entries]
     unseen = _evenly(held_out, settings.unseen_questions, settings.seed)
-    seen = _choose_seen([example for example in candidates if group(example) not in unseen_entries], settings)
+    seen = _choose_seen([example for example in candidates if example.group not in unseen_entries], settings)
     tested = {example.id for example in (*unseen, *seen)}
     open_rows = [example for example in examples if example.id not in tested]
     rejections = tuple(
-        Rejection("curate", "entry held out for unseen", example.id, f"{group(example)}: {example.question}")
+        Rejection("curate", "entry held out for unseen", example.id, f"{example.group}: {example.question}")
         for example in open_rows
-        if group(example) in unseen_entries
+        if example.group in unseen_entries
     )
-    trainable = [example for example in open_rows if group(example) not in unseen_entries]
+    trainable = [example for example in open_rows if example.group not in unseen_entries]
     train, valid = _choose_valid(trainable, settings)
     return Split(train, valid, seen, unseen, frozenset(unseen_entries), rejections, notes)
-
-
-def group(example: Example) -> str:
-    """Return what splits keep together: the entry, else a stretch of its document, else the example alone.
-
-    A document is cut into stretches at fixed places, so that one long document can be split, and so that no example
-    changes sides when documents are added.
-    """
-    if example.entry is not None:
-        return example.entry
-    if not example.evidence:
-        return example.id
-    first = example.evidence[0]
-    return f"{first.document}#{first.start // STRETCH}"
 
 
 def by_rule(example: Example) -> bool:
@@ -98,7 +83,7 @@ _ONLY_RULES = (
 
 
 def _check_size(examples: Sequence[Example]) -> None:
-    entries = len({group(example) for example in examples})
+    entries = len({example.group for example in examples})
     if len(examples) >= FEWEST_EXAMPLES and entries >= FEWEST_ENTRIES:
         return
     raise DatasetError(
@@ -166,5 +151,5 @@ def _evenly(rows: Sequence[Example], count: int, seed: int) -> tuple[Example, ..
 def _grouped(rows: Iterable[Example]) -> dict[str, list[Example]]:
     groups: dict[str, list[Example]] = defaultdict(list)
     for row in rows:
-        groups[group(row)].append(row)
+        groups[row.group].append(row)
     return groups

@@ -7,8 +7,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from tunesmith.errors import DatasetError
-from tunesmith.evaluating.scores import acceptable, columns
-from tunesmith.evaluating.statistics import Estimate, Paired, holm, paired_difference, wilson
+from tunesmith.evaluating.scores import acceptable, columns, in_words, of_calls
+from tunesmith.evaluating.statistics import Estimate, Metric, Paired, holm, mean_estimate, paired_difference
+from tunesmith.evaluating.texts import FOUND
 from tunesmith.evaluating.verdict import SETS
 from tunesmith.records import Example, Score
 
@@ -28,7 +29,10 @@ class Measured:
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """A question that one evaluation answered exactly and the other did not: what was called, and now is."""
+    """A question that one evaluation answered rightly and the other did not: what was called or said, and now is.
+
+    Of answers in words those count as right that reach half of the measure.
+    """
 
     question: str
     before: str | None
@@ -38,7 +42,7 @@ class Change:
 
 @dataclass(frozen=True, slots=True)
 class Compared:
-    """One contender, floor or ceiling on the shared questions of one set: exact answers in both evaluations.
+    """One contender, floor or ceiling on the shared questions of one set: its `metric` in both evaluations.
 
     `paired` is the second's less the first's; `p_holm` its p-value with regard to all others of the comparison.
     `lost` was right before and is wrong now, `won` the other way round.
@@ -46,6 +50,7 @@ class Compared:
 
     contender: str
     set: str
+    metric: Metric
     first: Estimate
     second: Estimate
     paired: Paired
@@ -84,7 +89,8 @@ def compare_measured(first: Measured, second: Measured) -> Comparison:
     """
     before, after = _keyed(first), _keyed(second)
     rows = [
-        _compared(before[column], after[column]) for column in _ordered(before.keys() & after.keys(), before)
+        _compared(before[column], after[column], column[2])
+        for column in _ordered(before.keys() & after.keys(), before)
     ]
     found = [row for row in rows if row is not None]
     if not found:
@@ -93,7 +99,7 @@ def compare_measured(first: Measured, second: Measured) -> Comparison:
             hint="Compare evaluations with a set of the same questions.",
         )
     adjusted = holm([row.paired.p_value for row in found])
-    names = [tuple(dict.fromkeys(name for name, _ in keyed)) for keyed in (before, after)]
+    names = [tuple(dict.fromkeys(name for name, _, _ in keyed)) for keyed in (before, after)]
     return Comparison(
         f"{first.name}, {first.made}",
         f"{second.name}, {second.made}",
@@ -105,12 +111,13 @@ def compare_measured(first: Measured, second: Measured) -> Comparison:
 
 
 _Column = dict[_Key, Score]
+_Place = tuple[str, str, Metric]
 
 
-def _keyed(run: Measured) -> dict[tuple[str, str], _Column]:
+def _keyed(run: Measured) -> dict[_Place, _Column]:
     """Return the scores of each contender and set by what makes their questions the same."""
-    found: dict[tuple[str, str], _Column] = {}
-    for column, scores in columns(run.scores).items():
+    found: dict[_Place, _Column] = {}
+    for column, scores in _columns(run.scores):
         times: Counter[tuple[str, tuple[str, ...]]] = Counter()
         keyed: _Column = {}
         for one in scores:
@@ -120,7 +127,8 @@ def _keyed(run: Measured) -> dict[tuple[str, str], _Column]:
                     f"{run.name}: question {one.example} of {one.set} is not among the curated ones.",
                     hint="Name the project's folder, or an evaluation in it, with its artefacts beside.",
                 )
-            asked = (example.question, tuple(sorted(acceptable(example))))
+            right = (example.answer,) if example.entry is None else tuple(sorted(acceptable(example)))
+            asked = (example.question, right)
             keyed[*asked, times[asked]] = one
             times[asked] += 1
         # A set's questions are in one order for all its contenders, so repeated ones meet themselves.
@@ -128,9 +136,15 @@ def _keyed(run: Measured) -> dict[tuple[str, str], _Column]:
     return found
 
 
-def _ordered(
-    shared: set[tuple[str, str]], before: Mapping[tuple[str, str], _Column]
-) -> Iterator[tuple[str, str]]:
+def _columns(scores: Sequence[Score]) -> Iterator[tuple[_Place, tuple[Score, ...]]]:
+    """Yield the scores by contender, set and what they are measured by."""
+    for part, metric in ((of_calls(scores), "exact"), (in_words(scores), "f1")):
+        for (contender, set_name), column in columns(part).items():
+            measured = FOUND if all(FOUND in one.measures for one in column) else metric
+            yield (contender, set_name, measured), column
+
+
+def _ordered(shared: set[_Place], before: Mapping[_Place, _Column]) -> Iterator[_Place]:
     place = {column: number for number, column in enumerate(before)}
     yield from sorted(shared, key=lambda column: (_place(column[1]), place[column]))
 
@@ -139,7 +153,7 @@ def _place(set_name: str) -> int:
     return SETS.index(set_name) if set_name in SETS else len(SETS)
 
 
-def _compared(before: _Column, after: _Column) -> Compared | None:
+def _compared(before: _Column, after: _Column, metric: Metric) -> Compared | None:
     shared = [key for key in before if key in after]
     if not shared:
         return None
@@ -149,29 +163,36 @@ def _compared(before: _Column, after: _Column) -> Compared | None:
     return Compared(
         contender=one.contender,
         set=one.set,
-        first=wilson(sum(score.exact for score in old), len(old)),
-        second=wilson(sum(score.exact for score in new), len(new)),
-        paired=paired_difference(new, old, "exact"),
+        metric=metric,
+        first=mean_estimate(old, metric),
+        second=mean_estimate(new, metric),
+        paired=paired_difference(new, old, metric),
         p_holm=1.0,
-        lost=tuple(_changes(shared, old, new, lost=True)),
-        won=tuple(_changes(shared, old, new, lost=False)),
+        lost=tuple(_changes(shared, old, new, metric, lost=True)),
+        won=tuple(_changes(shared, old, new, metric, lost=False)),
     )
 
 
 def _changes(
-    keys: Sequence[_Key], old: Sequence[Score], new: Sequence[Score], *, lost: bool
+    keys: Sequence[_Key], old: Sequence[Score], new: Sequence[Score], metric: Metric, *, lost: bool
 ) -> Iterator[Change]:
     for (question, _, _), was, now in zip(keys, old, new, strict=True):
-        if was.exact != now.exact and was.exact is lost:
-            yield Change(question, was.called, now.called, (now if lost else was).reason)
+        before, after = ((one.value(metric) or 0.0) >= _RIGHT_FROM for one in (was, now))
+        if before != after and before is lost:
+            yield Change(question, _said(was), _said(now), (now if lost else was).reason)
 
 
-def _sets(
-    before: Mapping[tuple[str, str], _Column], after: Mapping[tuple[str, str], _Column]
-) -> Iterator[Shared]:
+_RIGHT_FROM = 0.5  # of a measure of words; a call is right or wrong
+
+
+def _said(one: Score) -> str | None:
+    return one.answer.text if one.verdict is None else one.called
+
+
+def _sets(before: Mapping[_Place, _Column], after: Mapping[_Place, _Column]) -> Iterator[Shared]:
     asked: list[dict[str, set[_Key]]] = [{}, {}]
     for found, keyed in zip(asked, (before, after), strict=True):
-        for (_, name), column in keyed.items():
+        for (_, name, _), column in keyed.items():
             found.setdefault(name, set()).update(column)
     for name in sorted(asked[0].keys() | asked[1].keys(), key=_place):
         one, other = (found.get(name, set()) for found in asked)

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from tunesmith.catalogue import Catalogue
 from tunesmith.errors import DamagedArtifact, DatasetError, ModelError
-from tunesmith.evaluating.scores import score
-from tunesmith.models.base import ChatModel, Sampling
+from tunesmith.evaluating.scores import score, score_words
+from tunesmith.models.base import ChatModel, Encoder, Sampling
 from tunesmith.progress import Progress, silent
 from tunesmith.records import Answer, Conversation, Example, Message, Score, from_json, to_json
 
@@ -20,7 +21,8 @@ from tunesmith.records import Answer, Conversation, Example, Message, Score, fro
 class EvaluateSettings(BaseModel):
     """How contenders are asked: greedily, up to `max_tokens` new tokens, `batch_size` questions at a time.
 
-    An answer also ends after the first of the strings in `stop`.
+    An answer also ends after the first of the strings in `stop`. `measure` is what the verdict about answers in words
+    rests on.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -28,6 +30,7 @@ class EvaluateSettings(BaseModel):
     max_tokens: int = Field(default=160, ge=1)
     batch_size: int = Field(default=32, ge=1)
     stop: tuple[str, ...] = ()
+    measure: Literal["f1", "exact_match", "rouge_l", "chrf", "similarity"] = "f1"
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +55,7 @@ def evaluate(
     journal: Path | None = None,
     on_progress: Progress = silent,
 ) -> tuple[Score, ...]:
-    """Ask each contender each set's questions and judge the answers, contender by contender, set by set.
+    """Ask each contender each set's questions and judge the calls, contender by contender, set by set.
 
     With a `journal`, each batch is on the disk before the next is asked, and a second call with the same
     journal asks only what is missing; batches are cut at the same places, so that the answers are those of an
@@ -63,15 +66,65 @@ def evaluate(
     out, DamagedArtifact for a journal that is broken elsewhere than in its last line; whatever a model raises
     passes through, and what was answered before stays in the journal.
     """
+
+    def judged(batch: _Batch, answers: Sequence[Answer]) -> list[Score]:
+        return [
+            score(batch.contender, batch.set, example, answer, catalogue)
+            for example, answer in zip(batch.examples, answers, strict=True)
+        ]
+
+    return _ask_all(contenders, sets, _Way(system, settings, judged), journal, on_progress)
+
+
+def evaluate_words(
+    contenders: Mapping[str, ChatModel],
+    sets: Mapping[str, Sequence[Example]],
+    *,
+    system: str,
+    settings: EvaluateSettings,
+    encoder: Encoder | None = None,
+    right_of: Callable[[Example], Sequence[str]] = lambda example: (),
+    journal: Path | None = None,
+    on_progress: Progress = silent,
+) -> tuple[Score, ...]:
+    """Ask as `evaluate` does, and measure the answers in words against the examples' own (texts.MEASURES).
+
+    `encoder` gives the measure similarity; `right_of` gives the ids of the passages that hold an example's answer, for
+    the measures of citations.
+    """
+
+    def measured(batch: _Batch, answers: Sequence[Answer]) -> list[Score]:
+        answered = list(zip(batch.examples, answers, strict=True))
+        return score_words(batch.contender, batch.set, answered, encoder, right_of)
+
+    return _ask_all(contenders, sets, _Way(system, settings, measured), journal, on_progress)
+
+
+@dataclass(frozen=True, slots=True)
+class _Way:
+    """How questions are put, and what a batch of answers is worth."""
+
+    system: str
+    settings: EvaluateSettings
+    mark: Callable[[_Batch, Sequence[Answer]], list[Score]]
+
+
+def _ask_all(
+    contenders: Mapping[str, ChatModel],
+    sets: Mapping[str, Sequence[Example]],
+    way: _Way,
+    journal: Path | None,
+    on_progress: Progress,
+) -> tuple[Score, ...]:
     for name, examples in sets.items():
         _check_unique(name, examples)
     done = _resume(journal)
-    batches = list(_batches(contenders, sets, settings.batch_size))
+    batches = list(_batches(contenders, sets, way.settings.batch_size))
     total = sum(len(batch.examples) for batch in batches)
     asked = 0
     for batch in batches:
         if any(key not in done for key in _keys(batch)):
-            scores = _ask(batch, contenders[batch.contender], catalogue, system=system, settings=settings)
+            scores = _ask(batch, contenders[batch.contender], way)
             _append(journal, scores)
             done |= zip(_keys(batch), scores, strict=True)
         asked += len(batch.examples)
@@ -103,20 +156,15 @@ def _keys(batch: _Batch) -> list[_Key]:
     return [(batch.contender, batch.set, example.id) for example in batch.examples]
 
 
-def _ask(
-    batch: _Batch, model: ChatModel, catalogue: Catalogue, *, system: str, settings: EvaluateSettings
-) -> list[Score]:
-    sampling = Sampling(max_tokens=settings.max_tokens, stop=settings.stop)
-    answers = model.reply([_conversation(system, example) for example in batch.examples], sampling)
+def _ask(batch: _Batch, model: ChatModel, way: _Way) -> list[Score]:
+    sampling = Sampling(max_tokens=way.settings.max_tokens, stop=way.settings.stop)
+    answers = model.reply([_conversation(way.system, example) for example in batch.examples], sampling)
     _check_complete(batch, answers)
-    return [
-        score(batch.contender, batch.set, example, answer, catalogue)
-        for example, answer in zip(batch.examples, answers, strict=True)
-    ]
+    return way.mark(batch, answers)
 
 
 def _conversation(system: str, example: Example) -> Conversation:
-    return (Message("system", system), Message("user", example.question))
+    return (Message("system", system), *example.messages, Message("user", example.question))
 
 
 def _check_complete(batch: _Batch, answers: Sequence[Answer]) -> None:

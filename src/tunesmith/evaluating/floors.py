@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from tunesmith.catalogue import Catalogue
 from tunesmith.errors import DatasetError
-from tunesmith.evaluating.scores import acceptable, group, score
+from tunesmith.evaluating.scores import acceptable, score
 from tunesmith.models.base import Encoder
 from tunesmith.records import Answer, Example, Score
 
@@ -32,7 +32,7 @@ def majority(train: Sequence[Example], sets: Sets, catalogue: Catalogue) -> tupl
 
 def nearest(train: Sequence[Example], sets: Sets, catalogue: Catalogue) -> tuple[Score, ...]:
     """Score the answer of the training question that shares most words, by BM25."""
-    find = _bm25([example.question for example in _need(train)])
+    find = nearest_by_words([example.question for example in _need(train)])
     return _copied("nearest", find, train, sets, catalogue)
 
 
@@ -85,7 +85,7 @@ def _choice(name: str, set_name: str, example: Example, hits: Sequence[str]) -> 
         contender=name,
         set=set_name,
         example=example.id,
-        group=group(example),
+        group=example.group,
         verdict="exact" if right else "valid" if hits else "no_call",
         called=called,
         answer=Answer(text="", retrieved=tuple(hits)),
@@ -112,8 +112,8 @@ def _best_constant(train: Sequence[Example]) -> str:
 
 
 def _majority(train: Sequence[Example]) -> str:
-    counts = Counter(group(example) for example in _need(train))
-    return max(train, key=lambda example: counts[group(example)]).answer
+    counts = Counter(example.group for example in _need(train))
+    return max(train, key=lambda example: counts[example.group]).answer
 
 
 def _always(name: str, text: str, sets: Sets, catalogue: Catalogue) -> tuple[Score, ...]:
@@ -144,7 +144,8 @@ def _copied(
     )
 
 
-def _bm25(texts: Sequence[str]) -> Callable[[Sequence[str]], list[int]]:
+def nearest_by_words(texts: Sequence[str]) -> Callable[[Sequence[str]], list[int]]:
+    """Return what finds for each question the row of the text that shares most words with it, by BM25."""
     import bm25s
 
     def tokens(batch: Sequence[str]) -> list[list[str]]:

@@ -13,16 +13,26 @@ from typing import Any
 from tunesmith.evaluating import plots, tables
 from tunesmith.evaluating.names import is_tuned
 from tunesmith.evaluating.plots import Bar, CurvePoint, Kind, Row
-from tunesmith.evaluating.scores import Summary, acceptable
-from tunesmith.evaluating.statistics import Paired
+from tunesmith.evaluating.scores import Summarised, WordsSummary, acceptable
+from tunesmith.evaluating.statistics import Metric, Paired
 from tunesmith.evaluating.tables import NONE, Head, body, cell, code, row, share_cell, small
-from tunesmith.evaluating.verdict import SETS, Decision, cost_order, describe, describe_set, points
+from tunesmith.evaluating.texts import MEASURES
+from tunesmith.evaluating.verdict import (
+    SETS,
+    Decision,
+    cost_order,
+    describe,
+    describe_set,
+    measure_words,
+    points,
+)
 from tunesmith.evaluating.worked import Worked, choose
 from tunesmith.records import Example, Score, Source, Tally
 
 _WIDE, _NARROW = 900, 350  # pixels: a page, a phone
 _TOPICS_SHOWN = 12
 _FAR_OFF = 1.5
+_RIGHT_FROM = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,18 +79,32 @@ class Fact:
 
 
 @dataclass(frozen=True, slots=True)
+class Part:
+    """What was measured of one kind of answers, calls or words; the fields are ReportData's."""
+
+    decision: Decision
+    summaries: tuple[Summarised, ...]
+    floors: tuple[Summarised, ...] = ()
+    ceilings: tuple[Summarised, ...] = ()
+    paired: tuple[Paired, ...] = ()
+    scores: tuple[Score, ...] = ()
+    sets: Mapping[str, tuple[Example, ...]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
 class ReportData:
     """All that the page shows. `floors` and `ceilings` stand apart from the contenders' `summaries`.
 
-    `sets` holds the test sets' questions, for the worked examples, which come from the decision's set.
+    `sets` holds the test sets' questions, for the worked examples, which come from the decision's set. Where answers in
+    words were measured beside calls, they are `words`; alone they are the page's main part.
     """
 
     project: str
     sources: tuple[Source, ...]
     decision: Decision
-    summaries: tuple[Summary, ...]
-    floors: tuple[Summary, ...] = ()
-    ceilings: tuple[Summary, ...] = ()
+    summaries: tuple[Summarised, ...]
+    floors: tuple[Summarised, ...] = ()
+    ceilings: tuple[Summarised, ...] = ()
     paired: tuple[Paired, ...] = ()
     scores: tuple[Score, ...] = ()
     sets: Mapping[str, tuple[Example, ...]] = field(default_factory=dict)
@@ -90,6 +114,10 @@ class ReportData:
     curve: tuple[CurvePoint, ...] = ()
     cost: tuple[Cost, ...] = ()
     environment: tuple[Fact, ...] = ()
+    words: Part | None = None
+
+
+Measured = ReportData | Part
 
 
 # --- the same as JSON
@@ -105,10 +133,12 @@ def to_json(data: ReportData) -> dict[str, Any]:
         "cheapest": data.decision.cheapest,
         "set": data.decision.set,
         "why": list(data.decision.why),
-        "contenders": _by_name(data.summaries, _contender_figures),
-        "floors": _by_name(data.floors, _shares),
-        "ceilings": _by_name(data.ceilings, _shares),
-        "paired": [asdict(one) for one in data.paired],
+        "metric": data.summaries[0].metric,
+        "words": _words_decision(data),
+        "contenders": _by_name(_both(data, "summaries"), _contender_figures),
+        "floors": _by_name(_both(data, "floors"), _shares),
+        "ceilings": _by_name(_both(data, "ceilings"), _shares),
+        "paired": [asdict(one) for part in _parts(data) for one in part.paired],
         "dataset": {
             "stages": [asdict(one) for one in data.story],
             "lexical_distance": {one.set: one.value for one in data.distances},
@@ -120,16 +150,44 @@ def to_json(data: ReportData) -> dict[str, Any]:
     }
 
 
+def _parts(data: ReportData) -> tuple[Measured, ...]:
+    return (data,) if data.words is None else (data, data.words)
+
+
+def _both(data: ReportData, name: str) -> Iterator[Summarised]:
+    """Yield the main part's summaries last: where both measured a set, latency and tokens are the main part's."""
+    for part in reversed(_parts(data)):
+        yield from getattr(part, name)
+
+
+def _words_decision(data: ReportData) -> dict[str, Any] | None:
+    """Return the verdict about answers in words, None where none were measured."""
+    part = next((part for part in _parts(data) if isinstance(part.summaries[0], WordsSummary)), None)
+    if part is None:
+        return None
+    one = part.decision
+    return {
+        "verdict": one.sentence,
+        "best": one.best,
+        "cheapest": one.cheapest,
+        "set": one.set,
+        "metric": part.summaries[0].metric,
+        "why": list(one.why),
+    }
+
+
 def _by_name(
-    summaries: Iterable[Summary], figures: Callable[[Summary], dict[str, Any]]
+    summaries: Iterable[Summarised], figures: Callable[[Summarised], dict[str, Any]]
 ) -> dict[str, dict[str, Any]]:
     found: dict[str, dict[str, Any]] = {}
     for one in summaries:
-        found.setdefault(one.contender, {})[one.set] = figures(one)
+        found.setdefault(one.contender, {}).setdefault(one.set, {}).update(figures(one))
     return found
 
 
-def _shares(one: Summary) -> dict[str, Any]:
+def _shares(one: Summarised) -> dict[str, Any]:
+    if isinstance(one, WordsSummary):
+        return {name: asdict(estimate) for name, estimate in one.measures.items()}
     return {
         "exact": asdict(one.exact),
         "valid": asdict(one.valid),
@@ -139,7 +197,7 @@ def _shares(one: Summary) -> dict[str, Any]:
     }
 
 
-def _contender_figures(one: Summary) -> dict[str, Any]:
+def _contender_figures(one: Summarised) -> dict[str, Any]:
     return _shares(one) | {
         "cut_off": one.cut_off,
         "latency_s": {"p50": one.seconds_p50, "p95": one.seconds_p95},
@@ -157,6 +215,7 @@ def render_html(data: ReportData) -> str:
         _section("figures", "What each way scores", _figures(data)),
         _section("compared", "Is the difference real?", _comparisons(data)),
         _section("examples", "Worked examples", _worked_examples(data)),
+        _section("words", "And the answers in words", _words(data)),
         _section("dataset", "What it learned from", _dataset(data)),
         _section("training", "How training went", _training(data)),
         _section("cost", "What it cost", _cost(data)),
@@ -194,6 +253,20 @@ are 95 %. The rows behind them are in the project's folder.</p></footer>
 """
 
 
+def _words(data: ReportData) -> str:
+    """Return all about the answers in words, where they stand beside calls."""
+    if data.words is None:
+        return ""
+    part = data.words
+    why = "".join(f"<li>{escape(reason)}</li>" for reason in part.decision.why)
+    return (
+        f'<p>{escape(part.decision.sentence)}</p>\n<ul class="why">{why}</ul>\n'
+        + _figures(part, "words-")
+        + _comparisons(part)
+        + _worked_examples(part, "words-")
+    )
+
+
 def _section(name: str, title: str, content: str) -> str:
     """Return a section under a heading, nothing where there is no content."""
     if not content:
@@ -217,15 +290,17 @@ def _tiles(data: ReportData) -> str:
     main = {one.contender: one for one in (*data.floors, *data.summaries) if one.set == decision.set}
     wanted = ("base", "retrieval", "tuned_first_hit", decision.cheapest, decision.best)
     tiles = "".join(_tile(main[name], decision) for name in dict.fromkeys(wanted) if name in main)
-    caption = escape(f"Exact calls on {main[decision.best].n} {describe_set(decision.set)}")
+    best = main[decision.best]
+    measure = _sentence_case(measure_words(best.metric))
+    caption = escape(f"{measure} on {best.n} {describe_set(decision.set, best.metric)}")
     note = f'<p class="note">{caption}; below each figure its 95 % interval.</p>'
     return f'<dl class="tiles" aria-label="{caption}">{tiles}</dl>{note}'
 
 
-def _tile(one: Summary, decision: Decision) -> str:
+def _tile(one: Summarised, decision: Decision) -> str:
     marked = ' class="marked"' if one.contender == decision.best else ""
     name = escape(_sentence_case(describe(one.contender))) + _badges(one.contender, decision)
-    figure = tables.share(one.exact.value) + small(tables.interval(one.exact))
+    figure = tables.share(one.main.value) + small(tables.interval(one.main))
     return f"<div{marked}><dt>{name}</dt><dd>{figure}</dd></div>"
 
 
@@ -237,52 +312,57 @@ def _badges(name: str, decision: Decision) -> str:
 # --- figures: the dot plot and the tables
 
 
-def _figures(data: ReportData) -> str:
-    main = data.decision.set
+def _figures(data: Measured, prefix: str = "") -> str:
+    main, metric = data.decision.set, data.summaries[0].metric
     caption = (
-        f"Exact calls on the set {main} ({describe_set(main)}). The bar is the 95 % interval. Dots: a tuned "
+        f"{_sentence_case(measure_words(metric))} on the set {main} ({describe_set(main, metric)}). "
+        "The bar is the 95 % interval. Dots: a tuned "
         "language model; squares: an untuned one; diamonds: floors, reached without any language model, the "
         "highest dashed; triangles: ceilings, a perfect choice or a perfect retriever, the "
         "highest dotted."
     )
     rows = _rows(data)
-    wide = plots.dot_plot(rows, width=_WIDE, name="dots-wide")
-    narrow = plots.dot_plot(rows, width=_NARROW, name="dots-narrow")
+    wide = plots.dot_plot(rows, width=_WIDE, name=f"{prefix}dots-wide")
+    narrow = plots.dot_plot(rows, width=_NARROW, name=f"{prefix}dots-narrow")
     return tables.figure(wide, narrow, caption) + _overview(data) + _all_figures(data)
 
 
-def _rows(data: ReportData) -> list[Row]:
-    main = data.decision.set
+def _rows(data: Measured) -> list[Row]:
+    main, metric = data.decision.set, data.summaries[0].metric
+    # How often a retriever finds the right passage is no score of answers in words.
+    ceilings = [one for one in data.ceilings if one.metric == metric]
     return [
-        *(Row(one.contender, _kind(one), one.exact) for one in _by_cost(data.summaries) if one.set == main),
-        *(Row(one.contender, "floor", one.exact) for one in data.floors if one.set == main),
-        *(Row(one.contender, "ceiling", one.exact) for one in data.ceilings if one.set == main),
+        *(Row(one.contender, _kind(one), one.main) for one in _by_cost(data.summaries) if one.set == main),
+        *(Row(one.contender, "floor", one.main) for one in data.floors if one.set == main),
+        *(Row(one.contender, "ceiling", one.main) for one in ceilings if one.set == main),
     ]
 
 
-def _kind(one: Summary) -> Kind:
+def _kind(one: Summarised) -> Kind:
     return "tuned" if is_tuned(one.contender) else "untuned"
 
 
-def _by_cost(summaries: Iterable[Summary]) -> list[Summary]:
+def _by_cost(summaries: Iterable[Summarised]) -> list[Summarised]:
     return sorted(summaries, key=lambda one: cost_order(one.contender))
 
 
-def _set_names(data: ReportData) -> list[str]:
+def _set_names(data: Measured) -> list[str]:
     """Return the sets, the decision's first."""
     present = {one.set for one in data.summaries}
     known = [name for name in SETS if name in present]
     return list(dict.fromkeys((data.decision.set, *known, *sorted(present))))
 
 
-def _overview(data: ReportData) -> str:
+def _overview(data: Measured) -> str:
     """Return contenders by sets with the main set's other figures, floors and ceilings set apart."""
-    sets, main = _set_names(data), data.decision.set
+    sets, main, metric = _set_names(data), data.decision.set, data.summaries[0].metric
     heads = [
         Head("Contender"),
-        *(Head("Exact", name) for name in sets),
-        Head("Valid", main),
-        Head("Hallucinated", main),
+        *(
+            Head("Exact" if metric == "exact" else _sentence_case(measure_words(metric)), name)
+            for name in sets
+        ),
+        *(Head(_sentence_case(measure_words(name)), main) for name in _others(data)),
         Head("Seconds", "median"),
         Head("Tokens", "in + out"),
     ]
@@ -297,40 +377,52 @@ def _overview(data: ReportData) -> str:
         if summaries
     ]
     caption = "Contenders from cheap to dear. Each share with its 95 % interval (Wilson)."
+    if metric != "exact":
+        caption = (
+            "Contenders from cheap to dear. Each figure is 100 times a mean from 0 to 1, with its 95 % interval: "
+            "Wilson's for what is right or wrong, else a bootstrap's over stretches of documents."
+        )
     return tables.table("All contenders", heads, bodies, caption=caption, kind="overview")
 
 
-def _overview_rows(data: ReportData, summaries: Sequence[Summary], sets: Sequence[str]) -> Iterator[str]:
+def _others(data: Measured) -> tuple[str, ...]:
+    """Return the measures that are shown beside the one that the verdict rests on."""
+    metric = data.summaries[0].metric
+    return ("valid", "hallucinated") if metric == "exact" else tuple(one for one in MEASURES if one != metric)
+
+
+def _overview_rows(data: Measured, summaries: Sequence[Summarised], sets: Sequence[str]) -> Iterator[str]:
     by_key = {(one.contender, one.set): one for one in summaries}
     asked = {one.contender for one in data.summaries}
     for name in dict.fromkeys(one.contender for one in summaries):
         badges = _badges(name, data.decision) if name in asked else ""
-        exact = [_exact_cell(by_key.get((name, set_name))) for set_name in sets]
-        rest = _rest_cells(by_key.get((name, data.decision.set)), timed=name in asked)
+        main = [_main_cell(by_key.get((name, set_name))) for set_name in sets]
+        rest = _rest_cells(by_key.get((name, data.decision.set)), _others(data), timed=name in asked)
         yield row(
-            code(name) + badges + small(describe(name)), (*exact, *rest), marked=name == data.decision.best
+            code(name) + badges + small(describe(name)), (*main, *rest), marked=name == data.decision.best
         )
 
 
-def _exact_cell(one: Summary | None) -> str:
-    return share_cell(one.exact, strip=True) if one else NONE
+def _main_cell(one: Summarised | None) -> str:
+    return share_cell(one.main, strip=True) if one else NONE
 
 
-def _rest_cells(one: Summary | None, *, timed: bool) -> Iterator[str]:
-    """Yield valid, hallucinated, seconds and tokens; without a language model time is not worth showing."""
+def _rest_cells(one: Summarised | None, measures: Sequence[str], *, timed: bool) -> Iterator[str]:
+    """Yield the other measures, seconds and tokens; without a language model time is not worth showing."""
     if one is None:
-        yield from [NONE] * 4
+        yield from [NONE] * (len(measures) + 2)
         return
-    yield share_cell(one.valid)
-    yield share_cell(one.hallucinated)
+    for name in measures:
+        estimate = one.measures.get(name) if isinstance(one, WordsSummary) else getattr(one, name)
+        yield NONE if estimate is None else share_cell(estimate)
     yield f"<td>{one.seconds_p50:.2f}{small(f'p95 {one.seconds_p95:.2f}')}</td>" if timed else NONE
     yield cell(f"{one.prompt_tokens:.0f} + {one.completion_tokens:.0f}") if timed else NONE
 
 
-def _all_figures(data: ReportData) -> str:
-    every = (*data.summaries, *data.floors, *data.ceilings)
+def _all_figures(data: Measured) -> str:
+    every, metric = (*data.summaries, *data.floors, *data.ceilings), data.summaries[0].metric
     by_set = "".join(
-        f"<h3>{escape(name)} {small(describe_set(name))}</h3>"
+        f"<h3>{escape(name)} {small(describe_set(name, metric))}</h3>"
         + tables.summary_table([one for one in every if one.set == name])
         for name in _set_names(data)
     )
@@ -340,27 +432,40 @@ def _all_figures(data: ReportData) -> str:
 # --- comparisons
 
 
-def _comparisons(data: ReportData) -> str:
+def _comparisons(data: Measured) -> str:
     """Show how far the best contender is above each other and each floor, on the same questions."""
-    best = data.decision.best
+    best, metric = data.decision.best, data.summaries[0].metric
     mine = [
         one if one.a == best else one.flipped()
         for one in data.paired
-        if best in (one.a, one.b) and (one.set, one.metric) == (data.decision.set, "exact")
+        if best in (one.a, one.b) and (one.set, one.metric) == (data.decision.set, metric)
     ]
     if not mine:
         return ""
     titles = ("Against", "Points", "95 % interval", "Reading", "McNemar p")
     rows = map(_comparison, sorted(mine, key=lambda one: -one.difference))
+    more = (
+        f"How many points more of the {mine[0].n} questions {code(best)} answers exactly than each of the "
+        "others, asked the same."
+        if metric == "exact"
+        else f"How many points of {escape(measure_words(metric))} {code(best)} is above each of the others, "
+        f"on the same {mine[0].n} questions."
+    )
+    clusters = "catalogue entries" if metric == "exact" else "stretches of documents"
+    about = "one entry" if metric == "exact" else "one stretch"
+    test = (
+        "McNemar's exact test takes"
+        if metric == "exact"
+        else "The sign test, of which McNemar's is the case, takes"
+    )
     return (
-        f"<p>How many points more of the {mine[0].n} questions {code(best)} answers exactly than each of the "
-        "others, asked the same. An interval that holds zero is noise: the test cannot tell the two "
+        f"<p>{more} An interval that holds zero is noise: the test cannot tell the two "
         "apart, which "
         "does not prove them equal.</p>\n"
         + tables.table("Comparisons", [Head(title) for title in titles], [body(rows)])
-        + '<p class="note">Intervals: bootstrap over catalogue entries, since questions about one entry '
+        + f'<p class="note">Intervals: bootstrap over {clusters}, since questions about {about} '
         "rise and "
-        "fall together. McNemar's exact test takes the questions for independent, so its p is somewhat too "
+        f"fall together. {test} the questions for independent, so its p is somewhat too "
         "small.</p>\n"
     )
 
@@ -381,21 +486,28 @@ def _comparison(one: Paired) -> str:
 # --- worked examples
 
 
-def _worked_examples(data: ReportData) -> str:
-    main = data.decision.set
+def _worked_examples(data: Measured, prefix: str = "") -> str:
+    main, metric = data.decision.set, data.summaries[0].metric
     scores = [one for one in data.scores if one.set == main]
     asked = data.sets.get(main, ())
     if not scores or not asked:
         return ""
     contenders = sorted({one.contender for one in scores}, key=cost_order)
     before, after = contenders[0], _after(contenders, data.decision)
-    chosen = choose(scores, asked, before=before, after=after)
-    cards = "".join(_card(number, one, contenders) for number, one in enumerate(chosen, 1))
+    chosen = choose(scores, asked, before=before, after=after, right=_right(metric))
+    cards = "".join(
+        _card(f"{prefix}{number}", one, contenders, metric) for number, one in enumerate(chosen, 1)
+    )
+    rule = (
+        ""
+        if metric == "exact"
+        else f" Here an answer counts as right from {_RIGHT_FROM:.0%} of the measure on."
+    )
     return (
         f"<p>Chosen by rule, not by taste: some that {code(after)} gets right where {code(before)} did not "
         "(fixed), some the other way round (regression), some that nobody gets right. Answers that are "
         "alike word "
-        f'for word share a box.</p>\n<div class="cards">{cards}</div>'
+        f'for word share a box.{rule}</p>\n<div class="cards">{cards}</div>'
     )
 
 
@@ -404,32 +516,43 @@ def _after(contenders: Sequence[str], decision: Decision) -> str:
     return decision.best if decision.best != contenders[0] else contenders[-1]
 
 
-def _card(number: int, one: Worked, contenders: Sequence[str]) -> str:
+def _right(metric: Metric) -> Callable[[Score], bool]:
+    """Return what tells whether an answer counts as right in the choice of examples."""
+    return lambda one: (one.value(metric) or 0.0) >= _RIGHT_FROM
+
+
+def _card(number: str, one: Worked, contenders: Sequence[str], metric: Metric) -> str:
     example = one.example
-    truth = ", ".join(map(code, acceptable(example)))
+    truth = (
+        f"<p><b>Right:</b> {', '.join(map(code, acceptable(example)))}</p>\n"
+        f"<details><summary>The derived answer</summary>{_answer(example.answer)}</details>"
+        if metric == "exact"
+        else f"<p><b>The answer on record:</b></p>{_answer(example.answer)}"
+    )
     lesson = f'<span class="lesson {one.lesson.replace(" ", "-")}">{one.lesson}</span>'
     ordered = sorted(one.scores, key=lambda score: contenders.index(score.contender))
     return f"""<article class="card" aria-labelledby="example-{number}">
 <h3 id="example-{number}">{lesson} {escape(example.question)}</h3>
-<div class="truth"><p><b>Right:</b> {truth}</p>
-<details><summary>The derived answer</summary>{_answer(example.answer)}</details></div>
-<div class="answers">{"".join(_answers(ordered))}</div></article>
+<div class="truth">{truth}</div>
+<div class="answers">{"".join(_answers(ordered, metric))}</div></article>
 """
 
 
-def _answers(scores: Sequence[Score]) -> Iterator[str]:
+def _answers(scores: Sequence[Score], metric: Metric) -> Iterator[str]:
     alike: dict[tuple[str, str], list[Score]] = {}
     for one in scores:
-        alike.setdefault((one.verdict, one.answer.text), []).append(one)
+        alike.setdefault((one.verdict or "", one.answer.text), []).append(one)
     for group in alike.values():
         first = group[0]
         names = ", ".join(code(one.contender) for one in group)
-        side = "right" if first.exact else "wrong"
-        said = _mark(first) + _answer(first.answer.text)
+        side = "right" if _right(metric)(first) else "wrong"
+        said = _mark(first, metric) + _answer(first.answer.text)
         yield f'<div class="answer {side}"><p class="who">{names}</p>{said}</div>'
 
 
-def _mark(one: Score) -> str:
+def _mark(one: Score, metric: Metric) -> str:
+    if one.verdict is None:
+        return f'<p class="mark">{escape(measure_words(metric))} {100 * (one.value(metric) or 0):.0f}</p>'
     if one.exact:
         return '<p class="mark">✓ right</p>'
     word = "another call" if one.verdict == "valid" else one.verdict.replace("_", " ")

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from statistics import NormalDist
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from tunesmith.errors import DatasetError
 from tunesmith.records import Score
@@ -15,14 +15,14 @@ if TYPE_CHECKING:
     from numpy import float64, int64
     from numpy.typing import NDArray
 
-Metric = Literal["exact", "valid", "hallucinated"]
+Metric = str  # "exact", "valid" and "hallucinated" of calls, "f1" and others of answers in words
 
 RESAMPLES = 2000
 
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """A share between 0 and 1, its confidence interval, and the number of questions behind it."""
+    """A share or a mean between 0 and 1, its confidence interval, and the number of questions behind it."""
 
     value: float
     low: float
@@ -34,7 +34,8 @@ class Estimate:
 class Paired:
     """How far `a` is above `b` on the same questions (a share, so 0.1 is ten points), with its interval.
 
-    `p_value` is the exact McNemar test's, which takes the questions for independent; the interval does not.
+    `p_value` is the exact McNemar test's, for measures that are more than right or wrong the sign test's, of which it
+    is the case; they take the questions for independent, the interval does not.
     """
 
     a: str
@@ -98,6 +99,40 @@ def wilson(successes: int, n: int, level: float = 0.95) -> Estimate:
     return Estimate(value=share, low=low, high=high, n=n)
 
 
+def mean_estimate(
+    scores: Sequence[Score],
+    metric: Metric,
+    *,
+    level: float = 0.95,
+    resamples: int = RESAMPLES,
+    seed: int = 0,
+) -> Estimate:
+    """Return the mean of a metric over the answers that have it: Wilson's interval where each is right or wrong.
+
+    Else the percentile interval of a cluster bootstrap, two imagined groups of one question drawn with the others, one
+    with the value 0 and one with 1, as in `paired_difference`. Raises DatasetError if no answer has the metric.
+    """
+    import numpy as np
+
+    values = [(one.group, value) for one in scores if (value := one.value(metric)) is not None]
+    if not values:
+        raise DatasetError(
+            f"no answer was measured by {metric}", hint="Take a metric that the evaluation computed."
+        )
+    if all(value in (0, 1) for _, value in values):
+        return wilson(sum(value == 1 for _, value in values), len(values), level)
+    place = {name: index for index, name in enumerate(sorted({name for name, _ in values}))}
+    sums, sizes = np.zeros(len(place) + 2), np.zeros(len(place) + 2)
+    for name, value in values:
+        sums[place[name]] += value
+        sizes[place[name]] += 1
+    sums[-2:], sizes[-2:] = (0, 1), 1
+    weights = _draws(len(sums), resamples, seed)
+    low, high = np.quantile((weights @ sums) / (weights @ sizes), [(1 - level) / 2, (1 + level) / 2])
+    mean = sum(value for _, value in values) / len(values)
+    return Estimate(value=mean, low=min(float(low), mean), high=max(float(high), mean), n=len(values))
+
+
 def paired_difference(
     a: Sequence[Score],
     b: Sequence[Score],
@@ -114,20 +149,22 @@ def paired_difference(
     clustered data, JRSS B 69, 2007). Two imagined groups of one question, one won by each side, are drawn
     with them, so that five questions without a difference do not look like certainty (D. G. Bonett and R. M.
     Price, Adjusted Wald confidence interval for a difference of binomial proportions based on paired data,
-    JEBS 37, 2012). Equal questions and seed give equal intervals, in whatever order the scores come.
+    JEBS 37, 2012). Of a measure with more values than right and wrong these two differ by the standard deviation of
+    the others. Equal questions and seed give equal intervals, in whatever order the scores come.
 
-    Raises DatasetError if the questions differ, repeat, or are none.
+    Raises DatasetError if the questions differ, repeat, or are none, or an answer lacks the metric.
     """
     import numpy as np
 
     first, second = _by_example(a), _by_example(b)
     _check_same_questions(first, second)
-    wins, losses = _discordant(first, second, metric)
-    gains, sizes = _group_sums(first, second, metric)
+    differences = {key: _value(first[key], metric) - _value(second[key], metric) for key in first}
+    wins, losses = (sum(sign * each > 0 for each in differences.values()) for sign in (1, -1))
+    gains, sizes = _group_sums(first, differences)
     weights = _draws(len(gains), resamples, seed)
     means = (weights @ gains) / (weights @ sizes)
     low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
-    difference = (wins - losses) / len(first)
+    difference = sum(differences.values()) / len(first)
     return Paired(
         a=a[0].contender,
         b=b[0].contender,
@@ -256,26 +293,31 @@ def _check_same_questions(first: dict[str, Score], second: dict[str, Score]) -> 
         )
 
 
-def _discordant(first: dict[str, Score], second: dict[str, Score], metric: Metric) -> tuple[int, int]:
-    wins = sum(getattr(first[key], metric) and not getattr(second[key], metric) for key in first)
-    losses = sum(getattr(second[key], metric) and not getattr(first[key], metric) for key in first)
-    return wins, losses
+def _value(score: Score, metric: Metric) -> float:
+    value = score.value(metric)
+    if value is None:
+        raise DatasetError(
+            f"{score.contender} on {score.set}: the answer to {score.example} was not measured by {metric}",
+            hint="Compare by a metric that every answer has.",
+        )
+    return value
 
 
 def _group_sums(
-    first: dict[str, Score], second: dict[str, Score], metric: Metric
+    scores: dict[str, Score], differences: dict[str, float]
 ) -> tuple[NDArray[float64], NDArray[float64]]:
     """Return each group's summed differences and number of questions, the two imagined groups last."""
     import numpy as np
 
-    names = sorted({score.group for score in first.values()})
+    names = sorted({score.group for score in scores.values()})
     place = {name: index for index, name in enumerate(names)}
     gains, sizes = np.zeros(len(names) + 2), np.zeros(len(names) + 2)
-    for key, score in first.items():
-        index = place[score.group]
-        gains[index] += float(getattr(score, metric)) - float(getattr(second[key], metric))
-        sizes[index] += 1
-    gains[-2:], sizes[-2:] = (1, -1), 1
+    for key, score in scores.items():
+        gains[place[score.group]] += differences[key]
+        sizes[place[score.group]] += 1
+    all_or_nothing = all(each in (-1, 0, 1) for each in differences.values())
+    apart = 1.0 if all_or_nothing else float(np.std(list(differences.values())))
+    gains[-2:], sizes[-2:] = (apart, -apart), 1
     return gains, sizes
 
 

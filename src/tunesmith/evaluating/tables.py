@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from html import escape
 
-from tunesmith.evaluating.scores import Summary
+from tunesmith.evaluating.scores import Summarised, Summary, WordsSummary
 from tunesmith.evaluating.statistics import Estimate
 from tunesmith.evaluating.verdict import percent
 
@@ -17,7 +17,7 @@ NONE = '<td class="none"><span aria-label="not measured">–</span></td>'
 class SummaryTable:
     """Summaries that a notebook shows as a table."""
 
-    summaries: tuple[Summary, ...]
+    summaries: tuple[Summarised, ...]
 
     def _repr_html_(self) -> str:
         return summary_table(self.summaries)
@@ -122,8 +122,32 @@ def figure(wide: str, narrow: str, caption: str) -> str:
     )
 
 
-def summary_table(summaries: Sequence[Summary]) -> str:
-    """Return every share of every summary."""
+def summary_table(summaries: Sequence[Summarised]) -> str:
+    """Return every share of every summary: calls and words in a table each."""
+    calls = [one for one in summaries if isinstance(one, Summary)]
+    words = [one for one in summaries if isinstance(one, WordsSummary)]
+    return (_calls_table(calls) if calls else "") + (_words_table(words) if words else "")
+
+
+def _words_table(summaries: Sequence[WordsSummary]) -> str:
+    names = list(dict.fromkeys(name for one in summaries for name in one.measures))
+    titles = ("Contender", "Set", "n", *(name.replace("_", " ").capitalize() for name in names), "Cut off")
+    rows = (
+        row(
+            code(one.contender),
+            (
+                cell(one.set),
+                cell(str(one.n)),
+                *(share_cell(one.measures[name]) if name in one.measures else NONE for name in names),
+                cell(percent(one.cut_off)),
+            ),
+        )
+        for one in summaries
+    )
+    return table("Figures of answers in words", [Head(title) for title in titles], [body(rows)])
+
+
+def _calls_table(summaries: Sequence[Summary]) -> str:
     titles = (
         "Contender",
         "Set",

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from tunesmith.errors import DatasetError
 from tunesmith.evaluating.names import adapter_of, is_tuned
-from tunesmith.evaluating.scores import Summary, columns
+from tunesmith.evaluating.scores import Summarised, Summary, WordsSummary, columns
 from tunesmith.evaluating.statistics import Estimate, Metric, Paired, detectable_difference, paired_difference
 from tunesmith.records import Score
 
@@ -18,6 +18,7 @@ ANSWER_FLOORS = ("constant", "majority", "nearest", "nearest_embedded")
 RETRIEVER_FLOORS = ("first_hit", "tuned_first_hit")
 
 _HALLUCINATED_TOO_OFTEN = 0.05
+_ABSTAINS_TOO_OFTEN = 0.1
 
 _TUNE_THE_ENCODER = "Tune the encoder, keep the model"
 _RETRIEVAL_IS_ENOUGH = "Do not fine-tune, retrieval is enough"
@@ -36,6 +37,15 @@ _PARTS = {
     "tuned_retrieval": "tuned retrieval",
     "constrained": "calls constrained to the catalogue",
 }
+_MEASURES = {
+    "exact": "exact calls",
+    "f1": "token F1",
+    "exact_match": "exact matches",
+    "rouge_l": "ROUGE-L",
+    "chrf": "chrF",
+    "similarity": "semantic similarity",
+    "found": "right passages found",
+}
 _SET_PHRASES = {
     "asked": "questions in users' own words",
     "unseen": "questions about entries that training never mentions",
@@ -47,7 +57,7 @@ _SET_PHRASES = {
 class Decision:
     """What to do, in a sentence with its figures, and why.
 
-    `best` has most exact answers on `set`; `cheapest` is the cheapest contender that cannot be told apart
+    `best` scores most on `set`; `cheapest` is the cheapest contender that cannot be told apart
     from it.
     """
 
@@ -63,18 +73,23 @@ class _Evidence:
     """The figures of one set: contenders in order of cost, floors and ceilings by name, all comparisons."""
 
     set: str
-    contenders: tuple[Summary, ...]
-    floors: dict[str, Summary]
-    ceilings: dict[str, Summary]
+    contenders: tuple[Summarised, ...]
+    floors: dict[str, Summarised]
+    ceilings: dict[str, Summarised]
     paired: tuple[Paired, ...]
 
-    def against(self, a: str, b: str, metric: Metric = "exact") -> Paired:
-        """Return how far `a` is above `b`; raises DatasetError where that was not compared."""
+    @property
+    def metric(self) -> Metric:
+        """What the verdict rests on."""
+        return self.contenders[0].metric
+
+    def against(self, a: str, b: str) -> Paired:
+        """Return how far `a` is above `b` by the metric; raises DatasetError where that was not compared."""
         for one in self.paired:
-            if (one.set, one.metric) == (self.set, metric) and {one.a, one.b} == {a, b}:
+            if (one.set, one.metric) == (self.set, self.metric) and {one.a, one.b} == {a, b}:
                 return one if one.a == a else one.flipped()
         raise DatasetError(
-            f"{a} and {b} were not compared on {self.set} ({metric})",
+            f"{a} and {b} were not compared on {self.set} ({self.metric})",
             hint="Make the comparisons with `compare(scores, floors)` from the same scores.",
         )
 
@@ -116,8 +131,10 @@ def describe(name: str) -> str:
     return f"{model} with {', '.join(head)} and {last}" if head else f"{model} with {last}"
 
 
-def describe_set(name: str) -> str:
-    """Return in plain words what a test set's questions are."""
+def describe_set(name: str, metric: Metric = "exact") -> str:
+    """Return in plain words what a test set's questions are, of a set that is measured by `metric`."""
+    if name == "unseen" and metric != "exact":
+        return "questions about passages that training never mentions"
     return _SET_PHRASES.get(name, f"questions of the set {name}")
 
 
@@ -132,12 +149,14 @@ def points(difference: float) -> str:
     return f"{rounded:+.1f}".replace("-", "−")
 
 
-def compare(scores: Sequence[Score], floors: Sequence[Score] = ()) -> tuple[Paired, ...]:
+def compare(
+    scores: Sequence[Score], floors: Sequence[Score] = (), metric: Metric = "exact"
+) -> tuple[Paired, ...]:
     """Compare on each set every two contenders, and each contender with each floor, on the same questions.
 
-    Exact answers throughout, the dearer contender as `a`, and the tuned retriever's first hit against the plain
-    one's, and both against the floors made of training answers; hallucinated calls for each contender against the
-    cheapest. Raises DatasetError where two were not asked the same questions.
+    By `metric` throughout, the dearer contender as `a`, and the tuned retriever's first hit against the plain
+    one's, and both against the floors made of training answers; of calls also how many were hallucinated, for each
+    contender against the cheapest. Raises DatasetError where two were not asked the same questions.
     """
     by_column, floor_columns = columns(scores), columns(floors)
     found: list[Paired] = []
@@ -146,27 +165,28 @@ def compare(scores: Sequence[Score], floors: Sequence[Score] = ()) -> tuple[Pair
         asked = [by_column[contender, name] for contender in dearest_last]
         copied = [column for key, column in floor_columns.items() if key[1] == name]
         for place, column in enumerate(asked):
-            found += [paired_difference(column, other, "exact") for other in (*asked[:place], *copied)]
-        found += [paired_difference(column, asked[0], "hallucinated") for column in asked[1:]]
+            found += [paired_difference(column, other, metric) for other in (*asked[:place], *copied)]
+        if metric == "exact":
+            found += [paired_difference(column, asked[0], "hallucinated") for column in asked[1:]]
         plain, tuned = (floor_columns.get((floor, name)) for floor in RETRIEVER_FLOORS)
         if plain and tuned:
-            found.append(paired_difference(tuned, plain, "exact"))
+            found.append(paired_difference(tuned, plain, metric))
         copies = [floor_columns[floor, name] for floor in ANSWER_FLOORS if (floor, name) in floor_columns]
         for hit in filter(None, (plain, tuned)):
-            found += [paired_difference(hit, copy, "exact") for copy in copies]
+            found += [paired_difference(hit, copy, metric) for copy in copies]
     return tuple(found)
 
 
 def decide(
-    summaries: Sequence[Summary],
+    summaries: Sequence[Summarised],
     paired: Sequence[Paired],
     *,
-    floors: Sequence[Summary] = (),
-    ceilings: Sequence[Summary] = (),
+    floors: Sequence[Summarised] = (),
+    ceilings: Sequence[Summarised] = (),
 ) -> Decision:
     """Say what to do, from the summaries and from the comparisons that `compare` made of the same scores.
 
-    The verdict rests on exact answers on `asked`, else on `unseen`, else on `seen`, and then warns. A
+    The verdict rests on the summaries' metric on `asked`, else on `unseen`, else on `seen`, and then warns. A
     contender is within noise of the best if the paired interval, widened for how many contenders the best was
     picked from, includes zero, which is not a proof that they are equal: the reasons say what difference the
     test would have found. benchmarks/verdict_ties.py counts how often this is wrong. Raises DatasetError without any
@@ -174,11 +194,11 @@ def decide(
     """
     evidence = _gather(summaries, paired, floors, ceilings)
     best = max(
-        evidence.contenders, key=lambda one: one.exact.value
+        evidence.contenders, key=lambda one: one.main.value
     )  # the cheaper of two equals: they are sorted
     cheapest = next(one for one in evidence.contenders if not _clearly_above(evidence, best, one))
     advice = _advice(evidence, best, cheapest)
-    warning = "" if evidence.set == "asked" else " " + _warning(evidence.set)
+    warning = "" if evidence.set == "asked" else " " + _warning(evidence)
     return Decision(
         sentence=advice + warning,
         best=best.contender,
@@ -189,10 +209,10 @@ def decide(
 
 
 def _gather(
-    summaries: Sequence[Summary],
+    summaries: Sequence[Summarised],
     paired: Sequence[Paired],
-    floors: Sequence[Summary],
-    ceilings: Sequence[Summary],
+    floors: Sequence[Summarised],
+    ceilings: Sequence[Summarised],
 ) -> _Evidence:
     present = [one.set for one in summaries]
     if not present:
@@ -209,13 +229,13 @@ def _gather(
     )
 
 
-def _clearly_above(evidence: _Evidence, one: Summary, other: Summary) -> bool:
+def _clearly_above(evidence: _Evidence, one: Summarised, other: Summarised) -> bool:
     if one is other:
         return False
     return evidence.against(one.contender, other.contender).above_among(_rivals(evidence, one, other))
 
 
-def _rivals(evidence: _Evidence, one: Summary, other: Summary) -> int:
+def _rivals(evidence: _Evidence, one: Summarised, other: Summarised) -> int:
     """Return from how many `one` was picked: those dearer than `other`, or all against a floor; a floor is but one."""
     if one not in evidence.contenders:
         return 1
@@ -224,13 +244,13 @@ def _rivals(evidence: _Evidence, one: Summary, other: Summary) -> int:
     return max(1, len(evidence.contenders) - evidence.contenders.index(other) - 1)
 
 
-def _advice(evidence: _Evidence, best: Summary, cheapest: Summary) -> str:
+def _advice(evidence: _Evidence, best: Summarised, cheapest: Summarised) -> str:
     if floor := _unbeaten_floor(evidence, best):
         return _hit_alone(evidence, best) or _use_none(evidence, best, floor)
     return _hit_advice(evidence, best, cheapest) or _contender_advice(evidence, best, cheapest)
 
 
-def _hit_advice(evidence: _Evidence, best: Summary, cheapest: Summary) -> str | None:
+def _hit_advice(evidence: _Evidence, best: Summarised, cheapest: Summarised) -> str | None:
     """Return what to do where a retriever's first hit needs no language model behind it, else None."""
     parts = cheapest.contender.split("+")
     trains_model, trains_encoder = is_tuned(cheapest.contender), "tuned_retrieval" in parts
@@ -244,7 +264,7 @@ def _hit_advice(evidence: _Evidence, best: Summary, cheapest: Summary) -> str | 
     return None
 
 
-def _hit_alone(evidence: _Evidence, best: Summary) -> str | None:
+def _hit_alone(evidence: _Evidence, best: Summarised) -> str | None:
     """Return what to do where no contender beats the floors and a retriever's first hit beats both, else None."""
     plain, tuned = (evidence.floors.get(name) for name in RETRIEVER_FLOORS)
     tuning_helps = plain is not None and tuned is not None and _clearly_above(evidence, tuned, plain)
@@ -256,7 +276,7 @@ def _hit_alone(evidence: _Evidence, best: Summary) -> str | None:
     return None
 
 
-def _contender_advice(evidence: _Evidence, best: Summary, cheapest: Summary) -> str:
+def _contender_advice(evidence: _Evidence, best: Summarised, cheapest: Summarised) -> str:
     parts = cheapest.contender.split("+")
     if is_tuned(cheapest.contender):
         return _fine_tune(evidence, best)
@@ -267,45 +287,45 @@ def _contender_advice(evidence: _Evidence, best: Summary, cheapest: Summary) -> 
     return _enough(evidence, best, cheapest, "Do not fine-tune, prompting is enough")
 
 
-def _unbeaten_floor(evidence: _Evidence, best: Summary) -> Summary | None:
+def _unbeaten_floor(evidence: _Evidence, best: Summarised) -> Summarised | None:
     """Return the highest floor made of training answers that the best contender does not clearly beat."""
     unbeaten = [
         evidence.floors[name]
         for name in ANSWER_FLOORS
         if name in evidence.floors and not _clearly_above(evidence, best, evidence.floors[name])
     ]
-    return max(unbeaten, key=lambda one: one.exact.value, default=None)
+    return max(unbeaten, key=lambda one: one.main.value, default=None)
 
 
-def _hit_suffices(evidence: _Evidence, best: Summary, hit: Summary, contender_is_dearer: bool) -> bool:
+def _hit_suffices(evidence: _Evidence, best: Summarised, hit: Summarised, contender_is_dearer: bool) -> bool:
     """Tell whether a first hit clearly beats all contenders, or costs less and is not clearly beaten."""
     if _clearly_above(evidence, hit, best):
         return True
     return contender_is_dearer and not _clearly_above(evidence, best, hit)
 
 
-def _use_none(evidence: _Evidence, best: Summary, floor: Summary) -> str:
+def _use_none(evidence: _Evidence, best: Summarised, floor: Summarised) -> str:
     return (
-        f"Use none of these yet: {describe(floor.contender)} answers {_figure(floor)} of the "
-        f"{_questions(evidence)} exactly, and the best contender, {describe(best.contender)}, is not "
+        f"Use none of these yet: {describe(floor.contender)} {_reaches(evidence, floor)}, "
+        f"and the best contender, {describe(best.contender)}, is not "
         f"clearly above "
         f"it with {_figure(best)} ({_gap(evidence, best, floor)})."
     )
 
 
-def _hit_is_enough(evidence: _Evidence, best: Summary, hit: Summary, advice: str) -> str:
+def _hit_is_enough(evidence: _Evidence, best: Summarised, hit: Summarised, advice: str) -> str:
     relation = "clearly above" if _clearly_above(evidence, hit, best) else "not clearly below"
     return (
-        f"{advice}: {describe(hit.contender)}, without any language model, answers {_figure(hit)} of the "
-        f"{_questions(evidence)} exactly, {relation} {describe(best.contender)} with {_figure(best)} "
+        f"{advice}: {describe(hit.contender)}, without any language model, {_reaches(evidence, hit)}, "
+        f"{relation} {describe(best.contender)} with {_figure(best)} "
         f"({_gap(evidence, hit, best)}).{_for_words(evidence, best)}"
     )
 
 
-def _for_words(evidence: _Evidence, best: Summary) -> str:
+def _for_words(evidence: _Evidence, best: Summarised) -> str:
     """Say which model to take where a first hit will not do, if tuning the language model is clearly needed for it."""
     untuned = [one for one in evidence.contenders if not is_tuned(one.contender)]
-    rival = max(untuned, key=lambda one: one.exact.value, default=None)
+    rival = max(untuned, key=lambda one: one.main.value, default=None)
     if rival is None or not _clearly_above(evidence, best, rival):
         return ""
     return (
@@ -314,11 +334,8 @@ def _for_words(evidence: _Evidence, best: Summary) -> str:
     )
 
 
-def _enough(evidence: _Evidence, best: Summary, cheapest: Summary, advice: str) -> str:
-    subject = (
-        f"{advice}: {describe(cheapest.contender)} answers {_figure(cheapest)} of the {_questions(evidence)} "
-        "exactly"
-    )
+def _enough(evidence: _Evidence, best: Summarised, cheapest: Summarised, advice: str) -> str:
+    subject = f"{advice}: {describe(cheapest.contender)} {_reaches(evidence, cheapest)}"
     if best is cheapest:
         return f"{subject}, and nothing that was tried does better."
     return (
@@ -327,26 +344,24 @@ def _enough(evidence: _Evidence, best: Summary, cheapest: Summary, advice: str) 
     )
 
 
-def _fine_tune(evidence: _Evidence, best: Summary) -> str:
+def _fine_tune(evidence: _Evidence, best: Summarised) -> str:
     untrained = [one for one in evidence.contenders if not is_tuned(one.contender)]
     rivals = [*untrained, *(evidence.floors[name] for name in RETRIEVER_FLOORS if name in evidence.floors)]
-    subject = (
-        f"Fine-tune: {describe(best.contender)} answers {_figure(best)} of the {_questions(evidence)} exactly"
-    )
+    subject = f"Fine-tune: {describe(best.contender)} {_reaches(evidence, best)}"
     if not rivals:
         return f"{subject}; nothing untuned was measured, so this does not say what the tuning brought."
-    rival = max(rivals, key=lambda one: one.exact.value)
+    rival = max(rivals, key=lambda one: one.main.value)
     return (
         f"{subject}, clearly more than the best without a tuned language model, {describe(rival.contender)}, "
         f"with {_figure(rival)} ({_gap(evidence, best, rival)})."
     )
 
 
-def _reasons(evidence: _Evidence, best: Summary, cheapest: Summary) -> Iterator[str]:
+def _reasons(evidence: _Evidence, best: Summarised, cheapest: Summarised) -> Iterator[str]:
     if evidence.set != "asked":
-        yield _warning(evidence.set)
+        yield _warning(evidence)
     yield (
-        f"Best: {describe(best.contender)}, {_interval(best.exact)} of {_questions(evidence)}. It was picked "
+        f"Best: {describe(best.contender)}, {_scored(evidence, best)}. It was picked "
         f"from {len(evidence.contenders)} on these same questions, so expect slightly less elsewhere."
     )
     yield from _reason_picked(evidence, best)
@@ -354,7 +369,7 @@ def _reasons(evidence: _Evidence, best: Summary, cheapest: Summary) -> Iterator[
     if cheapest is not best:
         yield (
             f"Cheapest within noise of the best: {describe(cheapest.contender)}, "
-            f"{_interval(cheapest.exact)}; the "
+            f"{_interval(cheapest.main)}; the "
             f"best is {_gap(evidence, best, cheapest)} above it."
         )
     yield from _reason_first_hit(evidence)
@@ -364,7 +379,7 @@ def _reasons(evidence: _Evidence, best: Summary, cheapest: Summary) -> Iterator[
     yield from _reason_power(evidence, best)
 
 
-def _reason_picked(evidence: _Evidence, best: Summary) -> Iterator[str]:
+def _reason_picked(evidence: _Evidence, best: Summarised) -> Iterator[str]:
     """Name those that the best would be clearly above, had it not been picked from several."""
     others = (*evidence.contenders, *evidence.floors.values())
     spared = [
@@ -381,11 +396,11 @@ def _reason_picked(evidence: _Evidence, best: Summary) -> Iterator[str]:
         )
 
 
-def _reason_base(evidence: _Evidence, best: Summary) -> Iterator[str]:
+def _reason_base(evidence: _Evidence, best: Summarised) -> Iterator[str]:
     base = next((one for one in evidence.contenders if one.contender == "base"), None)
     if base is not None and base is not best:
         yield (
-            f"Before anything was done, {describe('base')} answered {_interval(base.exact)}; the gain is "
+            f"Before anything was done, {describe('base')} {_did(base)} {_interval(base.main)}; the gain is "
             f"{_gap(evidence, best, base)}."
         )
 
@@ -396,7 +411,7 @@ def _reason_first_hit(evidence: _Evidence) -> Iterator[str]:
     hit = evidence.floors.get("tuned_first_hit") or evidence.floors.get("first_hit")
     if not trained or hit is None:
         return
-    champion = max(trained, key=lambda one: one.exact.value)
+    champion = max(trained, key=lambda one: one.main.value)
     paired = evidence.against(champion.contender, hit.contender)
     word = (
         "beats"
@@ -406,13 +421,16 @@ def _reason_first_hit(evidence: _Evidence) -> Iterator[str]:
         else "does not clearly beat"
     )
     yield (
-        f"The tuned language model {word} {describe(hit.contender)}: {percent(champion.exact.value)} against "
-        f"{_interval(hit.exact)}, {_gap(evidence, champion, hit)}."
+        f"The tuned language model {word} {describe(hit.contender)}: {percent(champion.main.value)} against "
+        f"{_interval(hit.main)}, {_gap(evidence, champion, hit)}."
     )
 
 
-def _reason_hallucinated(best: Summary, cheapest: Summary) -> Iterator[str]:
-    for one in dict.fromkeys((best, cheapest)):
+def _reason_hallucinated(best: Summarised, cheapest: Summarised) -> Iterator[str]:
+    for one in (best, cheapest)[: 1 if best is cheapest else 2]:
+        if not isinstance(one, Summary):
+            yield from _reason_abstained(one)
+            continue
         rate = one.hallucinated
         if rate.value > _HALLUCINATED_TOO_OFTEN:
             yield (
@@ -424,26 +442,38 @@ def _reason_hallucinated(best: Summary, cheapest: Summary) -> Iterator[str]:
             yield f"Calls that do not exist: {describe(one.contender)}, {_interval(rate)}."
 
 
+def _reason_abstained(one: WordsSummary) -> Iterator[str]:
+    """Say how often it declines to answer: rightly, where there is no answer, and wrongly, where there is."""
+    rightly, wrongly = (one.measures.get(f"{how}_abstained") for how in ("rightly", "wrongly"))
+    if rightly is not None:
+        yield (
+            f"Of {rightly.n} questions that cannot be answered, {describe(one.contender)} says so to "
+            f"{_interval(rightly)}."
+        )
+    if wrongly is not None and wrongly.value > _ABSTAINS_TOO_OFTEN:
+        yield f"Beware: {describe(one.contender)} declines {_interval(wrongly)} of the questions that have an answer."
+
+
 def _reason_floors(evidence: _Evidence) -> Iterator[str]:
     floors = [evidence.floors[name] for name in ANSWER_FLOORS if name in evidence.floors]
     if floors:
-        highest = max(floors, key=lambda one: one.exact.value)
-        yield f"The highest floor to stand above: {describe(highest.contender)}, {_interval(highest.exact)}."
+        highest = max(floors, key=lambda one: one.main.value)
+        yield f"The highest floor to stand above: {describe(highest.contender)}, {_interval(highest.main)}."
 
 
 def _reason_ceilings(evidence: _Evidence) -> Iterator[str]:
     for one in evidence.ceilings.values():
         if one.contender.startswith(ORACLE):
-            yield f"Ceiling: {describe(one.contender)}: {_interval(one.exact)} of the questions answered exactly."
+            yield f"Ceiling: {describe(one.contender)}, {_scored(evidence, one)}."
             continue
-        yield f"Ceiling: {describe(one.contender)} for {_interval(one.exact)} of the questions."
+        yield f"Ceiling: {describe(one.contender)} for {_interval(one.main)} of the questions."
 
 
-def _reason_power(evidence: _Evidence, best: Summary) -> Iterator[str]:
+def _reason_power(evidence: _Evidence, best: Summarised) -> Iterator[str]:
     others = [one for one in evidence.contenders if one is not best]
     if not others:
         return
-    runner_up = max(others, key=lambda one: one.exact.value)
+    runner_up = max(others, key=lambda one: one.main.value)
     smallest = detectable_difference(evidence.against(best.contender, runner_up.contender))
     yield (
         f"How sharp the test is: with {best.n} questions, a true difference between contenders like the best "
@@ -453,25 +483,48 @@ def _reason_power(evidence: _Evidence, best: Summary) -> Iterator[str]:
     )
 
 
-def _warning(set_name: str) -> str:
+def _warning(evidence: _Evidence) -> str:
     return (
-        f"There are no questions in users' own words, so this rests on {describe_set(set_name)} (the set "
-        f"{set_name}) and says little about real use."
+        f"There are no questions in users' own words, so this rests on {describe_set(evidence.set, evidence.metric)} "
+        f"(the set {evidence.set}) and says little about real use."
     )
 
 
 def _questions(evidence: _Evidence) -> str:
-    return f"{evidence.contenders[0].n} {describe_set(evidence.set)}"
+    return f"{evidence.contenders[0].n} {describe_set(evidence.set, evidence.metric)}"
 
 
-def _figure(one: Summary) -> str:
-    return percent(one.exact.value)
+def _reaches(evidence: _Evidence, one: Summarised) -> str:
+    """Say what a contender does by the metric, as the verb of a sentence."""
+    if one.metric == "exact":
+        return f"answers {_figure(one)} of the {_questions(evidence)} exactly"
+    return f"scores {_figure(one)} in {measure_words(one.metric)} on the {_questions(evidence)}"
+
+
+def _did(one: Summarised) -> str:
+    return "answered" if one.metric == "exact" else "scored"
+
+
+def _scored(evidence: _Evidence, one: Summarised) -> str:
+    """Return the figure with its interval and what it is of."""
+    if one.metric == "exact":
+        return f"{_interval(one.main)} of {_questions(evidence)}"
+    return f"{_interval(one.main)} in {measure_words(one.metric)} on {_questions(evidence)}"
+
+
+def measure_words(metric: Metric) -> str:
+    """Return a measure's name in plain words."""
+    return _MEASURES.get(metric, metric)
+
+
+def _figure(one: Summarised) -> str:
+    return percent(one.main.value)
 
 
 def _interval(estimate: Estimate) -> str:
     return f"{percent(estimate.value)} ({100 * estimate.low:.1f} to {100 * estimate.high:.1f})"
 
 
-def _gap(evidence: _Evidence, a: Summary, b: Summary) -> str:
+def _gap(evidence: _Evidence, a: Summarised, b: Summarised) -> str:
     paired = evidence.against(a.contender, b.contender)
     return f"{points(paired.difference)} points, interval {points(paired.low)} to {points(paired.high)}"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import zip_longest
 from typing import Literal
@@ -25,19 +25,26 @@ class Worked:
 
 
 def choose(
-    scores: Sequence[Score], examples: Sequence[Example], *, before: str, after: str, count: int = 10
+    scores: Sequence[Score],
+    examples: Sequence[Example],
+    *,
+    before: str,
+    after: str,
+    count: int = 10,
+    right: Callable[[Score], bool] = lambda one: one.exact,
 ) -> tuple[Worked, ...]:
     """Pick `count` questions of one set, so that nobody can have picked them by taste.
 
     A question counts as fixed where `before` was wrong and `after` is right, as a regression where it is the
     other way round. Within a kind the order is that of a digest of the example's id: the same at every call,
-    and no one's choice. Questions that were not asked of every contender are left out.
+    and no one's choice. Questions that were not asked of every contender are left out. `right` tells whether an
+    answer is.
     """
     answered = _complete(scores, examples)
     kinds: dict[Lesson, list[Worked]] = {lesson: [] for lesson in _SHARES}
     for example in sorted(examples, key=lambda one: fingerprint(one.id)):
         if example.id in answered:
-            lesson = _lesson(answered[example.id], before, after)
+            lesson = _lesson(answered[example.id], before, after, right)
             kinds[lesson].append(Worked(lesson, example, answered[example.id]))
     return _in_turn(kinds, count)
 
@@ -51,15 +58,15 @@ def _complete(scores: Sequence[Score], examples: Sequence[Example]) -> dict[str,
     return {key: tuple(column) for key, column in found.items() if column and len(column) == contenders}
 
 
-def _lesson(column: Sequence[Score], before: str, after: str) -> Lesson:
-    right = {score.contender: score.exact for score in column}
-    if not any(right.values()):
+def _lesson(column: Sequence[Score], before: str, after: str, right: Callable[[Score], bool]) -> Lesson:
+    found = {score.contender: right(score) for score in column}
+    if not any(found.values()):
         return "all wrong"
-    if all(right.values()):
+    if all(found.values()):
         return "all right"
-    if right[after] and not right[before]:
+    if found[after] and not found[before]:
         return "fixed"
-    if right[before] and not right[after]:
+    if found[before] and not found[after]:
         return "regression"
     return "mixed"
 

@@ -22,7 +22,7 @@ from tunesmith.generating.verify import Refusal, folded, parse_proposals, verify
 from tunesmith.models.base import Encoder, Sampling
 from tunesmith.models.likelihood import Likelihood
 from tunesmith.progress import Progress, silent
-from tunesmith.records import Chunk, Document, Example, Rejection, Tally, Written, fingerprint
+from tunesmith.records import Chunk, Document, Example, Rejection, Tally, Written, fingerprint, locate
 
 _TOKENS_PER_QUESTION = 120
 
@@ -107,7 +107,7 @@ def generate(
     ModelError.
     """
     in_words = [one for one in written if one.answer]
-    parts = [Part(tuple(_in_words(one, settings.seed) for one in in_words))]
+    parts = [joined([_in_words(one, documents, settings.seed) for one in in_words])]
     if catalogue is None:
         parts.append(_without_catalogue([one for one in written if not one.answer]))
     else:
@@ -214,9 +214,14 @@ def _from_written(written: Sequence[Written], ground: _Ground, seed: int) -> Par
     return Part(tuple(examples), tuple(rejections), notes=tuple(notes))
 
 
-def _in_words(row: Written, seed: int) -> Example:
+def _in_words(row: Written, documents: Sequence[Document], seed: int) -> Part:
+    evidence = locate(row.quote, documents) if row.quote else None
+    if row.quote and evidence is None:
+        detail = f"{row.question!r}: no document holds {row.quote!r}"
+        return Part(rejections=(Rejection("generate", "quote not in the sources", row.origin, detail),))
     key = fingerprint(row.question, row.answer, row.origin)
-    return Example(key, row.question, row.answer, row.origin, seed=seed)
+    quoted = () if evidence is None else (evidence,)
+    return Part((Example(key, row.question, row.answer, row.origin, evidence=quoted, seed=seed),))
 
 
 def _without_catalogue(written: Sequence[Written]) -> Part:

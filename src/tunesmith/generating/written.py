@@ -11,14 +11,14 @@ from tunesmith.errors import DatasetError
 from tunesmith.records import Written
 
 _PROBLEMS_SHOWN = 20
-_KEYS = frozenset(("question", "entry", "acceptable", "answer"))
+_KEYS = frozenset(("question", "entry", "acceptable", "answer", "quote"))
 
 
 def read_written(path: Path) -> tuple[Written, ...]:
     """Return the questions of a JSON lines file.
 
     A line holds "question" and "entry" (an id), "acceptable" (a list of ids, the best first), or both; or, for what is
-    no call, "question" and "answer".
+    no call, "question" and "answer", and "quote" if the documents hold the answer in so many words.
     Raises DatasetError for a file without questions, and one that names the broken lines, twenty of them at most.
     """
     questions: list[Written] = []
@@ -89,10 +89,15 @@ def _in_words(row: dict[str, Any], question: str, file: str, number: int) -> Wri
         return "the answer is no text"
     if row.keys() & {"entry", "acceptable"}:
         return "an answer in words and an entry: the answer of an entry is derived, so give one of the two"
-    return Written(question, (), file, number, answer.strip())
+    quote = row.get("quote", "")
+    if not isinstance(quote, str):
+        return "the quote is no text"
+    return Written(question, (), file, number, answer.strip(), quote.strip())
 
 
 def _by_call(row: dict[str, Any], question: str, file: str, number: int) -> Written | str:
+    if row.get("quote") is not None:
+        return "a quote, and no answer in words: the evidence of an entry is derived"
     acceptable = _acceptable(row.get("entry"), row.get("acceptable"))
     return acceptable if isinstance(acceptable, str) else Written(question, acceptable, file, number)
 

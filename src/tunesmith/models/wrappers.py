@@ -10,7 +10,8 @@ from tunesmith.errors import DatasetError, ModelError
 from tunesmith.models.base import ChatModel, Retriever, Sampling
 from tunesmith.records import Answer, Conversation, Message, Passage
 
-_PASSAGES_HEAD = "Entries that may help, the likeliest first:"
+_ENTRIES_HEAD = "Entries that may help, the likeliest first:"
+_TEXTS_HEAD = "Passages that may help, the likeliest first:"
 
 
 def prompted(model: ChatModel, system: str) -> ChatModel:
@@ -53,8 +54,9 @@ def with_passages(conversation: Conversation, passages: Sequence[Passage]) -> Co
     if not passages:
         return conversation
     at = _last_user(conversation)
+    head = _ENTRIES_HEAD if all(passage.kind == "entry" for passage in passages) else _TEXTS_HEAD
     lines = "\n".join(f"- {passage.text}" for passage in passages)
-    text = f"{_PASSAGES_HEAD}\n{lines}\n\nQuestion: {conversation[at].content}"
+    text = f"{head}\n{lines}\n\nQuestion: {conversation[at].content}"
     return (*conversation[:at], Message("user", text), *conversation[at + 1 :])
 
 

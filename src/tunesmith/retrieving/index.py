@@ -1,4 +1,4 @@
-"""Search the catalogue: FAISS over an encoder's vectors, fused with BM25, or with known questions as keys.
+"""Search a catalogue and passages of documents: FAISS over an encoder's vectors, with BM25 or known questions beside.
 
 What is not covered: one index holds all entries in memory, and is built again when one of them changes.
 """
@@ -19,7 +19,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from tunesmith.catalogue import Entry
 from tunesmith.errors import ArtifactError, DamagedArtifact, DatasetError
 from tunesmith.models.base import Encoder
-from tunesmith.records import Passage, from_json, to_json
+from tunesmith.records import Chunk, Passage, from_json, to_json
+from tunesmith.retrieving.passages import shown_text
 
 if TYPE_CHECKING:
     import numpy as np
@@ -37,12 +38,16 @@ _FILES = ("index.json", "entries.npy", "bank.npy", "probe.npy")
 
 
 class RetrieveSettings(BaseModel):
-    """How many passages a question gets, and how much known questions count beside the entries' own texts."""
+    """How many passages a question gets, and how much known questions count beside the entries' own texts.
+
+    Documents are cut into passages of up to `passage_tokens` tokens; an encoder does not read much further.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     count: int = Field(default=5, ge=1)
     bank_weight: float = Field(default=0.5, ge=0)
+    passage_tokens: int = Field(default=120, ge=32)
 
 
 def passage_text(entry: Entry, call: str = "") -> str:
@@ -79,40 +84,46 @@ def build_index(
     lexical: bool = True,
     keys_E_D: NDArray[np.float32] | None = None,
     calls: Mapping[str, str] | None = None,
+    passages: Sequence[Chunk] = (),
 ) -> Index:
-    """Embed the entries, and the bank's known questions, and return the index over them.
+    """Embed the entries, the passages and the bank's known questions, and return the index over them.
 
-    The bank holds pairs of a question and the id of the entry that answers it. `encoder` reads questions,
+    The bank holds pairs of a question and the id of the entry or passage that answers it. `encoder` reads questions,
     and entries too unless their vectors are given as `keys_E_D` (for a question tower tuned towards them).
     `calls` gives, by id, the call that an entry's passage shows.
 
-    Raises DatasetError without entries, for an entry that stands twice, and for a known question whose entry
+    Raises DatasetError without entries and passages, for one that stands twice, and for a known question whose entry
     is not among them.
     """
-    _check_entries(entries)
-    rows = {entry.id: row for row, entry in enumerate(entries)}
+    ids = [*(entry.id for entry in entries), *(passage.id for passage in passages)]
+    _check_ids(ids)
+    rows = {one: row for row, one in enumerate(ids)}
     _check_bank(bank, rows)
     # Sorted by entry, so that the questions of each stand together.
     known = sorted(bank, key=lambda pair: rows[pair[1]])
     contents = _Contents(
-        passages=tuple((entry.id, passage_text(entry, (calls or {}).get(entry.id, ""))) for entry in entries),
-        texts=tuple(search_text(entry) for entry in entries),
+        passages=(
+            *((entry.id, passage_text(entry, (calls or {}).get(entry.id, ""))) for entry in entries),
+            *((passage.id, shown_text(passage)) for passage in passages),
+        ),
+        texts=(*map(search_text, entries), *map(shown_text, passages)),
         bank_rows=tuple(rows[entry_id] for _, entry_id in known),
         bank_weight=bank_weight,
         lexical=lexical,
+        entries=len(entries),
     )
     keys = encoder.embed(contents.texts) if keys_E_D is None else keys_E_D
     bank_K_D = encoder.embed([question for question, _ in known]) if known else keys[:0]
     return Index(contents, keys, bank_K_D, encoder)
 
 
-def _check_entries(entries: Sequence[Entry]) -> None:
-    if not entries:
+def _check_ids(ids: Sequence[str]) -> None:
+    if not ids:
         raise DatasetError(
-            "an index needs entries, and there are none",
-            hint="Collect a package that has documented functions: tunesmith run collect",
+            "an index needs entries or passages, and there are none",
+            hint="Collect a package that has documented functions, or documents: tunesmith run collect",
         )
-    twice = [entry_id for entry_id, times in Counter(entry.id for entry in entries).items() if times > 1]
+    twice = [one for one, times in Counter(ids).items() if times > 1]
     if twice:
         raise DatasetError(
             f"{len(twice)} entries stand twice in what is to be indexed: {', '.join(twice[:3])}",
@@ -133,13 +144,17 @@ def _check_bank(bank: Sequence[tuple[str, str]], rows: dict[str, int]) -> None:
 
 @dataclass(frozen=True, slots=True)
 class _Contents:
-    """All but the vectors: passages as (id, text), and each known question's entry by its row."""
+    """All but the vectors: passages as (id, text), and each known question's entry by its row.
+
+    The first `entries` of the passages are a catalogue's (None: all are), the others are pieces of documents.
+    """
 
     passages: tuple[tuple[str, str], ...]
     texts: tuple[str, ...]
     bank_rows: tuple[int, ...]
     bank_weight: float
     lexical: bool
+    entries: int | None = None
 
 
 class Index:
@@ -174,7 +189,7 @@ class Index:
 
     def passage(self, entry_id: str) -> Passage:
         """Return an entry's passage, as for a question that has nothing to do with it; raises KeyError."""
-        return Passage(entry_id, self._texts_by_id[entry_id], 0.0)
+        return self._passage(_Hit(self._rows_by_id[entry_id], 0.0))
 
     @property
     def vectors_E_D(self) -> NDArray[np.float32]:
@@ -235,7 +250,9 @@ class Index:
 
     def _passage(self, hit: _Hit) -> Passage:
         entry_id, text = self._contents.passages[hit.row]
-        return Passage(entry_id, text, hit.score)
+        first_text = self._contents.entries
+        of_document = first_text is not None and hit.row >= first_text
+        return Passage(entry_id, text, hit.score, "text" if of_document else "entry")
 
     def _nearest(self, questions_Q_D: NDArray[np.float32], depth: int) -> list[list[_Hit]]:
         """Return for each question the `depth` entries of the highest score, by vectors alone."""
@@ -262,8 +279,8 @@ class Index:
         return np.asarray(cosines_Q_E + weight * best_Q_E, dtype=np.float32)
 
     @cached_property
-    def _texts_by_id(self) -> dict[str, str]:
-        return dict(self._contents.passages)
+    def _rows_by_id(self) -> dict[str, int]:
+        return {one: row for row, (one, _) in enumerate(self._contents.passages)}
 
     @cached_property
     def _faiss(self) -> Any:

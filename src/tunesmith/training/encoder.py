@@ -103,14 +103,15 @@ def tune_encoder(
 
     Products are computed in `dtype` (None: the faster one here), weights stay in float32.
 
-    Raises TrainingError for a pair whose entry has no vector, for no pairs at all, for a checkpoint of other pairs or
-    settings, and for a loss that is not finite.
+    Raises TrainingError for a pair whose entry has no vector, for no pairs to tune on, for a checkpoint of other pairs
+    or settings, and for a loss that is not finite.
     """
     import torch
 
     from tunesmith.training import checkpoint
 
-    _check(pairs, entries)
+    if settings.epochs:
+        _check(pairs, entries)
     _check_known(valid, entries)
     model = encoder.model
     _freeze(encoder, settings.top_layers)

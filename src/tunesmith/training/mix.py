@@ -20,23 +20,33 @@ from tunesmith.training.settings import TrainSettings
 
 
 def select(examples: Sequence[Example], count: int | None, seed: int) -> tuple[Example, ...]:
-    """Return up to `count` examples, spread evenly over entries, people's questions before those made by rule."""
+    """Return up to `count` examples, evenly from all entries and documents, people's before those made by rule."""
     shuffled = sorted(examples, key=lambda example: example.id)
     random.Random(seed).shuffle(shuffled)
-    by_entry: dict[str | None, list[Example]] = defaultdict(list)
+    by_group: dict[str, list[Example]] = defaultdict(list)
     for example in sorted(shuffled, key=lambda example: example.origin.startswith("rule:")):
-        by_entry[example.entry].append(example)
-    rounds = [example for each in zip_longest(*by_entry.values()) for example in each if example is not None]
+        by_group[example.group].append(example)
+    rounds = [example for each in zip_longest(*by_group.values()) for example in each if example is not None]
     # A stable sort: first all rounds of people's questions, then the rules'.
     rounds.sort(key=lambda example: example.origin.startswith("rule:"))
     return tuple(rounds[:count])
 
 
-def ranks_of(examples: Sequence[Example], retriever: Retriever, count: int) -> tuple[int | None, ...]:
-    """Return for each question where, from 0, the first acceptable entry stands among `count` hits; None: nowhere."""
+def acceptable(example: Example) -> tuple[str, ...]:
+    """Return the entries that answer an example."""
+    return example.acceptable or ((example.entry,) if example.entry is not None else ())
+
+
+def ranks_of(
+    examples: Sequence[Example],
+    retriever: Retriever,
+    count: int,
+    right_of: Callable[[Example], Sequence[str]] = acceptable,
+) -> tuple[int | None, ...]:
+    """Return for each question where, from 0, the first right passage stands among `count` hits; None: nowhere."""
     found = retriever.search([example.question for example in examples], count)
     return tuple(
-        next((rank for rank, hit in enumerate(hits) if hit.id in example.acceptable), None)
+        next((rank for rank, hit in enumerate(hits) if hit.id in right_of(example)), None)
         for example, hits in zip(examples, found, strict=True)
     )
 
@@ -50,11 +60,13 @@ def conversations(
     system: str,
     settings: TrainSettings,
     in_words: str = "",
+    right_of: Callable[[Example], Sequence[str]] = acceptable,
 ) -> tuple[Conversation, ...]:
     """Return each example as a conversation; a share of them (`retrieved_share`) shows retrieved entries.
 
     The wrong entries are the retriever's own; the right one stands first, or in a share of the prompts (`doubt`) at a
-    rank drawn from `ranks`, if there are any. `in_words` is the system prompt of examples whose answer is no call.
+    rank drawn from `ranks`, if there are any. `in_words` is the system prompt of examples whose answer is no call, and
+    `right_of` gives the ids of what answers an example, the best first: without any nothing is shown.
     """
     chance = random.Random(f"mix:{settings.seed}")
     found = retriever.search([example.question for example in examples], settings.passages * 2)
@@ -65,19 +77,18 @@ def conversations(
             *example.messages,
             Message("user", example.question),
         )
-        if chance.random() < settings.retrieved_share and example.entry is not None:
+        right = right_of(example)
+        if chance.random() < settings.retrieved_share and right:
             doubtful = chance.random() < settings.doubt
             rank = chance.choice(ranks) if doubtful and ranks else 0
-            shown = _arranged(example, hits, passage_of(example.entry), rank, settings.passages)
+            best = passage_of(example.entry or right[0])
+            shown = _arranged([hit for hit in hits if hit.id not in right], best, rank, settings.passages)
             conversation = with_passages(conversation, shown)
         result.append((*conversation, Message("assistant", example.answer)))
     return tuple(result)
 
 
-def _arranged(
-    example: Example, hits: Sequence[Passage], right: Passage, rank: int | None, count: int
-) -> tuple[Passage, ...]:
-    wrong = [hit for hit in hits if hit.id not in example.acceptable]
+def _arranged(wrong: Sequence[Passage], right: Passage, rank: int | None, count: int) -> tuple[Passage, ...]:
     if rank is None:
         return tuple(wrong[:count])
     return (*wrong[:rank], right, *wrong[rank : count - 1])

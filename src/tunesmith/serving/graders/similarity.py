@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any, Final
 
+from tunesmith.evaluating.texts import plain_words, rouge_l
+
 _WORD = re.compile(r"\w+|[^\w\s]")
-_PLAIN_WORD = re.compile(r"[a-z0-9]+")
 
 
 def fuzzy_match(text: str, reference: str) -> float:
@@ -53,17 +54,9 @@ def rouge_n(text: str, reference: str, n: int) -> float:
     """Return ROUGE-N as F1 (Lin 2004); words are runs of letters and digits, in lower case."""
     said, wanted = (
         Counter(zip(*(words[start:] for start in range(n)), strict=False))
-        for words in (_plain(text), _plain(reference))
+        for words in (plain_words(text), plain_words(reference))
     )
     return _f1(sum((said & wanted).values()), said.total(), wanted.total())
-
-
-def rouge_l(text: str, reference: str) -> float:
-    """Return ROUGE-L as F1: the longest common subsequence of words (Lin 2004)."""
-    from rapidfuzz.distance import LCSseq
-
-    said, wanted = _plain(text), _plain(reference)
-    return _f1(LCSseq.similarity(said, wanted), len(said), len(wanted))
 
 
 METRICS: Final[dict[str, Callable[[str, str], float]]] = {
@@ -82,10 +75,6 @@ def _f1(common: float, said: int, wanted: int) -> float:
 
 def _words(text: str) -> list[str]:
     return _WORD.findall(text)
-
-
-def _plain(text: str) -> Sequence[str]:
-    return _PLAIN_WORD.findall(text.lower())
 
 
 class _NoSynonyms:
