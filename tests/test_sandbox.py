@@ -35,6 +35,21 @@ def test_a_function_gives_its_value_and_may_use_the_library() -> None:
     assert (got.value, got.failure) == ({"n": 3, "r": 2.0}, None), got.message
 
 
+def test_a_named_package_can_be_imported_and_read_and_nothing_else_that_is_installed() -> None:
+    """It is loaded before anything is given up; what it loads of its own later is found too."""
+    source = "def f():\n    from networkx.algorithms import bridges\n    return bridges.__name__\n"
+    roomy = Limits(seconds=30, cpu_seconds=20, memory_bytes=2**30)
+    got = call_function(source, "f", [], roomy, modules=["networkx"])
+    assert (got.value, got.failure) == ("bridges", None), got.message
+    other = call_function("def f():\n    import pydantic", "f", [], roomy, modules=["networkx"])
+    assert "No module named 'pydantic'" in other.message
+    missing = call_function("def f(): pass", "f", [], roomy, modules=["no_such_package"])
+    assert (missing.failure, "no_such_package" in missing.message) == ("error", True)
+    for opened in ("open('/etc/passwd')", "__import__('os').listdir('/')", "__import__('socket')"):
+        tried = call_function(f"def f():\n    {opened}", "f", [], roomy, modules=["networkx"])
+        assert "PermissionError" in tried.message
+
+
 ATTEMPTS = {
     "socket": "import socket\nsocket.create_connection(('127.0.0.1', 80))",
     "raw socket": "import _socket\n_socket.socket()",
@@ -89,7 +104,8 @@ KERNEL = """
 import os, sys
 sys.path.insert(0, sys.argv[1])
 import boot
-print(boot._confine(2**29, 5), flush=True)
+boot._limit(2**29, 5)
+print(boot._confine(()), flush=True)
 import socket
 for attempt in (
     lambda: socket.socket(), lambda: os.fork(), lambda: os.execv("/bin/true", ["true"]),

@@ -10,6 +10,7 @@ import decimal  # noqa: F401
 import difflib  # noqa: F401
 import fractions  # noqa: F401
 import functools  # noqa: F401
+import importlib
 import itertools  # noqa: F401
 import json
 import math
@@ -75,12 +76,33 @@ def main() -> None:
         os.dup2(nowhere, number)
     os.close(nowhere)
     source = order["source"]
-    confined = _confine(order["memory"], order["cpu"])
+    _limit(order["memory"], order["cpu"])
+    try:
+        places = _load(order["modules"], order["paths"])
+    except BaseException as error:  # noqa: BLE001 - whatever a package raises while it is imported
+        os.write(out, json.dumps({"confined": False}).encode() + b"\n")
+        os.write(out, _line(failure="error", message=_worded(error)))
+        return
+    confined = _confine(places)
     os.write(out, json.dumps({"confined": confined}).encode() + b"\n")
-    _watch()
+    _watch(places)
     told = _told(source, order["function"], order["arguments"], order["result"])
     while told:
         told = told[os.write(out, told) :]
+
+
+def _load(modules: list[str], paths: list[str]) -> tuple[str, ...]:
+    """Import packages while files can be read, and return their folders, which stay readable for their parts.
+
+    Nothing else in `paths` can be imported later: the function is not to look around among what is installed.
+    """
+    if not modules:
+        return ()
+    before = list(sys.path)
+    sys.path[:] = [*before, *paths]
+    loaded = [importlib.import_module(name) for name in modules]
+    sys.path[:] = before
+    return tuple(str(folder) for module in loaded for folder in getattr(module, "__path__", ()))
 
 
 def _told(source: str, name: str, arguments: list[Any], most: int) -> bytes:
@@ -134,8 +156,8 @@ def _line(**told: Any) -> bytes:
 # --- what is given up
 
 
-def _confine(memory: int, cpu: int) -> bool:
-    """Set all limits; returns whether the kernel refuses files, processes and the network by itself."""
+def _limit(memory: int, cpu: int) -> None:
+    """Bound time on the processor, memory and files."""
     for what, most in (
         (resource.RLIMIT_CPU, cpu),
         (resource.RLIMIT_AS, memory),
@@ -148,17 +170,21 @@ def _confine(memory: int, cpu: int) -> bool:
         except (ValueError, OSError):
             # macOS knows no bound on address space.
             continue
+
+
+def _confine(places: tuple[str, ...]) -> bool:
+    """Give up all files but the library's and those in `places`; returns whether the kernel refuses by itself."""
     if not sys.platform.startswith("linux"):
         return False
     libc = ctypes.CDLL(None, use_errno=True)
     if libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0:
         return False
-    files = _hide_files(libc)
+    files = _hide_files(libc, places)
     return _filter_calls(libc) and files
 
 
-def _hide_files(libc: Any) -> bool:
-    """Let the process read Python's library and nothing else, by Landlock."""
+def _hide_files(libc: Any, places: tuple[str, ...]) -> bool:
+    """Let the process read Python's library, the packages in `places` and nothing else, by Landlock."""
     version = libc.syscall(_LANDLOCK_CREATE, None, 0, 1)
     if version < 1:
         return False
@@ -170,7 +196,7 @@ def _hide_files(libc: Any) -> bool:
     if rules < 0:
         return False
     read = (1 << 2) | (1 << 3)
-    for place in {_LIBRARY, sys.base_exec_prefix + "/lib"}:
+    for place in {_LIBRARY, sys.base_exec_prefix + "/lib", *places}:
         try:
             opened = os.open(place, _O_PATH | os.O_CLOEXEC)
         except OSError:
@@ -211,12 +237,12 @@ def _filter_calls(libc: Any) -> bool:
     return bool(libc.prctl(_PR_SET_SECCOMP, _SECCOMP_MODE_FILTER, whole, 0, 0) == 0)
 
 
-def _watch() -> None:
+def _watch(places: tuple[str, ...]) -> None:
     """Refuse inside Python what is refused outside, and take away what reaches around it.
 
     The hook uses names of its own alone: those of modules can be given other values by the function that is watched.
     """
-    library = (_LIBRARY + os.sep, sys.base_exec_prefix + os.sep + "lib" + os.sep)
+    library = tuple(place + os.sep for place in (_LIBRARY, sys.base_exec_prefix + os.sep + "lib", *places))
     forbidden, hidden, refused = _FORBIDDEN, _NOT_IMPORTED, PermissionError
     normal, is_a, text, number, listing = os.path.normpath, isinstance, str, int, ("os.listdir", "os.scandir")
     writing = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC

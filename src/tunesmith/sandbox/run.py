@@ -1,10 +1,12 @@
 """Call a function of somebody else's Python source, with limits, and take its result as JSON.
 
-The process that runs it has an empty environment and an empty folder. Before it looks at the source it gives up:
+The process that runs it has an empty environment, but for a number of threads, and an empty folder. Before it looks at
+the source it gives up:
 
 - time on the processor, memory, file sizes, open files (setrlimit), and time by the clock, after which it is killed;
 - new programs, processes, sockets, signals to others and debugging: a seccomp filter, on Linux (seccomp(2));
-- all files but Python's own library: Landlock, where the kernel has it (landlock(7));
+- all files but Python's own library and the packages that the caller names: Landlock, where the kernel has it
+  (landlock(7));
 - the same once more inside Python, by an audit hook (PEP 578), which is all there is on other systems.
 
 An audit hook alone stops a mistake and not an attacker; `confined` in the result says whether the kernel held too.
@@ -50,13 +52,23 @@ class Ran:
     confined: bool = False
 
 
-def call_function(source: str, function: str, arguments: Sequence[Any], limits: Limits | None = None) -> Ran:
+def call_function(
+    source: str,
+    function: str,
+    arguments: Sequence[Any],
+    limits: Limits | None = None,
+    *,
+    modules: Sequence[str] = (),
+) -> Ran:
     """Run `source`, call its function with arguments that JSON can hold, and return what it gives.
 
+    `modules` are installed packages that the source may import: they are imported before anything is given up, so
+    they are trusted as an import of them anywhere is, and they stay readable. All else that is installed is not there.
     Whatever the source does, this returns, in about `limits.seconds` at most.
     """
     limits = limits or Limits()
     order: dict[str, Any] = {"source": source, "function": function, "arguments": list(arguments)}
+    order |= {"modules": list(modules), "paths": [path for path in sys.path if path] if modules else []}
     order |= {"memory": limits.memory_bytes, "cpu": limits.cpu_seconds, "result": limits.result_bytes}
     with tempfile.TemporaryDirectory(prefix="tunesmith-sandbox-") as folder:
         child = subprocess.Popen(
@@ -65,7 +77,8 @@ def call_function(source: str, function: str, arguments: Sequence[Any], limits: 
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
             cwd=folder,
-            env={},
+            # Threads are refused, and libraries of linear algebra start one for each core.
+            env={"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"},
             start_new_session=True,
         )
         timer = threading.Timer(limits.seconds, _kill, (child,))
