@@ -112,8 +112,6 @@ def mean_estimate(
     Else the percentile interval of a cluster bootstrap, two imagined groups of one question drawn with the others, one
     with the value 0 and one with 1, as in `paired_difference`. Raises DatasetError if no answer has the metric.
     """
-    import numpy as np
-
     values = [(one.group, value) for one in scores if (value := one.value(metric)) is not None]
     if not values:
         raise DatasetError(
@@ -121,16 +119,9 @@ def mean_estimate(
         )
     if all(value in (0, 1) for _, value in values):
         return wilson(sum(value == 1 for _, value in values), len(values), level)
-    place = {name: index for index, name in enumerate(sorted({name for name, _ in values}))}
-    sums, sizes = np.zeros(len(place) + 2), np.zeros(len(place) + 2)
-    for name, value in values:
-        sums[place[name]] += value
-        sizes[place[name]] += 1
-    sums[-2:], sizes[-2:] = (0, 1), 1
-    weights = _draws(len(sums), resamples, seed)
-    low, high = np.quantile((weights @ sums) / (weights @ sizes), [(1 - level) / 2, (1 + level) / 2])
-    mean = sum(value for _, value in values) / len(values)
-    return Estimate(value=mean, low=min(float(low), mean), high=max(float(high), mean), n=len(values))
+    groups = [name for name, _ in values]
+    means = [value for _, value in values]
+    return clustered_mean(means, groups, level=level, resamples=resamples, seed=seed)
 
 
 def paired_difference(
