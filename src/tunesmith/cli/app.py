@@ -23,6 +23,7 @@ from tunesmith.cli.ports import (
     Objective,
     Precision,
     Private,
+    ResultForm,
     ReviewOrder,
     ReviewSet,
     RowForm,
@@ -365,6 +366,12 @@ def report(
             help='End with exit code 1 if it is true, as in "tuned.asked.exact < 0.6"; may be repeated.',
         ),
     ] = None,
+    form: Annotated[
+        ResultForm | None, typer.Option("--to", help="Write all answers and figures in this form, to --out.")
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", metavar="PATH", help="A new file (json) or folder (the others).")
+    ] = None,
     project: At = None,
     as_json: AsJson = False,
 ) -> None:
@@ -374,11 +381,20 @@ def report(
         from tunesmith.evaluating.conditions import hold, parse_condition
 
         conditions = [parse_condition(text) for text in fail_if or ()]
-        files = _open(context, project).report()
+        if (form is None) != (out is None):
+            raise UsageError("--to and --out belong together.", hint="tunesmith report --to json --out FILE")
+        opened = _open(context, project)
+        files = opened.report()
+        written = () if form is None or out is None else opened.write_results(form, out)
         held = [hold(condition, files.json) for condition in conditions]
-        edge.result(files.json if not held else {**files.json, "conditions": held})
+        told: dict[str, Any] = {"conditions": held} if held else {}
+        if written:
+            told |= {"written": [str(file) for file in written]}
+        edge.result({**files.json, **told})
         edge.show(show.verdict_view(files.json))
         edge.say(f"\nThe whole story: {files.html}")
+        if written:
+            edge.say(f"All answers as {form}: {out}")
         if held:
             edge.show(show.conditions_view(held))
         if browse:
@@ -425,7 +441,11 @@ def advise(
 @app.command()
 def compare(
     first: Annotated[
-        Path, typer.Argument(metavar="RUN", help="A project's folder, or an evaluate-... in it.")
+        Path,
+        typer.Argument(
+            metavar="RUN",
+            help="A project's folder, an evaluate-... in it, or results of report --to, lm-eval or inspect.",
+        ),
     ],
     second: Annotated[Path, typer.Argument(metavar="RUN", help="Another one, held against the first.")],
     as_json: AsJson = False,
