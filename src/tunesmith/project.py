@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from tunesmith.contenders import Workshop
     from tunesmith.dataset import DatasetForm, Written
     from tunesmith.evaluating.comparing import Comparison, Measured
+    from tunesmith.evaluating.exchange.files import ResultForm
+    from tunesmith.evaluating.exchange.results import Results
     from tunesmith.exporting.export import Exported, Form
     from tunesmith.exporting.gguf import Precision
     from tunesmith.generating.running import Result
@@ -168,6 +170,17 @@ class Project:
         """The system message that every contender gets; raises UsageError before the sources are read."""
         catalogue = steps.catalogue_of(self._finished("collect", "tunesmith run"))
         return steps.system_for(catalogue, self.config)
+
+    def write_results(self, form: ResultForm, out: Path) -> tuple[Path, ...]:
+        """Write the evaluation's answers, figures and settings in a form, and return the files.
+
+        Raises UsageError before evaluation, and if `out` is there already.
+        """
+        from tunesmith.evaluating.exchange.files import write_results
+
+        figures = self.report().json
+        results = replace(_results(self.config.folder), figures=figures, versions=figures["environment"])
+        return write_results(results, out, form)
 
     def ask(self, question: str, model: str | None = None) -> Asked:
         """Answer a question with a contender (None: the best one that was measured) or a model's address."""
@@ -475,7 +488,8 @@ def _row(one: StageState) -> str:
 def compare_runs(first: Path, second: Path) -> Comparison:
     """Compare two evaluations: each a project's folder, for its present one, or the folder of a finished one.
 
-    Raises UsageError for a folder that is neither, or a project that was not evaluated.
+    Results in files are compared too: ours, lm-eval's and inspect's (evaluating.exchange.files). Raises UsageError for
+    what is none of these, or a project that was not evaluated.
     """
     from tunesmith.evaluating.comparing import compare_measured
 
@@ -484,6 +498,21 @@ def compare_runs(first: Path, second: Path) -> Comparison:
 
 def _measured(path: Path) -> Measured:
     from tunesmith.evaluating.comparing import Measured
+    from tunesmith.evaluating.exchange.files import holds_results, read_results
+
+    known = (path / "manifest.json").is_file() or (path / FILE_NAME).is_file()
+    if not known and holds_results(path):
+        found = read_results(path)
+        unread = ", ".join(f"{name} ({count:,})" for name, count in sorted(found.unread.items()))
+        notes = (f"Not read from {path.name}: {unread}",) if unread else ()
+        return Measured(found.name, found.made, found.every, found.questions, notes)
+    results = _results(path)
+    return Measured(results.name, results.made, results.every, results.questions)
+
+
+def _results(path: Path) -> Results:
+    """Return the evaluation of a project, or the one in a folder of artefacts, with its questions."""
+    from tunesmith.evaluating.exchange.results import Results
 
     if (path / "manifest.json").is_file():
         artifact = artifact_at(path.absolute())
@@ -508,14 +537,19 @@ def _measured(path: Path) -> Measured:
             hint="Name the evaluation where it was made, with its artefacts.",
         )
     questions = artifact_at(curated[0])
-    files = ("scores.jsonl", "floors.jsonl", "ceilings.jsonl")
-    return Measured(
-        name,
-        artifact.manifest.created,
-        tuple(score for file in files for score in read_jsonl(Score, artifact.file(file))),
-        {
+    scores, floors, ceilings = (
+        tuple(read_jsonl(Score, artifact.file(f"{part}.jsonl"))) for part in ("scores", "floors", "ceilings")
+    )
+    return Results(
+        name=name,
+        made=artifact.manifest.created,
+        scores=scores,
+        floors=floors,
+        ceilings=ceilings,
+        questions={
             example.id: example
             for part in steps.SETS
             for example in read_jsonl(Example, questions.file(f"{part}.jsonl"))
         },
+        settings=artifact.manifest.settings,
     )

@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 from tunesmith.artifacts import Store
 from tunesmith.cli import inventory
 from tunesmith.cli.app import app
-from tunesmith.cli.ports import DatasetForm, Form, Precision, ReviewOrder, ReviewSet, Show
+from tunesmith.cli.ports import DatasetForm, Form, Precision, ResultForm, ReviewOrder, ReviewSet, Show
 from tunesmith.config import load
 from tunesmith.errors import DiskFull, TunesmithError, UsageError
 from tunesmith.generating.running import Result
@@ -282,6 +282,11 @@ class StandIn:
         figures = {"verdict": "Retrieval is enough.", "contenders": {"base": {"asked": {"no_call": 0.25}}}}
         return Files(self.path / "report.html", figures)
 
+    def write_results(self, form: ResultForm, out: Path) -> tuple[Path, ...]:
+        """Say what would be written."""
+        self._fail()
+        return (out / f"{form}.json",)
+
     def dataset(self, form: DatasetForm, folder: Path) -> Rows:
         """Say what would be written."""
         self._fail()
@@ -349,6 +354,7 @@ def test_help_is_light() -> None:
         "report",
         "advise",
         "compare",
+        "judge",
         "export",
         "check",
         "train",
@@ -468,6 +474,16 @@ def test_a_report_can_fail_a_build() -> None:
     assert [each["true"] for each in json.loads(as_json.stdout)["conditions"]] == [True, False]
     assert run_cli.invoke(app, ["report", *conditions[2:]], obj=opener()).exit_code == 0
     assert run_cli.invoke(app, ["report", "--fail-if", "best.asked.exact < 1"], obj=opener()).exit_code == 2
+
+
+def test_results_are_written_in_a_form() -> None:
+    """Beside the report, which is shown as ever; a form needs a place and a place a form."""
+    shown = run_cli.invoke(app, ["report", "--to", "inspect", "--out", "logs"], obj=opener())
+    assert (shown.exit_code, "All answers as inspect: logs" in shown.stdout) == (0, True)
+    told = run_cli.invoke(app, ["report", "--json", "--to", "json", "--out", "runs"], obj=opener())
+    assert json.loads(told.stdout)["written"] == [str(Path("runs") / "json.json")]
+    assert run_cli.invoke(app, ["report", "--to", "inspect"], obj=opener()).exit_code == 2
+    assert run_cli.invoke(app, ["report", "--out", "logs"], obj=opener()).exit_code == 2
 
 
 def test_topics_and_prompts_are_written_to_be_changed(tmp_path: Path) -> None:

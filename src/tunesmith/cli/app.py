@@ -23,6 +23,7 @@ from tunesmith.cli.ports import (
     Objective,
     Precision,
     Private,
+    ResultForm,
     ReviewOrder,
     ReviewSet,
     RowForm,
@@ -413,6 +414,12 @@ def report(
             help='End with exit code 1 if it is true, as in "tuned.asked.exact < 0.6"; may be repeated.',
         ),
     ] = None,
+    form: Annotated[
+        ResultForm | None, typer.Option("--to", help="Write all answers and figures in this form, to --out.")
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", metavar="PATH", help="A new file (json) or folder (the others).")
+    ] = None,
     project: At = None,
     as_json: AsJson = False,
 ) -> None:
@@ -422,11 +429,20 @@ def report(
         from tunesmith.evaluating.conditions import hold, parse_condition
 
         conditions = [parse_condition(text) for text in fail_if or ()]
-        files = _open(context, project).report()
+        if (form is None) != (out is None):
+            raise UsageError("--to and --out belong together.", hint="tunesmith report --to json --out FILE")
+        opened = _open(context, project)
+        files = opened.report()
+        written = () if form is None or out is None else opened.write_results(form, out)
         held = [hold(condition, files.json) for condition in conditions]
-        edge.result(files.json if not held else {**files.json, "conditions": held})
+        told: dict[str, Any] = {"conditions": held} if held else {}
+        if written:
+            told |= {"written": [str(file) for file in written]}
+        edge.result({**files.json, **told})
         edge.show(show.verdict_view(files.json))
         edge.say(f"\nThe whole story: {files.html}")
+        if written:
+            edge.say(f"All answers as {form}: {out}")
         if held:
             edge.show(show.conditions_view(held))
         if browse:
@@ -473,7 +489,11 @@ def advise(
 @app.command()
 def compare(
     first: Annotated[
-        Path, typer.Argument(metavar="RUN", help="A project's folder, or an evaluate-... in it.")
+        Path,
+        typer.Argument(
+            metavar="RUN",
+            help="A project's folder, an evaluate-... in it, or results of report --to, lm-eval or inspect.",
+        ),
     ],
     second: Annotated[Path, typer.Argument(metavar="RUN", help="Another one, held against the first.")],
     as_json: AsJson = False,
@@ -486,6 +506,47 @@ def compare(
         found = compare_runs(first, second)
         edge.result({"comparison": found})
         edge.show(show.comparison_view(found))
+
+
+@app.command()
+def judge(
+    file: Annotated[
+        Path, typer.Argument(help="JSON lines of {question, a, b}, or of {question, answer, reference}.")
+    ],
+    *,
+    model: Annotated[str, typer.Option("--model", metavar="ADDRESS", help="The model that judges.")],
+    human: Annotated[
+        str,
+        typer.Option("--human", metavar="FIELD", help="The field with a person's verdict, if there is one."),
+    ] = "human",
+    as_json: AsJson = False,
+) -> None:
+    """Have a model judge pairs of answers in both orders, or grade answers; errors are counted, people compared."""
+    with _edge(as_json) as edge:
+        from tunesmith.cli import judge as views
+        from tunesmith.cli import show
+        from tunesmith.evaluating.judging import grade_answers, judge_pairs
+        from tunesmith.evaluating.pairs import read_rows
+        from tunesmith.models.address import load_chat
+
+        rows = read_rows(file, human)
+        judging = load_chat(model, say=edge.say)
+        with show.showing(edge.progress) as screen:
+            screen.stage_started("judge", f"asking {judging.name}")
+            if rows.pairs:
+                found = judge_pairs(judging, rows.pairs, on_progress=screen.progress)
+                errors, view = found.errors, views.judged_view(found)
+                edge.result({"judged": found, "not_read": rows.not_read})
+            else:
+                graded = grade_answers(judging, rows.answers, on_progress=screen.progress)
+                errors, view = graded.errors, views.graded_view(graded)
+                edge.result({"graded": graded, "not_read": rows.not_read})
+        edge.show(view)
+        if rows.not_read:
+            edge.say(f"Fields that no judge reads: {', '.join(sorted(rows.not_read))}.")
+        if errors == len(rows.pairs) + len(rows.answers):
+            # A judge of whom nothing can be read has judged nothing.
+            raise typer.Exit(1)
 
 
 @app.command()

@@ -32,6 +32,7 @@ DatasetForm = Literal[
     "huggingface",
 ]
 Target = Literal["adapter", "merged", "gguf", "ollama", "axolotl", "litgpt", "trl", "unsloth"]
+ResultForm = Literal["json", "lm-eval", "inspect"]
 ReviewSet = Literal["train", "valid", "seen", "unseen", "asked", "all"]
 ReviewOrder = Literal["risk", "topic", "random"]
 # As in TrainSettings, which loads too much to be asked (a test compares).
@@ -304,6 +305,9 @@ class Project(Protocol):
 
     def report(self) -> ReportFiles:
         """Write the report."""
+
+    def write_results(self, form: ResultForm, out: Path) -> Sequence[Path]:
+        """Write all answers and figures in a form."""
 
     def export(
         self, form: Form, folder: Path, *, precision: Precision | None, proved: bool, show: Show

@@ -314,6 +314,7 @@ def comparison_view(found: Comparison) -> RenderableType:
     for which, names in (("first", found.only_first), ("second", found.only_second)):
         if names:
             parts.append(Text(f"\nOnly in the {which}: {', '.join(names)}", style="yellow"))
+    parts += [Text(f"\n{note}", style="yellow") for note in found.notes]
     return Group(*parts, *_lost(found.rows))
 
 
