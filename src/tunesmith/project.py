@@ -151,8 +151,11 @@ class Project:
         figures = json.loads(artifact.file("report.json").read_text(encoding="utf-8"))
         return ReportFiles(artifact.file("report.html"), figures)
 
-    def ask(self, question: str, model: str | None = None) -> Asked:
-        """Answer a question with a contender (None: the best one that was measured) or a model's address."""
+    def ask(self, question: str, model: str | None = None, policy: Path | None = None) -> Asked:
+        """Answer a question with a contender (None: the best one that was measured) or a model's address.
+
+        With a policy within its rails; calls are held against the project's catalogue unless it names another.
+        """
         from tunesmith.models.base import Sampling
 
         _check_question(question)
@@ -162,7 +165,8 @@ class Project:
         conversation = (Message("system", steps.system_of(catalogue)), Message("user", question))
         settings = self.config.evaluate
         sampling = Sampling(max_tokens=settings.max_tokens, stop=settings.stop)
-        [answer] = self.contender(name).reply([conversation], sampling)
+        answering = self.contender(name) if policy is None else self._guarded(name, policy, catalogue)
+        [answer] = answering.reply([conversation], sampling)
         judgement = _judged(answer, catalogue)
         against = f"{catalogue.package} {catalogue.version}"
         return Asked(question, answer, name, judgement, self._sources(judgement, inputs), against)
@@ -219,6 +223,25 @@ class Project:
         needed = _stage_before(parts)
         inputs = self._finished(needed, f"tunesmith run {needed}")
         return steps.workshop(inputs, self.config, lambda text: None).build(name)
+
+    def _guarded(self, name: str, policy: Path, catalogue: Catalogue) -> ChatModel:
+        """Return a contender within a policy's rails, which look at the passages that it is shown, too."""
+        from tunesmith.evaluating.names import PARTS
+        from tunesmith.guarding import guarded, load_policy
+        from tunesmith.guards import guard_of
+
+        guard = guard_of(load_policy(policy), policy.parent, catalogue=catalogue)
+        parts = name.split("+")
+        found = {"retrieval", "tuned_retrieval"} & set(parts)
+        if not found or parts[0] not in (*PARTS, *self.config.adapters):
+            return guarded(self.contender(name), guard)
+        needed = _stage_before(parts)
+        shop = steps.workshop(
+            self._finished(needed, f"tunesmith run {needed}"), self.config, lambda text: None
+        )
+        retriever = shop.tuned_retriever if "tuned_retrieval" in found else shop.retriever
+        bare = "+".join(part for part in parts if part not in found) or "base"
+        return guarded(shop.build(bare), guard, retriever, count=shop.passages)
 
     def hand_over(self, target: str, out: Path) -> Path:
         """Write a folder from which another trainer trains what `run train` would: axolotl, litgpt, trl or unsloth.
@@ -346,13 +369,22 @@ class Project:
         return StageState(one.stage.name, one.id, state, None, {}, None, one.stage.needed(self.config))
 
 
-def ask_alone(question: str, address: str) -> Asked:
-    """Answer a question with the model at an address, outside any project: nothing judges its call."""
+def ask_alone(question: str, address: str, policy: Path | None = None) -> Asked:
+    """Answer a question with the model at an address, outside any project: nothing judges its call.
+
+    With a policy within its rails.
+    """
+    from tunesmith.guarding import guarded, load_policy
+    from tunesmith.guards import guard_of
     from tunesmith.models.address import load_chat
     from tunesmith.models.base import Sampling
 
     _check_question(question)
-    [answer] = load_chat(address).reply([(Message("user", question),)], Sampling())
+    guard = None if policy is None else guard_of(load_policy(policy), policy.parent)
+    model = load_chat(address)
+    [answer] = (model if guard is None else guarded(model, guard)).reply(
+        [(Message("user", question),)], Sampling()
+    )
     return Asked(question, answer, address, None, (), None)
 
 

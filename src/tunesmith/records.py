@@ -172,14 +172,18 @@ class Passage:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What a model said. `seconds` is this answer's share of its batch's time; `retrieved` are passage ids."""
+    """What a model said. `seconds` is this answer's share of its batch's time; `retrieved` are passage ids.
+
+    `guard` says what rails found and did, each as "action: rail: reason"; what they refused ends by "content_filter".
+    """
 
     text: str
     prompt_tokens: int = 0
     completion_tokens: int = 0
     seconds: float = 0.0
-    finish: Literal["stop", "length"] = "stop"
+    finish: Literal["stop", "length", "content_filter"] = "stop"
     retrieved: tuple[str, ...] = ()
+    guard: tuple[str, ...] = ()
 
 
 Verdict = Literal["exact", "valid", "wrong_arguments", "hallucinated", "no_call"]

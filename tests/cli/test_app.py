@@ -249,7 +249,7 @@ class StandIn:
         self._fail()
         return Plan()
 
-    def ask(self, question: str, model: str | None) -> Asked:
+    def ask(self, question: str, model: str | None, policy: Path | None) -> Asked:
         """Repeat the question."""
         self._fail()
         return Asked(question, Answer(f"You ask: {question}"), model or "best")

@@ -7,6 +7,7 @@ from typing import Annotated
 
 from fastapi import Depends, Request
 
+from tunesmith.guarding.guard import Guard
 from tunesmith.serving.access import Access, needs
 from tunesmith.serving.blobs import Blobs
 from tunesmith.serving.figures import Metrics
@@ -21,7 +22,7 @@ from tunesmith.serving.store import Store
 
 @dataclass(slots=True)
 class Services:
-    """The parts of a running server."""
+    """The parts of a running server; `guard` are the rails around its chat models, if it has a policy."""
 
     home: Home
     store: Store
@@ -33,6 +34,7 @@ class Services:
     metrics: Metrics
     options: Options
     started: int
+    guard: Guard | None = None
 
 
 def services_of(request: Request) -> Services:
