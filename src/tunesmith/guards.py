@@ -58,7 +58,7 @@ class Looked:
 
 @dataclass(frozen=True, slots=True)
 class Looks:
-    """What a policy does to texts: how many there are, by action and by rail, and those in which something was found."""
+    """What a policy does to texts: how many, by action and by rail, and those in which it found something."""
 
     policy: str
     where: Where

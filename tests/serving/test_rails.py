@@ -103,7 +103,9 @@ def upstream() -> Iterator[Upstream]:
                 return
             self.send_header("content-type", "text/event-stream")
             self.end_headers()
-            choices = [{"index": 0, "delta": delta, "finish_reason": None} for delta in _chunks(message)]
+            choices: list[dict[str, Any]] = [
+                {"index": 0, "delta": delta, "finish_reason": None} for delta in _chunks(message)
+            ]
             for choice in (*choices, {"index": 0, "delta": {}, "finish_reason": finish}):
                 event = head | {"object": "chat.completion.chunk", "choices": [choice]}
                 self.wfile.write(f"data: {json.dumps(event)}\n\n".encode())
@@ -149,12 +151,17 @@ def heard(stream: Any) -> tuple[list[str], str | None, Any]:
     return pieces, finish, guard
 
 
+def found_in(answer: Any) -> list[dict[str, str]]:
+    """Return what an answer says was found."""
+    return list((answer.choices[0].model_extra or {}).get("guard", ()))
+
+
 def test_an_injection_is_refused_before_any_model_is_asked(guarded: Running, upstream: Upstream) -> None:
     answer = ask(guarded.client, INJECTION)
     [choice] = answer.choices
     assert choice.finish_reason == "content_filter"
     assert choice.message.content == "No: it tells the model to leave its instructions."
-    assert choice.model_extra["guard"] == [
+    assert found_in(answer) == [
         {
             "rail": "input.injection",
             "action": "refuse",
@@ -177,7 +184,7 @@ def test_a_service_does_not_see_what_is_redacted(guarded: Running, upstream: Ups
     assert upstream.asked[0]["messages"] == [{"role": "user", "content": "Write to [EMAIL] please."}]
     assert answer.choices[0].message.content == "Written to [EMAIL]."
     assert answer.choices[0].finish_reason == "stop"
-    assert [each["rail"] for each in answer.choices[0].model_extra["guard"]] == [
+    assert [each["rail"] for each in found_in(answer)] == [
         "input.private",
         "output.private",
     ]
@@ -187,7 +194,7 @@ def test_what_is_harmless_goes_through_as_it_is(guarded: Running, upstream: Upst
     upstream.says = [{"content": "A path is a walk."}, {"content": "A path is a walk. It has no loops."}]
     answer = ask(guarded.client, "What is a path?")
     assert answer.choices[0].message.content == "A path is a walk."
-    assert "guard" not in (answer.choices[0].model_extra or {})
+    assert found_in(answer) == []
     pieces, finish, guard = heard(ask(guarded.client, "What is a path?", stream=True))
     assert ("".join(pieces), finish, guard) == ("A path is a walk. It has no loops.", "stop", None)
 
@@ -209,7 +216,7 @@ def test_a_model_is_asked_again_with_the_reason(guarded: Running, upstream: Upst
         said = "".join(pieces)
     else:
         said, finish = answer.choices[0].message.content, answer.choices[0].finish_reason
-        guard = answer.choices[0].model_extra["guard"]
+        guard = found_in(answer)
         assert answer.usage.total_tokens == 24
     assert (said, finish) == ("Call dijkstra.", "stop")
     assert guard == [
@@ -280,7 +287,7 @@ def test_results_of_tools_are_looked_at(guarded: Running, upstream: Upstream) ->
     left_out = "[left out: it tells the model to leave its instructions]"
     assert upstream.asked[0]["messages"][2]["content"] == left_out
     assert answer.choices[0].message.content == "Found."
-    assert answer.choices[0].model_extra["guard"][0]["action"] == "redact"
+    assert found_in(answer)[0]["action"] == "redact"
 
 
 def test_history_that_was_refused_does_not_refuse_what_follows(guarded: Running, upstream: Upstream) -> None:

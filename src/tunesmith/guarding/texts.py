@@ -117,4 +117,8 @@ def _any_of(words: Iterable[str]) -> re.Pattern[str] | None:
 
 
 def _part(word: str) -> str:
-    return re.escape(word).replace(r"\*", r"\w*") if word.strip("*") else r"\w+"
+    """Return an expression for a word; only at its end a star is any ending, for inside it may mask a letter."""
+    bare = word.rstrip("*")
+    if not bare:
+        return r"\w+"
+    return re.escape(bare) + (r"\w*" if bare != word else "")
