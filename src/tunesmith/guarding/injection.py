@@ -15,7 +15,6 @@ from typing import Final
 from tunesmith.guarding.rails import LEFT_OUT, Context, Find, Found, Span
 from tunesmith.guarding.readings import readings
 
-_LONGEST: Final = 100_000  # characters that are looked at
 _EITHER: Final = "it tells the model to leave its instructions, or asks for them"
 
 
@@ -42,8 +41,12 @@ class _Tongue:
 
 
 def _gap(words: int) -> str:
-    """Return an expression for up to so many words between two, within a sentence."""
-    return rf"(?:[^\w.!?]+[\w'’-]+){{0,{words}}}?[^\w.!?]+"
+    """Return an expression for up to so many words between two, within a sentence.
+
+    What is between words and what words are made of have no sign in common: otherwise a line of dashes could be cut in
+    so many ways that a text would take for ever.
+    """
+    return rf"(?:[^\w.!?]+\w+){{0,{words}}}?[^\w.!?]+"
 
 
 def _family(why: str, pattern: str, *needs: str, asked: bool = True, documents: bool = False) -> _Family:
@@ -166,7 +169,7 @@ _FAMILIES: Final = (
         "it declares the model's rules void",
         rf"\b(?:your|the model['’]s|the assistant['’]s|previous|prior|earlier|every|content|safety|the "
         rf"safety|the content)"
-        rf"(?: [\w'’-]+){{0,3}}? ?\b(?:instructions?|guidelines?|guidance|rules?|polic(?:y|ies)|filters?|"
+        rf"(?: \w+){{0,3}}? ?\b(?:instructions?|guidelines?|guidance|rules?|polic(?:y|ies)|filters?|"
         rf"restrictions?|directives?|"
         rf"safeguards?|training|prompts?){_gap(5)}(?:void|obsolete|outdated|no longer (?:valid|apply|"
         rf"applies|exist)|"
@@ -341,7 +344,7 @@ _FAMILIES: Final = (
     _family(
         "it breaks the frame of the chat",
         r"^\W{0,4}(?:system|admin(?:istrator)?|developer|root|assistant|human|ai)(?: message| prompt| "
-        r"note)?\W{1,4}(?:[\w'’-]+\W+){0,5}?(?:suspended|override|ignore|disregard|forget|"
+        r"note)?\W{1,4}(?:\w+\W+){0,5}?(?:suspended|override|ignore|disregard|forget|"
         r"unrestricted|you are|"
         r"you must|safety|new rule|disable|acknowledge|unlocked|understood|reveal)\b",
         "system|admin|developer|root|assistant|human|ai",
@@ -383,7 +386,7 @@ _FAMILIES: Final = (
         r")?['\"“‘](?:hacked|owned|pwned|buy|i have been)|\bmust add ['\"“‘]"
         r"|\b(?:rate|rank|recommend) (?:this|only this)\b.{0,60}\b(?:hide|ignore|only|stars)\b|"
         r"\b(?:include|visit|add|insert|recommend visiting)\b.{0,40}\b(?:link|url|"
-        r"https?://\S+)\b.{0,40}\b(?:your (?:answer|response|reply)|every user|all users)\b",
+        r"https?://\S{1,300})\b.{0,40}\b(?:your (?:answer|response|reply)|every user|all users)\b",
         "when|if |write|reply|say|respond|answer|add|rate|rank|recommend|include|visit|insert",
         documents=True,
     ),
@@ -394,7 +397,7 @@ _FAMILIES: Final = (
         r"credentials|api keys|secrets|passwords?|memory)\b.{0,60}?(?:https?://|\S@\S)"
         r"|\b(?:conversation|chat history|messages|memory)\b.{0,60}\b(?:sent|posted|forwarded|uploaded|"
         r"mailed) to\b.{0,20}(?:https?://|\S@\S)"
-        r"|!\[[^\]]*\]\(https?://[^)\s]*[?&=/][^)]*(?:\{|\[|chat_history|history|secret|conversation|"
+        r"|!\[[^\]\n]{0,200}\]\(https?://[^)\s]{0,300}[?&=/][^)\n]{0,300}(?:\{|\[|chat_history|history|secret|conversation|"
         r"message)",
         "http|@",
     ),
@@ -638,6 +641,7 @@ _ASKED = re.compile(
     r"(?:previous|earlier|older|newer) versions?|users|i (?:want|need|tried|try|have|get)|my \w+ (?:does|"
     r"should|must)|we)\b[^.!?\n]*$"
 )
+_ASKED_WITHIN: Final = 300  # characters
 _TO_YOU = re.compile(r"\byou(?:r|rself)?\b|\b(?:this|the) (?:ai|chatbot|assistant|model)\b")
 _TOPIC = re.compile(
     r"\b(?:prompt[ -]injections?|injection attacks?|jailbreaks?|jailbreaking|attackers?|attacks?|red[- "
@@ -658,7 +662,7 @@ def injection(*, documents: bool = False, allow: Sequence[str] = ()) -> Find:
 
     def find(text: str, _: Context) -> Found | None:
         spans, why = list[Span](), ""
-        for reading in readings(text[:_LONGEST]):
+        for reading in readings(text):
             for reason, start, end in _found(reading.text, documents=documents, hidden=bool(reading.how)):
                 place = reading.span(start, end)
                 if any(
@@ -702,7 +706,7 @@ def _found(text: str, *, documents: bool, hidden: bool) -> Iterator[tuple[str, i
 def _is_asked(text: str, match: re.Match[str], documents: bool) -> bool:
     """Tell whether a match is part of a question about something else than the model, or of a description."""
     begin = max(text.rfind(mark, 0, match.start()) for mark in ".!?\n") + 1
-    before = text[begin : match.start()]
+    before = text[max(begin, match.start() - _ASKED_WITHIN) : match.start()]
     if not before.strip() or not _ASKED.search(before):
         return False
     # "How do I get you to ignore your rules": the one who is asked is meant.

@@ -17,8 +17,8 @@ _DEEPEST: Final = 2  # what is encoded twice is decoded twice
 _FEWEST_HIDDEN: Final = 8  # flags of regions are spelled in up to seven tag characters
 _BASE64 = re.compile(r"[A-Za-z0-9+/_-]{16,}={0,2}")
 _HEX = re.compile(r"(?:[0-9a-fA-F]{2}){12,}|(?:[0-9a-fA-F]{2}[ :]){12,}[0-9a-fA-F]{2}")
-_PERCENT = re.compile(r"(?:[^\s%]*%[0-9a-fA-F]{2}){3,}\S*")
-_SPACED = re.compile(r"(?<!\w)\w(?:[ .\-_*|/]{1,4}\w){3,}(?!\w)")
+_PERCENT = re.compile(r"(?:[^\s%]{0,64}%[0-9a-fA-F]{2}){3,}\S*")
+_SPACED = re.compile(r"(?<![^\W_])[^\W_](?:[ .\-_*|/]{1,4}[^\W_]){3,}(?![^\W_])")
 _LEET = re.compile(r"[A-Za-z][013457@$]+[A-Za-z]|\b[013457@$][A-Za-z]{2,}")
 _TWO_LEETS = (str.maketrans("013457@$", "oieastas"), str.maketrans("013457@$", "oleastas"))
 # Letters of other scripts that look like Latin ones (after Unicode's confusables, the common ones).
