@@ -260,7 +260,7 @@ class StandIn:
         self._fail()
         return Plan()
 
-    def ask(self, question: str, model: str | None) -> Asked:
+    def ask(self, question: str, model: str | None, policy: Path | None) -> Asked:
         """Repeat the question."""
         self._fail()
         return Asked(question, Answer(f"You ask: {question}"), model or "best")
@@ -274,7 +274,7 @@ class StandIn:
         made = Script("import p\np.f()\n", "p.f", "p.f()", assumed, writer or "template")
         error = "ValueError: no" if "fail" in question else None
         result = Result("7\n", "int", error, confined=True) if execute else None
-        return Scripted(self.ask(question, model), made, result)
+        return Scripted(self.ask(question, model, None), made, result)
 
     def report(self) -> Files:
         """Return a short report."""

@@ -34,6 +34,7 @@ DatasetForm = Literal[
 Target = Literal["adapter", "merged", "gguf", "ollama", "axolotl", "litgpt", "trl", "unsloth"]
 ResultForm = Literal["json", "lm-eval", "inspect"]
 ReviewSet = Literal["train", "valid", "seen", "unseen", "asked", "all"]
+Place = Literal["input", "retrieval", "output", "tools"]
 ReviewOrder = Literal["risk", "topic", "random"]
 # As in TrainSettings, which loads too much to be asked (a test compares).
 MAX_LENGTH = 1024
@@ -294,8 +295,8 @@ class Project(Protocol):
     def estimate(self) -> Plan:
         """Return what training would cost."""
 
-    def ask(self, question: str, model: str | None) -> Asked:
-        """Answer a question."""
+    def ask(self, question: str, model: str | None, policy: Path | None) -> Asked:
+        """Answer a question, within the rails of a policy if one is named."""
 
     def script(
         self, question: str, model: str | None, *, writer: str | None, data: Mapping[str, Path], execute: bool

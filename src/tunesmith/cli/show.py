@@ -25,6 +25,8 @@ from tunesmith.evaluating.advice import METHODS, Detectable, Mark, Rule
 if TYPE_CHECKING:
     from tunesmith.evaluating.comparing import Compared, Comparison
     from tunesmith.evaluating.conditions import Held
+    from tunesmith.guarding.trials import Trial
+    from tunesmith.guards import Looks
 
 # The set in users' own words first: the verdict rests on it.
 _SETS = ("asked", "unseen", "seen")
@@ -128,6 +130,7 @@ def asked_view(asked: Asked) -> RenderableType:
     parts: list[RenderableType] = [*prose_and_code(asked.answer.text), Text()]
     if asked.judgement is not None:
         parts.append(judged(asked.judgement, asked.version))
+    parts += [Text(f"Rails: {found}", style="yellow") for found in asked.answer.guard]
     if asked.answer.finish == "length":
         parts.append(Text("The answer was cut at its longest length.", style="yellow"))
     parts += [Text(f"Note: {note}", style="yellow") for note in asked.answer.notes]
@@ -566,3 +569,32 @@ def keys_view(rows: Sequence[Mapping[str, Any]]) -> RenderableType:
         revoked = "revoked" if row["revoked"] else ""
         table.add_row(row["id"], row["organisation"], row["name"], ", ".join(row["scopes"]), limits, revoked)
     return table
+
+
+def trials_view(trials: Sequence[Trial]) -> RenderableType:
+    """Return which of a policy's tests fail, each with its text and why."""
+    failed = [each for each in trials if not each.passed]
+    lines = [Text(f"{len(trials) - len(failed)} of {len(trials)} tests pass.")]
+    for each in failed:
+        said = " ".join(each.test.text.split())
+        lines.append(Text.assemble((f"test {each.number} ", "red"), f"({each.test.where}): {said[:100]}"))
+        lines.append(Text(f"  {each.defect}"))
+    return Group(*lines)
+
+
+def looks_view(looks: Looks) -> RenderableType:
+    """Return what a policy does to texts: counts, and each text in which something was found."""
+    counts = ", ".join(f"{count:,} {action}" for action, count in looks.actions.items())
+    parts: list[RenderableType] = [Text(f"{looks.texts:,} texts as {looks.where}: {counts}.")]
+    for each in looks.found[:_LOOKS_SHOWN]:
+        said = " ".join(each.text.split())
+        parts.append(Text.assemble((f"{each.line}: ", "dim"), said[:100]))
+        parts += [Text(f"  {found}", style="yellow") for found in each.outcome.findings]
+        if each.outcome.action == "redact":
+            parts.append(Text(f"  goes on as: {' '.join(each.outcome.text.split())[:100]}"))
+    if len(looks.found) > _LOOKS_SHOWN:
+        parts.append(Text(f"and {len(looks.found) - _LOOKS_SHOWN:,} more; --json has all of them"))
+    return Group(*parts)
+
+
+_LOOKS_SHOWN = 20
