@@ -26,6 +26,7 @@ from tunesmith.curating.curate import CurateSettings
 from tunesmith.errors import AddressError, ConfigError, UsageError
 from tunesmith.evaluating.evaluate import EvaluateSettings
 from tunesmith.evaluating.names import USUAL, check_adapter, check_name, with_adapters
+from tunesmith.evaluating.risks.record import RisksSettings
 from tunesmith.generating.generate import GenerateSettings
 from tunesmith.models.address import is_remote
 from tunesmith.retrieving.index import RetrieveSettings
@@ -146,6 +147,7 @@ class Config:
     encoder: EncoderSettings = field(default_factory=EncoderSettings)
     train: TrainSettings = field(default_factory=TrainSettings)
     evaluate: EvaluateSettings = field(default_factory=EvaluateSettings)
+    risks: RisksSettings = field(default_factory=RisksSettings)
 
     @property
     def folder(self) -> Path:
@@ -165,6 +167,7 @@ _TABLES: Final[dict[str, tuple[type[BaseModel], ...]]] = {
     "encoder": (EncoderSettings,),
     "train": (TrainSettings,),
     "evaluate": (EvaluateTable, EvaluateSettings),
+    "risks": (RisksSettings,),
 }
 
 
@@ -270,6 +273,7 @@ _EXPLAINED: Final[dict[str, dict[str, _Why]]] = {
         "too_long": _Why("what becomes of longer ones: refuse, cut or drop"),
         "evaluate_every": _Why("steps between two looks at the validation loss, each with a checkpoint"),
         "patience": _Why("looks without a better loss before training stops"),
+        "canaries": _Why("made-up secrets planted among the rows, to measure what is kept of such"),
         "seed": _Why("another seed shuffles otherwise"),
     },
     "evaluate": {
@@ -280,6 +284,12 @@ _EXPLAINED: Final[dict[str, dict[str, _Why]]] = {
         "max_tokens": _Why("an answer is cut after so many tokens"),
         "batch_size": _Why("questions asked at a time"),
         "stop": _Why("an answer ends after any of these strings"),
+    },
+    "risks": {
+        "checks": _Why("which are made; [] makes none"),
+        "rows": _Why("training rows that are looked at, and as many held-out ones"),
+        "max_tokens": _Why("an answer is cut after so many tokens"),
+        "seed": _Why("another seed picks other rows"),
     },
 }
 

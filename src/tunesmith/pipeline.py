@@ -1,4 +1,4 @@
-"""The whole product on one screen: collect, chunk, generate, curate, estimate, tune, evaluate, report.
+"""The whole product on one screen: collect, chunk, generate, curate, estimate, tune, evaluate, risks, report.
 
 Each stage is a function of the artefacts before it. STAGES says which, in order; `run` makes what is not there yet.
 """
@@ -73,9 +73,11 @@ STAGES: Final = (
           steps.base_digest, steps.train, 2),
     Stage("evaluate", "ask every contender", ("collect", "generate", "curate", "index", "encoder", "train"),
           steps.evaluate_settings, steps.contender_digests, steps.evaluate, 2),
+    Stage("risks", "what the tuning risks", ("collect", "curate", "train", "evaluate"), steps.risks_settings,
+          steps.nothing, steps.risks),
     Stage("report", "the verdict",
-          ("collect", "chunk", "generate", "curate", "estimate", "encoder", "train", "evaluate"),
-          steps.report_settings, steps.nothing, steps.report, 3),
+          ("collect", "chunk", "generate", "curate", "estimate", "encoder", "train", "evaluate", "risks"),
+          steps.report_settings, steps.nothing, steps.report, 4),
 )  # fmt: skip
 
 

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from tunesmith.collecting.web import Snapshot
     from tunesmith.dataset import DatasetForm, Written
     from tunesmith.evaluating.comparing import Comparison, Measured
+    from tunesmith.evaluating.risks import Risks
     from tunesmith.exporting.export import Exported, Form
     from tunesmith.exporting.gguf import Precision
     from tunesmith.models.base import ChatModel
@@ -150,6 +151,10 @@ class Project:
         artifact = made["report"]
         figures = json.loads(artifact.file("report.json").read_text(encoding="utf-8"))
         return ReportFiles(artifact.file("report.html"), figures)
+
+    def risks(self, show: Show | None = None) -> Risks:
+        """Return what the tuning risks, making the stages up to there if they are not finished."""
+        return steps.risks_in(run(self.config, self.store, "risks", show or Silent())["risks"])
 
     def ask(self, question: str, model: str | None = None) -> Asked:
         """Answer a question with a contender (None: the best one that was measured) or a model's address."""

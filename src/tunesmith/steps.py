@@ -34,6 +34,7 @@ from tunesmith.records import (
     read_jsonl,
     write_jsonl,
 )
+from tunesmith.records import to_json as to_line
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -43,6 +44,8 @@ if TYPE_CHECKING:
     from tunesmith.chunking.choices import Chosen
     from tunesmith.collecting.web import Snapshot
     from tunesmith.evaluating.plots import CurvePoint
+    from tunesmith.evaluating.risks import Material as RiskMaterial
+    from tunesmith.evaluating.risks import Risks, Subject
     from tunesmith.generating.asking import Asker, Purse
     from tunesmith.generating.generate import Material
     from tunesmith.generating.prompts import Prompts
@@ -305,6 +308,11 @@ def evaluate_settings(config: Config) -> dict[str, Any]:
         "retrieve": config.retrieve.model_dump(),
         "base": config.train.base,
     }
+
+
+def risks_settings(config: Config) -> dict[str, Any]:
+    """Return what looking for risks is told."""
+    return {"risks": config.risks.model_dump(), "base": config.train.base}
 
 
 def report_settings(config: Config) -> dict[str, Any]:
@@ -766,6 +774,85 @@ def _oracle_scores(
 _RETRIEVERS = frozenset(("retrieval", "tuned_retrieval"))
 
 
+def risks(work: Work) -> dict[str, int]:
+    """Look at the language model before and after tuning: what it forgot, gives away, and whom it obeys."""
+    from tunesmith.evaluating.risks import Seen, judge, look
+    from tunesmith.evaluating.risks.page import to_json, worse
+
+    settings, shop = work.config.risks, workshop(work.inputs, work.config, work.say)
+    material = _risk_material(work.inputs, work.config)
+    seen: dict[str, dict[Any, tuple[Seen, ...]]] = {"base": {}, "tuned": {}}
+    total = 2 * len(settings.checks)
+    for contender, load in (("base", shop.load_base), ("tuned", shop.load_tuned)):
+        # Loaded here and not kept: the second model has the first one's place.
+        model: Any = None
+        for check in settings.checks:
+            journal = work.scratch / f"{contender}-{check}.jsonl"
+            if not journal.is_file():
+                model = model or subject_of(load())
+                found = look(model, check, material, settings, contender=contender)
+                write_text_atomic(journal, "".join(to_line(one) + "\n" for one in found))
+            seen[contender][check] = tuple(read_jsonl(Seen, journal))
+            work.progress(sum(map(len, seen.values())), total, f"{contender}: {check}")
+        write_jsonl(
+            work.draft / f"{contender}.jsonl", [one for each in seen[contender].values() for one in each]
+        )
+    names = (work.config.train.base, f"{work.config.train.base} tuned")
+    made = judge(seen["base"], seen["tuned"], material, settings, names=names)
+    for note in made.notes:
+        work.say(note)
+    _write_json(work.draft / "risks.json", to_json(made))
+    return {
+        "figures": len(made.risks),
+        "worse": len(tuple(worse(made))),
+        "not measured": len(made.unmeasured),
+    }
+
+
+def subject_of(model: ChatModel) -> Subject:
+    """Return a model as risks are looked for in it: one whose weights are here tells likelihoods too."""
+    from tunesmith.evaluating.risks import Subject
+    from tunesmith.models.likelihood import Likelihood
+    from tunesmith.models.local import LocalModel
+
+    told = Likelihood(model.model, model.tokenizer) if isinstance(model, LocalModel) else None
+    return Subject(model, told)
+
+
+def _risk_material(inputs: Mapping[str, Artifact], config: Config) -> RiskMaterial:
+    """Return the rows that were trained on, those of known entries that were not, the planted secrets, the scores."""
+    from tunesmith.curating.privacy import find_private
+    from tunesmith.evaluating.risks import Material
+    from tunesmith.evaluating.risks.look import sample
+    from tunesmith.training.canaries import canaries
+    from tunesmith.training.mix import select
+
+    system, in_words = system_of(catalogue_of(inputs)), in_words_of(config)
+
+    def row(example: Example) -> Conversation:
+        asked = Message("system", system if example.entry is not None else in_words or system)
+        return (
+            asked,
+            *example.messages,
+            Message("user", example.question),
+            Message("assistant", example.answer),
+        )
+
+    trained = select(examples_of(inputs, "train"), config.train.examples, config.train.seed)
+    held_out = (*examples_of(inputs, "valid"), *examples_of(inputs, "seen"))
+    privacy = config.curate.privacy
+    return Material(
+        members=tuple(map(row, sample(trained, config.risks))),
+        others=tuple(map(row, sample(held_out, config.risks))),
+        trained="\n".join(message.content for each in map(row, trained) for message in each),
+        canaries=canaries(config.train),
+        scores=tuple(read_jsonl(Score, inputs["evaluate"].file("scores.jsonl"))),
+        questions={one.id: one for name in SETS for one in examples_of(inputs, name)},
+        system=system,
+        detect=lambda text: [found.value for found in find_private(text, privacy)],
+    )
+
+
 def report(work: Work) -> dict[str, int]:
     """Weigh the scores, and write the page and the figures."""
     from tunesmith.evaluating.report import render_html, to_json
@@ -783,10 +870,12 @@ def hand_over(
     inputs: Mapping[str, Artifact], config: Config, target: str, out: Path, say: Callable[[str], None]
 ) -> Path:
     """Write the folder from which another trainer trains what the train stage would."""
+    from tunesmith.training.canaries import planted
     from tunesmith.training.handover import hand_over as write_folder
 
     mixed = conversations_of(inputs, config)
-    return write_folder(target, mixed.train, mixed.valid, config.train, base=base_of(config, say), out=out)
+    rows = (*mixed.train, *planted(config.train))
+    return write_folder(target, rows, mixed.valid, config.train, base=base_of(config, say), out=out)
 
 
 # --- reading artefacts
@@ -1131,7 +1220,15 @@ def report_data(inputs: Mapping[str, Artifact], config: Config) -> Any:
         curve=_curve(_run_of(inputs["train"])["steps"]),
         cost=_costs(inputs),
         environment=_facts(inputs),
+        risks=risks_in(inputs["risks"]),
     )
+
+
+def risks_in(artifact: Artifact) -> Risks:
+    """Return the risks that a finished stage found."""
+    from tunesmith.evaluating.risks.page import from_json
+
+    return from_json(_read_json(artifact.file("risks.json")))
 
 
 def _story(inputs: Mapping[str, Artifact]) -> tuple[Any, ...]:

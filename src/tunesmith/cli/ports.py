@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 if TYPE_CHECKING:
+    from tunesmith.evaluating.risks import Risks
     from tunesmith.records import Answer, Evidence
     from tunesmith.reviewing.agreement import Summary
     from tunesmith.reviewing.decisions import Merged
@@ -285,6 +286,10 @@ class Project(Protocol):
 
     def report(self) -> ReportFiles:
         """Write the report."""
+
+    def risks(self, show: Show) -> Risks:
+        """Return what the tuning risks."""
+        ...
 
     def export(
         self, form: Form, folder: Path, *, precision: Precision | None, proved: bool, show: Show

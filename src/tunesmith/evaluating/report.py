@@ -13,6 +13,9 @@ from typing import Any
 from tunesmith.evaluating import plots, tables
 from tunesmith.evaluating.names import is_tuned
 from tunesmith.evaluating.plots import Bar, CurvePoint, Kind, Row
+from tunesmith.evaluating.risks.page import risks_section
+from tunesmith.evaluating.risks.page import to_json as risks_json
+from tunesmith.evaluating.risks.record import Risks
 from tunesmith.evaluating.scores import Summary, acceptable
 from tunesmith.evaluating.statistics import Paired
 from tunesmith.evaluating.tables import NONE, Head, body, cell, code, row, share_cell, small
@@ -90,6 +93,7 @@ class ReportData:
     curve: tuple[CurvePoint, ...] = ()
     cost: tuple[Cost, ...] = ()
     environment: tuple[Fact, ...] = ()
+    risks: Risks | None = None
 
 
 # --- the same as JSON
@@ -117,6 +121,7 @@ def to_json(data: ReportData) -> dict[str, Any]:
         "training": [asdict(one) for one in data.curve],
         "cost": [asdict(one) for one in data.cost],
         "environment": {one.name: one.value for one in data.environment},
+        "risks": None if data.risks is None else risks_json(data.risks),
     }
 
 
@@ -157,6 +162,7 @@ def render_html(data: ReportData) -> str:
         _section("figures", "What each way scores", _figures(data)),
         _section("compared", "Is the difference real?", _comparisons(data)),
         _section("examples", "Worked examples", _worked_examples(data)),
+        _section("risks", "What the tuning risks", "" if data.risks is None else risks_section(data.risks)),
         _section("dataset", "What it learned from", _dataset(data)),
         _section("training", "How training went", _training(data)),
         _section("cost", "What it cost", _cost(data)),
