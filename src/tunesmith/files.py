@@ -511,7 +511,7 @@ def risks_of(
             seen[-1][check] = look(model, check, material, settings, contender=name)
             telling.progress(sum(map(len, seen)), total, f"{address}: {check}")
         del model  # the second one has its place
-    made = judge(*seen, material, settings, names=(base, tuned))
+    made = judge(seen[0], seen[1], material, settings, names=(base, tuned))
     telling.stage_done("risks", time.perf_counter() - start, False, {"figures": len(made.risks)})
     return made
 

@@ -95,7 +95,7 @@ def change(
     value = _difference(columns.sum(axis=0)[None], scale)[0]
     if unit == "share":
         columns = np.concatenate([columns, [[0, 1, 1, 1], [1, 1, 0, 1]]])
-    low, high = np.quantile(_difference(_resampled(len(columns)) @ columns, scale), [0.025, 0.975])
+    low, high = np.quantile(_difference(_resampled(len(columns)) @ columns.astype(float), scale), [0.025, 0.975])
     return Change(float(value), min(float(low), float(value)), max(float(high), float(value)))
 
 
