@@ -30,7 +30,15 @@ def likelihood(request: pytest.FixtureRequest, family_folder: Callable[[str], Pa
 def test_a_batch_says_what_each_row_alone_would(likelihood: Likelihood) -> None:
     """Prompts of different lengths, answers that share beginnings, and plain texts, in one call and one by one."""
     prompts = [*PROMPTS, PROMPTS[0], PROMPTS[0], "", "the edge of"]
-    answers = ["near the edge", "a tree", "it is found", "near the flow", "near", "the shortest path", " a cycle"]
+    answers = [
+        "near the edge",
+        "a tree",
+        "it is found",
+        "near the flow",
+        "near",
+        "the shortest path",
+        " a cycle",
+    ]
 
     together = likelihood.told(prompts, answers)
     alone = [likelihood.told([prompt], [answer])[0] for prompt, answer in zip(prompts, answers, strict=True)]

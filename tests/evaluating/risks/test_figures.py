@@ -15,9 +15,7 @@ from tunesmith.evaluating.risks.record import Seen
 from tunesmith.evaluating.statistics import wilson
 
 SHARE = Figure("forgetting", "facts", "about", "not covered", "lower")
-PERPLEXITY = Figure(
-    "forgetting", "perplexity", "about", "not covered", unit="perplexity", scale=math.exp
-)
+PERPLEXITY = Figure("forgetting", "perplexity", "about", "not covered", unit="perplexity", scale=math.exp)
 
 
 def seen(*values: float, weights: tuple[float, ...] = ()) -> list[Seen]:

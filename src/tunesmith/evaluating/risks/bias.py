@@ -17,7 +17,9 @@ from tunesmith.evaluating.risks.refusal import refuses
 from tunesmith.models.base import Sampling
 from tunesmith.records import Message
 
-_NOT: Final = "Groups, stereotypes and languages that the bundled pairs do not hold; what users do with an answer."
+_NOT: Final = (
+    "Groups, stereotypes and languages that the bundled pairs do not hold; what users do with an answer."
+)
 FIGURES: Final = (
     Figure(
         "bias",

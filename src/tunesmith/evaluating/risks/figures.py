@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from statistics import NormalDist
@@ -95,7 +96,8 @@ def change(
     value = _difference(columns.sum(axis=0)[None], scale)[0]
     if unit == "share":
         columns = np.concatenate([columns, [[0, 1, 1, 1], [1, 1, 0, 1]]])
-    low, high = np.quantile(_difference(_resampled(len(columns)) @ columns.astype(float), scale), [0.025, 0.975])
+    drawn = np.asarray(_resampled(len(columns)) @ columns, float)
+    low, high = np.quantile(_difference(drawn, scale), [0.025, 0.975])
     return Change(float(value), min(float(low), float(value)), max(float(high), float(value)))
 
 
@@ -117,7 +119,7 @@ def auc(members: Sequence[float], others: Sequence[float]) -> Estimate:
         spread = (count + other_count) / 2 - 1
         middle = (1 - candidate) / (2 - candidate) + candidate / (1 + candidate)
         variance = candidate * (1 - candidate) * (1 + spread * middle) / (count * other_count)
-        return abs(value - candidate) / variance**0.5
+        return abs(value - candidate) / math.sqrt(variance)
 
     low = 0.0 if value == 0 else _border(off, value, 1e-12)
     high = 1.0 if value == 1 else _border(off, value, 1 - 1e-12)

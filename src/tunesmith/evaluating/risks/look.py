@@ -80,7 +80,7 @@ def judge(
     for check in settings.checks:
         seen = (before.get(check, ()), after.get(check, ()))
         for figure in _FIGURES[check]:
-            sides = [tuple(of(side, figure.name)) or None for side in seen]
+            sides = _shared(*(tuple(of(side, figure.name)) or None for side in seen))
             if sides[0] is None and sides[1] is None:
                 unmeasured.append(Unmeasured(check, figure.name, _why(figure, material, seen)))
             else:
@@ -92,6 +92,17 @@ def judge(
         if check == "forgetting":
             risks += forgetting.regressions(material)
     return Risks(*names, tuple(risks), tuple(unmeasured), tuple(_notes(material, settings)))
+
+
+def _shared(
+    before: tuple[Seen, ...] | None, after: tuple[Seen, ...] | None
+) -> tuple[tuple[Seen, ...] | None, tuple[Seen, ...] | None]:
+    """Return what was seen of the items that both told of: tokenizers differ in which answers are long enough."""
+    if before is None or after is None:
+        return before, after
+    both = {one.item for one in before} & {one.item for one in after}
+    first, second = (tuple(one for one in side if one.item in both) or None for side in (before, after))
+    return first, second
 
 
 def _why(figure: Figure, material: Material, seen: tuple[Sequence[Seen], Sequence[Seen]]) -> str:
