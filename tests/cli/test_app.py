@@ -19,6 +19,9 @@ from tunesmith.cli.app import app
 from tunesmith.cli.ports import DatasetForm, Form, Precision, ReviewOrder, ReviewSet, Show
 from tunesmith.config import load
 from tunesmith.errors import DiskFull, TunesmithError, UsageError
+from tunesmith.evaluating.risks import Risk, Risks, Unmeasured
+from tunesmith.evaluating.risks.record import Change
+from tunesmith.evaluating.statistics import Estimate
 from tunesmith.records import Answer, Evidence
 from tunesmith.reviewing.agreement import Summary, summarise
 from tunesmith.reviewing.decisions import Decision, Merged
@@ -260,6 +263,13 @@ class StandIn:
         figures = {"verdict": "Retrieval is enough.", "contenders": {"base": {"asked": {"no_call": 0.25}}}}
         return Files(self.path / "report.html", figures)
 
+    def risks(self, show: Show) -> Risks:
+        """Return one figure that became worse, and one that was not measured."""
+        self._fail()
+        figures = Estimate(0.5, 0.4, 0.6, 40), Estimate(0.25, 0.2, 0.3, 40), Change(-0.25, -0.4, -0.1)
+        lost = Risk("forgetting", "arithmetic", "sums", "share", "lower", *figures, 40, "Long sums.")
+        return Risks("smollm2", "tuned", (lost,), (Unmeasured("bias", "length", "Nobody was asked."),))
+
     def dataset(self, form: DatasetForm, folder: Path) -> Rows:
         """Say what would be written."""
         self._fail()
@@ -324,6 +334,7 @@ def test_help_is_light() -> None:
         "estimate",
         "ask",
         "report",
+        "risks",
         "advise",
         "compare",
         "export",
@@ -385,6 +396,10 @@ def test_run_hands_on_the_stage_and_the_project(tmp_path: Path) -> None:
         (["dataset", "--to", "parquet", "--out", "rows"], ["Next: ls rows"]),
         (["ask", "Why [1]?"], ["You ask: Why [1]?", "✓ valid p.f", "by best", "Next: tunesmith report"]),
         (["ask", "Why?", "--model", "base"], ["Answered by base"]),
+        (
+            ["risks"],
+            ["What it forgot", "50.0 %", "−25.0", "worse", "not measured: length", "Next: tunesmith report"],
+        ),
         (["report"], ["Retrieval is enough.", "shop/report.html", "Next: tunesmith report --open"]),
         (
             ["export", "--to", "gguf", "--quantise", "q8_0"],
@@ -465,6 +480,7 @@ def test_topics_and_prompts_are_written_to_be_changed(tmp_path: Path) -> None:
         (["review", "--merge", "b.jsonl"], {"merged", "next"}),
         (["ask", "Why?"], {"asked", "next"}),
         (["report"], {"verdict", "contenders"}),
+        (["risks"], {"risks", "next"}),
         (["export", "--to", "gguf"], {"export", "next"}),
         (["export", "--to", "axolotl"], {"folder", "next"}),
     ],
@@ -473,6 +489,15 @@ def test_json_is_one_document(arguments: list[str], keys: set[str]) -> None:
     """With --json stdout is one JSON document and nothing else."""
     result = run_cli.invoke(app, [*arguments, "--json"], obj=opener())
     assert (result.exit_code, set(json.loads(result.stdout))) == (0, keys)
+
+
+@pytest.mark.parametrize("option", ["--base", "--tuned", "--rows", "--held-out", "--check"])
+def test_two_models_are_named_together_or_not_at_all(option: str) -> None:
+    """An option about two models without both of them is refused, with the way out."""
+    result = run_cli.invoke(app, ["risks", option, "bias"], obj=opener())
+    assert result.exit_code == 2
+    assert f"{option} is about two models outside a project" in result.stderr
+    assert "Give --base and --tuned, or neither" in result.stderr
 
 
 @pytest.mark.parametrize(
