@@ -145,8 +145,8 @@ class Project:
         return Plan(tuple(PlanRow(**row) for row in found["rows"]), tuple(found["notes"]))
 
     def report(self) -> ReportFiles:
-        """Return the report, written anew where something has changed; raises UsageError before evaluation."""
-        inputs = self._finished("evaluate", "tunesmith run")
+        """Return the report, written anew where something has changed; raises UsageError while figures lack."""
+        inputs = self._finished("risks", "tunesmith run")
         made = inputs if "report" in inputs else run(self.config, self.store, "report", Silent())
         artifact = made["report"]
         figures = json.loads(artifact.file("report.json").read_text(encoding="utf-8"))
