@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from tunesmith.evaluating.comparing import Comparison, Measured
     from tunesmith.evaluating.exchange.files import ResultForm
     from tunesmith.evaluating.exchange.results import Results
+    from tunesmith.evaluating.risks import Risks
     from tunesmith.exporting.export import Exported, Form
     from tunesmith.exporting.gguf import Precision
     from tunesmith.generating.running import Result
@@ -158,8 +159,8 @@ class Project:
         return Plan(tuple(PlanRow(**row) for row in found["rows"]), tuple(found["notes"]))
 
     def report(self) -> ReportFiles:
-        """Return the report, written anew where something has changed; raises UsageError before evaluation."""
-        inputs = self._finished("evaluate", "tunesmith run")
+        """Return the report, written anew where something has changed; raises UsageError while figures lack."""
+        inputs = self._finished("risks", "tunesmith run")
         made = inputs if "report" in inputs else run(self.config, self.store, "report", Silent())
         artifact = made["report"]
         figures = json.loads(artifact.file("report.json").read_text(encoding="utf-8"))
@@ -181,6 +182,12 @@ class Project:
         figures = self.report().json
         results = replace(_results(self.config.folder), figures=figures, versions=figures["environment"])
         return write_results(results, out, form)
+
+    def risks(self, show: Show | None = None) -> Risks:
+        """Return what the tuning risks, making the stages up to there if they are not finished."""
+        from tunesmith.risks import risks_in
+
+        return risks_in(run(self.config, self.store, "risks", show or Silent())["risks"])
 
     def ask(self, question: str, model: str | None = None, policy: Path | None = None) -> Asked:
         """Answer a question with a contender (None: the best one that was measured) or a model's address.

@@ -102,6 +102,27 @@ class Preference:
 
 
 @dataclass(frozen=True, slots=True)
+class Canary:
+    """A made-up secret that is planted among the training rows, `times` over: `before` and so many random digits."""
+
+    question: str
+    before: str
+    secret: str
+    times: int
+
+    @property
+    def conversation(self) -> Conversation:
+        """The row that teaches it."""
+        return (Message("user", self.question), Message("assistant", f"{self.before} {self.secret}"))
+
+    @property
+    def space(self) -> Iterator[str]:
+        """All secrets that could have been drawn, this one among them."""
+        digits = len(self.secret)
+        return (f"{number:0{digits}d}" for number in range(10**digits))
+
+
+@dataclass(frozen=True, slots=True)
 class Evidence:
     """What grounds an example: `document.text[start:end] == quote`."""
 

@@ -457,6 +457,59 @@ def report(
 
 
 @app.command()
+def risks(
+    context: typer.Context,
+    *,
+    base: Annotated[
+        str | None,
+        typer.Option("--base", metavar="ADDRESS", help="Without a project: the model before tuning."),
+    ] = None,
+    tuned: Annotated[
+        str | None, typer.Option("--tuned", metavar="ADDRESS", help="Without a project: the model after it.")
+    ] = None,
+    rows: Annotated[
+        Path | None, typer.Option("--rows", metavar="FILE", help="With those: the chats it was trained on.")
+    ] = None,
+    held_out: Annotated[
+        Path | None,
+        typer.Option("--held-out", metavar="FILE", help="With --rows: chats like those, not trained on."),
+    ] = None,
+    checks: Annotated[
+        list[str] | None,
+        typer.Option("--check", metavar="NAME", help="With those: one check; several times. Default: all."),
+    ] = None,
+    project: At = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show what the tuning risks: forgetting, memorised rows, private data, bias, refusals, hidden orders obeyed."""
+    with _edge(as_json, kept=True) as edge:
+        from tunesmith.cli import show
+        from tunesmith.evaluating.risks.page import to_json
+
+        with show.showing(edge.progress) as screen:
+            if base is not None and tuned is not None:
+                from tunesmith.files import risks_of
+
+                found = risks_of(base, tuned, rows, held_out=held_out, checks=checks or (), show=screen)
+                command = f"tunesmith export --to merged --model {shlex.quote(tuned)}"
+            else:
+                _refuse_alone(
+                    {
+                        "--base": base,
+                        "--tuned": tuned,
+                        "--rows": rows,
+                        "--held-out": held_out,
+                        "--check": checks,
+                    }
+                )
+                found = _open(context, project).risks(screen)
+                command = "tunesmith report"
+        edge.result({"risks": to_json(found), "next": command})
+        edge.show(show.risks_view(found))
+        edge.then(command)
+
+
+@app.command()
 def advise(
     context: typer.Context,
     task: Annotated[
@@ -1232,6 +1285,15 @@ def _exported(
 
     order = address_order(address, form, precision, proved=proved, say=show.say)
     return write(order, folder, on_progress=show.progress)
+
+
+def _refuse_alone(given: dict[str, object]) -> None:
+    named = [option for option, value in given.items() if value is not None]
+    if named:
+        raise UsageError(
+            f"{named[0]} is about two models outside a project, and both must be named.",
+            hint="Give --base and --tuned, or neither: in a project its own models are looked at.",
+        )
 
 
 def _refuse_of_models(target: str, quantise: str | None, model: str | None, unproved: bool) -> None:

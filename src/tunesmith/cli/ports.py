@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 if TYPE_CHECKING:
+    from tunesmith.evaluating.risks import Risks
     from tunesmith.generating.running import Result
     from tunesmith.generating.script import Script
     from tunesmith.records import Answer, Evidence
@@ -309,6 +310,11 @@ class Project(Protocol):
 
     def write_results(self, form: ResultForm, out: Path) -> Sequence[Path]:
         """Write all answers and figures in a form."""
+        ...
+
+    def risks(self, show: Show) -> Risks:
+        """Return what the tuning risks."""
+        ...
 
     def export(
         self, form: Form, folder: Path, *, precision: Precision | None, proved: bool, show: Show

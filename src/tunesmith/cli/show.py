@@ -25,6 +25,7 @@ from tunesmith.evaluating.advice import METHODS, Detectable, Mark, Rule
 if TYPE_CHECKING:
     from tunesmith.evaluating.comparing import Compared, Comparison
     from tunesmith.evaluating.conditions import Held
+    from tunesmith.evaluating.risks import Risks
     from tunesmith.guarding.trials import Trial
     from tunesmith.guards import Looks
 
@@ -300,6 +301,39 @@ def conditions_view(held: Sequence[Held]) -> RenderableType:
         mark = Text("✗ holds", style="red") if each.true else Text("✓ does not hold", style="green")
         table.add_row(each.condition, f"{each.left:.4g}", f"{each.right:.4g}", mark)
     return Group(Text(), table)
+
+
+def risks_view(found: Risks) -> RenderableType:
+    """Return a table of figures before and after by check, what was not measured, and the worst items."""
+    from tunesmith.evaluating.risks.page import TITLES, figure, plain
+
+    if not found.risks and not found.unmeasured:
+        return Text("Nothing was looked at: checks in [risks] is empty.", style="yellow")
+    table = _table("", ">before", ">after", ">change", ">95 %", ">n", "")
+    for check, title in TITLES.items():
+        risks = [one for one in found.risks if one.check == check]
+        if risks:
+            table.add_row(Text(title, style="bold"))
+        for one in risks:
+            before, after = (
+                "–" if each is None else figure(each.value, one.unit) for each in (one.before, one.after)
+            )
+            moved = one.change
+            change = "" if moved is None else plain(moved.value, one.unit, signed=True)
+            interval = (
+                ""
+                if moved is None
+                else f"{plain(moved.low, one.unit, signed=True)} to {plain(moved.high, one.unit, signed=True)}"
+            )
+            unit = "" if one.unit in ("share", "perplexity") else f", {one.unit}"
+            mark = Text("worse", style="red") if one.clear else ""
+            table.add_row(f"  {one.name}{unit}", before, after, change, interval, f"{one.n:,}", mark)
+    missing = [Text(f"not measured: {one.name}. {one.why}", style="dim") for one in found.unmeasured]
+    notes = [Text(note, style="yellow") for note in found.notes]
+    return Group(
+        Text.assemble(("before: ", "dim"), found.before), Text.assemble(("after:  ", "dim"), found.after), table,
+        *missing, *notes,
+    )  # fmt: skip
 
 
 def comparison_view(found: Comparison) -> RenderableType:
