@@ -43,7 +43,10 @@ FILES = {
         "remarks.jsonl",
         "tally.json",
     },
-    "index": {f"index/{name}" for name in ("bank.npy", "entries.npy", "index.json", "probe.npy")},
+    "index": {
+        *(f"index/{name}" for name in ("bank.npy", "entries.npy", "index.json", "probe.npy")),
+        "passages.jsonl",
+    },
     "estimate": {"plan.json"},
     "encoder": {
         *(f"encoder/{name}" for name in ("config.json", "model.safetensors", "tokenizer.json")),
@@ -61,7 +64,8 @@ FILES = {
         "ranks.json",
         "run.json",
     },
-    "evaluate": {"ceilings.jsonl", "floors.jsonl", "scores.jsonl"},
+    "curve": {"trainings.json"},
+    "evaluate": {"ceilings.jsonl", "floors.jsonl", "latencies.json", "scores.jsonl"},
     "risks": {"base.jsonl", "risks.json", "tuned.jsonl"},
     "report": {"report.html", "report.json"},
 }
@@ -148,10 +152,11 @@ def test_what_was_counted(toolbox: Toolbox) -> None:
         "chunk": {"chunks": 12, "topics": 3},
         "generate": {"examples": 60, "written": 48, "rule": 12, "rejected": 0},
         "curate": {"train": 46, "valid": 5, "seen": 4, "unseen": 4, "asked": 10, "rejected": 1},
-        "index": {"entries": 12},
+        "index": {"entries": 12, "passages": 0},
         "estimate": {"tokens": sum(row["tokens"] for row in plan_rows if row["price"] == 0)},
         "encoder": {"questions": counts["encoder"]["questions"], "epochs": 3},
         "train": {"examples": 46, "steps": 12, "best step": run["best_step"], "tokens": run["tokens"]},
+        "curve": {"trainings": 0},
         "evaluate": {"contenders": 8, "questions": 18, "answers": 144},
         "risks": counts["risks"],
         "report": {"contenders": 8, "comparisons": counts["report"]["comparisons"]},
@@ -332,6 +337,9 @@ def test_running_up_to_a_stage_makes_only_what_it_needs(fresh: Project, record: 
         ("curate", {"seed": 1}, {"curate"}),
         ("retrieve", {"count": 2}, {"evaluate"}),
         ("retrieve", {"bank_weight": 0.1}, {"encoder"}),
+        ("retrieve", {"passage_tokens": 64}, {"index"}),
+        ("curve", {"fractions": (0.5,)}, {"curve"}),
+        ("report", {"usd_per_hour": 1.0}, {"report"}),
         ("encoder", {"base": "minilm"}, {"chunk", "index"}),
         ("encoder", {"epochs": 1}, {"estimate", "encoder"}),
         ("train", {"rank": 2}, {"estimate", "train"}),
@@ -838,3 +846,41 @@ def test_a_kill_between_two_checks_costs_none_of_them(toolbox: Toolbox, tmp_path
 
     seen = read_jsonl(Seen, newest(project, "risks").file("base.jsonl"))
     assert [one.said[:5] for one in seen if one.what == "hidden orders obeyed"] == ["KEPT "] * 20
+
+
+def test_a_learning_curve_trains_on_parts_and_with_other_seeds(
+    toolbox: Toolbox, fresh: Project, record: Record
+) -> None:
+    """Half of the examples and another seed are trained anew; the whole is the project's own training."""
+    config = with_settings(fresh.config, "curve", fractions=(0.5,), seeds=(0, 1))
+    project = Project(config)
+
+    project.run(None, record)
+
+    found = project.report().json["learning_curve"]
+    points = [(one["examples"], one["fraction"], one["seed"]) for one in found["points"]]
+    assert points == [(23, 0.5, 0), (46, 1.0, 0), (46, 1.0, 1)]
+    assert record.counts["curve"] == {"trainings": 2}
+    [half, whole, other] = found["points"]
+    assert whole["gain"] is None
+    assert half["gain"]["difference"] == pytest.approx(whole["score"]["value"] - half["score"]["value"])
+    assert other["score"]["n"] == 10
+    own = project.report().json["contenders"][found["contender"]]["asked"]["exact"]
+    assert whole["score"] == own
+    changes = " ".join(project.report().json["change"])
+    assert "From 23 to 46 examples" in changes
+    assert "2 seeds" in changes
+    assert "With fewer examples" in project.report().html.read_text(encoding="utf-8")
+
+
+def test_costs_are_told_in_seconds_or_money(toolbox: Toolbox) -> None:
+    """Making and asking stand apart; the dearer one to make is held against each cheaper one."""
+    report = toolbox.project.report().json
+    bills = report["bills"]
+    assert set(bills) == set(report["contenders"])
+    assert {bill["unit"] for bill in bills.values()} == {"s"}
+    assert bills["base"]["making"] == 0 < bills["tuned"]["making"] < bills["tuned+tuned_retrieval"]["making"]
+    assert all(bill["per_thousand"] > 0 for bill in bills.values())
+    alone = report["latency_alone_s"]["base"]
+    assert 0 < alone["p50"] <= alone["p95"]
+    assert alone["n"] == toolbox.project.config.evaluate.timed
