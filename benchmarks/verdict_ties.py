@@ -7,7 +7,7 @@ all contenders have that same one: they are equal, so any advice but the cheapes
 share their chance. In the cases of words an answer has a token F1 around its question's chance instead. Keys:
 `wrong.CASE` the share of such evaluations with another verdict, `wrong_fine_tune.CASE` those that say "Fine-tune",
 `wrong` the worst case; `paired_coverage.CASE` how often the interval of the dearest contender's difference to the
-cheapest holds 0, `wilson_coverage` how often that of a share holds it, `mean_coverage.CASE` how often that of a mean F1.
+cheapest holds 0, `wilson_coverage` how often that of a share does, `mean_coverage.CASE` how often that of a mean F1.
 """
 
 from __future__ import annotations
