@@ -24,8 +24,11 @@ from tunesmith.chunking.topics import TopicSettings
 from tunesmith.collecting.web import OPENAPI, WebSettings
 from tunesmith.curating.curate import CurateSettings
 from tunesmith.errors import AddressError, ConfigError, UsageError
+from tunesmith.evaluating.costs import ReportSettings
+from tunesmith.evaluating.curve import CurveSettings
 from tunesmith.evaluating.evaluate import EvaluateSettings
 from tunesmith.evaluating.names import PARTS, USUAL, check_adapter, check_name, with_adapters
+from tunesmith.evaluating.risks.record import RisksSettings
 from tunesmith.generating.generate import GenerateSettings
 from tunesmith.models.address import is_remote
 from tunesmith.models.tools import ToolSettings
@@ -150,6 +153,9 @@ class Config:
     train: TrainSettings = field(default_factory=TrainSettings)
     tools: ToolSettings = field(default_factory=ToolSettings)
     evaluate: EvaluateSettings = field(default_factory=EvaluateSettings)
+    curve: CurveSettings = field(default_factory=CurveSettings)
+    report: ReportSettings = field(default_factory=ReportSettings)
+    risks: RisksSettings = field(default_factory=RisksSettings)
 
     @property
     def folder(self) -> Path:
@@ -170,6 +176,9 @@ _TABLES: Final[dict[str, tuple[type[BaseModel], ...]]] = {
     "train": (TrainSettings,),
     "tools": (ToolSettings,),
     "evaluate": (EvaluateTable, EvaluateSettings),
+    "curve": (CurveSettings,),
+    "report": (ReportSettings,),
+    "risks": (RisksSettings,),
 }
 
 
@@ -241,6 +250,7 @@ _EXPLAINED: Final[dict[str, dict[str, _Why]]] = {
     "retrieve": {
         "count": _Why("entries shown to the model with each question"),
         "bank_weight": _Why("how much a known question counts beside its entry's own text"),
+        "passage_tokens": _Why("documents are retrieved in pieces of so many tokens"),
         "reranker": _Why("a cross-encoder for `reranked`; left out, the base model", "hf:org/name"),
         "rerank_depth": _Why("how many of the first passages `reranked` puts into order"),
         "pinecone_index": _Why("for `pinecone`: the index's name there, of the encoder's dimension", "docs"),
@@ -281,6 +291,7 @@ _EXPLAINED: Final[dict[str, dict[str, _Why]]] = {
         "too_long": _Why("what becomes of longer ones: refuse, cut or drop"),
         "evaluate_every": _Why("steps between two looks at the validation loss, each with a checkpoint"),
         "patience": _Why("looks without a better loss before training stops"),
+        "canaries": _Why("made-up secrets planted among the rows, to measure what is kept of such"),
         "seed": _Why("another seed shuffles otherwise"),
     },
     "tools": {
@@ -295,6 +306,24 @@ _EXPLAINED: Final[dict[str, dict[str, _Why]]] = {
         "max_tokens": _Why("an answer is cut after so many tokens"),
         "batch_size": _Why("questions asked at a time"),
         "stop": _Why("an answer ends after any of these strings"),
+        "timed": _Why("so many questions are asked once more, each alone, for the time a user waits"),
+    },
+    "curve": {
+        "fractions": _Why(
+            "train anew on these shares of the examples: would more of them help?", [0.25, 0.5]
+        ),
+        "seeds": _Why("train anew with these seeds: how much of a score is luck?", [1, 2]),
+    },
+    "report": {
+        "measure": _Why("what the verdict about words rests on: f1, exact_match, rouge_l, chrf, similarity"),
+        "usd_per_hour": _Why("the price of this machine; left out, costs are told in seconds", 0.8),
+        "usd_per_million": _Why("a service's, for a million tokens read, and written", [0.5, 1.5]),
+    },
+    "risks": {
+        "checks": _Why("which are made; [] makes none"),
+        "rows": _Why("training rows that are looked at, and as many held-out ones"),
+        "max_tokens": _Why("an answer is cut after so many tokens"),
+        "seed": _Why("another seed picks other rows"),
     },
 }
 

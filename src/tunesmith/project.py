@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from tunesmith.contenders import Workshop
     from tunesmith.dataset import DatasetForm, Written
     from tunesmith.evaluating.comparing import Comparison, Measured
+    from tunesmith.evaluating.exchange.files import ResultForm
+    from tunesmith.evaluating.exchange.results import Results
+    from tunesmith.evaluating.risks import Risks
     from tunesmith.exporting.export import Exported, Form
     from tunesmith.exporting.gguf import Precision
     from tunesmith.generating.running import Result
@@ -156,8 +159,8 @@ class Project:
         return Plan(tuple(PlanRow(**row) for row in found["rows"]), tuple(found["notes"]))
 
     def report(self) -> ReportFiles:
-        """Return the report, written anew where something has changed; raises UsageError before evaluation."""
-        inputs = self._finished("evaluate", "tunesmith run")
+        """Return the report, written anew where something has changed; raises UsageError while figures lack."""
+        inputs = self._finished("risks", "tunesmith run")
         made = inputs if "report" in inputs else run(self.config, self.store, "report", Silent())
         artifact = made["report"]
         figures = json.loads(artifact.file("report.json").read_text(encoding="utf-8"))
@@ -169,8 +172,28 @@ class Project:
         catalogue = steps.catalogue_of(self._finished("collect", "tunesmith run"))
         return steps.system_for(catalogue, self.config)
 
-    def ask(self, question: str, model: str | None = None) -> Asked:
-        """Answer a question with a contender (None: the best one that was measured) or a model's address."""
+    def write_results(self, form: ResultForm, out: Path) -> tuple[Path, ...]:
+        """Write the evaluation's answers, figures and settings in a form, and return the files.
+
+        Raises UsageError before evaluation, and if `out` is there already.
+        """
+        from tunesmith.evaluating.exchange.files import write_results
+
+        figures = self.report().json
+        results = replace(_results(self.config.folder), figures=figures, versions=figures["environment"])
+        return write_results(results, out, form)
+
+    def risks(self, show: Show | None = None) -> Risks:
+        """Return what the tuning risks, making the stages up to there if they are not finished."""
+        from tunesmith.risks import risks_in
+
+        return risks_in(run(self.config, self.store, "risks", show or Silent())["risks"])
+
+    def ask(self, question: str, model: str | None = None, policy: Path | None = None) -> Asked:
+        """Answer a question with a contender (None: the best one that was measured) or a model's address.
+
+        With a policy within its rails; calls are held against the project's catalogue unless it names another.
+        """
         from tunesmith.models.base import Sampling
 
         _check_question(question)
@@ -183,7 +206,8 @@ class Project:
         )
         settings = self.config.evaluate
         sampling = Sampling(max_tokens=settings.max_tokens, stop=settings.stop)
-        [answer] = self.contender(name).reply([conversation], sampling)
+        answering = self.contender(name) if policy is None else self._guarded(name, policy, catalogue)
+        [answer] = answering.reply([conversation], sampling)
         if not catalogue.entries:
             return Asked(question, answer, name, None, self._passages(answer), None)
         judgement = _judged(answer, catalogue)
@@ -285,6 +309,24 @@ class Project:
         needed = _stage_before(name.split("+"))
         inputs = self._finished(needed, f"tunesmith run {needed}")
         return steps.workshop(inputs, self.config, lambda text: None)
+
+    def _guarded(self, name: str, policy: Path, catalogue: Catalogue) -> ChatModel:
+        """Return a contender within a policy's rails, which look at the passages that it is shown, too."""
+        from tunesmith.evaluating.names import PARTS, RETRIEVERS, retriever_of
+        from tunesmith.guarding import guarded, load_policy, sifted
+        from tunesmith.guards import guard_of
+
+        guard = guard_of(load_policy(policy), policy.parent, catalogue=catalogue)
+        parts = name.split("+")
+        if parts[0] not in (*PARTS, *self.config.adapters) or retriever_of(name) is None:
+            return guarded(self.contender(name), guard)
+        shop = self.workshop(name)
+        retriever = shop.retriever_for(name)
+        if {"tools", "citations"} & set(parts):
+            # These show passages in ways of their own.
+            return guarded(shop.build(name, sifted(retriever, guard)), guard)
+        bare = "+".join(part for part in parts if part not in (*RETRIEVERS, "reranked")) or "base"
+        return guarded(shop.build(bare), guard, retriever, count=shop.passages)
 
     def hand_over(self, target: str, out: Path) -> Path:
         """Write a folder from which another trainer trains what `run train` would: axolotl, litgpt, trl or unsloth.
@@ -424,13 +466,22 @@ class Project:
         return StageState(one.stage.name, one.id, state, None, {}, None, one.stage.needed(self.config))
 
 
-def ask_alone(question: str, address: str) -> Asked:
-    """Answer a question with the model at an address, outside any project: nothing judges its call."""
+def ask_alone(question: str, address: str, policy: Path | None = None) -> Asked:
+    """Answer a question with the model at an address, outside any project: nothing judges its call.
+
+    With a policy within its rails.
+    """
+    from tunesmith.guarding import guarded, load_policy
+    from tunesmith.guards import guard_of
     from tunesmith.models.address import load_chat
     from tunesmith.models.base import Sampling
 
     _check_question(question)
-    [answer] = load_chat(address).reply([(Message("user", question),)], Sampling())
+    guard = None if policy is None else guard_of(load_policy(policy), policy.parent)
+    model = load_chat(address)
+    [answer] = (model if guard is None else guarded(model, guard)).reply(
+        [(Message("user", question),)], Sampling()
+    )
     return Asked(question, answer, address, None, (), None)
 
 
@@ -475,7 +526,8 @@ def _row(one: StageState) -> str:
 def compare_runs(first: Path, second: Path) -> Comparison:
     """Compare two evaluations: each a project's folder, for its present one, or the folder of a finished one.
 
-    Raises UsageError for a folder that is neither, or a project that was not evaluated.
+    Results in files are compared too: ours, lm-eval's and inspect's (evaluating.exchange.files). Raises UsageError for
+    what is none of these, or a project that was not evaluated.
     """
     from tunesmith.evaluating.comparing import compare_measured
 
@@ -484,6 +536,21 @@ def compare_runs(first: Path, second: Path) -> Comparison:
 
 def _measured(path: Path) -> Measured:
     from tunesmith.evaluating.comparing import Measured
+    from tunesmith.evaluating.exchange.files import holds_results, read_results
+
+    known = (path / "manifest.json").is_file() or (path / FILE_NAME).is_file()
+    if not known and holds_results(path):
+        found = read_results(path)
+        unread = ", ".join(f"{name} ({count:,})" for name, count in sorted(found.unread.items()))
+        notes = (f"Not read from {path.name}: {unread}",) if unread else ()
+        return Measured(found.name, found.made, found.every, found.questions, notes)
+    results = _results(path)
+    return Measured(results.name, results.made, results.every, results.questions)
+
+
+def _results(path: Path) -> Results:
+    """Return the evaluation of a project, or the one in a folder of artefacts, with its questions."""
+    from tunesmith.evaluating.exchange.results import Results
 
     if (path / "manifest.json").is_file():
         artifact = artifact_at(path.absolute())
@@ -508,14 +575,19 @@ def _measured(path: Path) -> Measured:
             hint="Name the evaluation where it was made, with its artefacts.",
         )
     questions = artifact_at(curated[0])
-    files = ("scores.jsonl", "floors.jsonl", "ceilings.jsonl")
-    return Measured(
-        name,
-        artifact.manifest.created,
-        tuple(score for file in files for score in read_jsonl(Score, artifact.file(file))),
-        {
+    scores, floors, ceilings = (
+        tuple(read_jsonl(Score, artifact.file(f"{part}.jsonl"))) for part in ("scores", "floors", "ceilings")
+    )
+    return Results(
+        name=name,
+        made=artifact.manifest.created,
+        scores=scores,
+        floors=floors,
+        ceilings=ceilings,
+        questions={
             example.id: example
             for part in steps.SETS
             for example in read_jsonl(Example, questions.file(f"{part}.jsonl"))
         },
+        settings=artifact.manifest.settings,
     )

@@ -16,9 +16,12 @@ from typer.testing import CliRunner
 from tunesmith.artifacts import Store
 from tunesmith.cli import inventory
 from tunesmith.cli.app import app
-from tunesmith.cli.ports import DatasetForm, Form, Precision, ReviewOrder, ReviewSet, Show
+from tunesmith.cli.ports import DatasetForm, Form, Precision, ResultForm, ReviewOrder, ReviewSet, Show
 from tunesmith.config import load
 from tunesmith.errors import DiskFull, TunesmithError, UsageError
+from tunesmith.evaluating.risks import Risk, Risks, Unmeasured
+from tunesmith.evaluating.risks.record import Change
+from tunesmith.evaluating.statistics import Estimate
 from tunesmith.generating.running import Result
 from tunesmith.generating.script import Assumed, Script
 from tunesmith.records import Answer, Evidence
@@ -260,7 +263,7 @@ class StandIn:
         self._fail()
         return Plan()
 
-    def ask(self, question: str, model: str | None) -> Asked:
+    def ask(self, question: str, model: str | None, policy: Path | None) -> Asked:
         """Repeat the question."""
         self._fail()
         return Asked(question, Answer(f"You ask: {question}"), model or "best")
@@ -274,13 +277,25 @@ class StandIn:
         made = Script("import p\np.f()\n", "p.f", "p.f()", assumed, writer or "template")
         error = "ValueError: no" if "fail" in question else None
         result = Result("7\n", "int", error, confined=True) if execute else None
-        return Scripted(self.ask(question, model), made, result)
+        return Scripted(self.ask(question, model, None), made, result)
 
     def report(self) -> Files:
         """Return a short report."""
         self._fail()
         figures = {"verdict": "Retrieval is enough.", "contenders": {"base": {"asked": {"no_call": 0.25}}}}
         return Files(self.path / "report.html", figures)
+
+    def write_results(self, form: ResultForm, out: Path) -> tuple[Path, ...]:
+        """Say what would be written."""
+        self._fail()
+        return (out / f"{form}.json",)
+
+    def risks(self, show: Show) -> Risks:
+        """Return one figure that became worse, and one that was not measured."""
+        self._fail()
+        figures = Estimate(0.5, 0.4, 0.6, 40), Estimate(0.25, 0.2, 0.3, 40), Change(-0.25, -0.4, -0.1)
+        lost = Risk("forgetting", "arithmetic", "sums", "share", "lower", *figures, 40, "Long sums.")
+        return Risks("smollm2", "tuned", (lost,), (Unmeasured("bias", "length", "Nobody was asked."),))
 
     def dataset(self, form: DatasetForm, folder: Path) -> Rows:
         """Say what would be written."""
@@ -347,8 +362,10 @@ def test_help_is_light() -> None:
         "ask",
         "script",
         "report",
+        "risks",
         "advise",
         "compare",
+        "judge",
         "export",
         "check",
         "train",
@@ -413,6 +430,10 @@ def test_run_hands_on_the_stage_and_the_project(tmp_path: Path) -> None:
             ["import p", "holds p.f()", "G is from towns.json", "Next: tunesmith script 'Why?' --run"],
         ),
         (["script", "Why?", "--run", "--writer", "m"], ["written by m", "✓ it runs", "result: int", "7"]),
+        (
+            ["risks"],
+            ["What it forgot", "50.0 %", "−25.0", "worse", "not measured: length", "Next: tunesmith report"],
+        ),
         (["report"], ["Retrieval is enough.", "shop/report.html", "Next: tunesmith report --open"]),
         (
             ["export", "--to", "gguf", "--quantise", "q8_0"],
@@ -470,6 +491,16 @@ def test_a_report_can_fail_a_build() -> None:
     assert run_cli.invoke(app, ["report", "--fail-if", "best.asked.exact < 1"], obj=opener()).exit_code == 2
 
 
+def test_results_are_written_in_a_form() -> None:
+    """Beside the report, which is shown as ever; a form needs a place and a place a form."""
+    shown = run_cli.invoke(app, ["report", "--to", "inspect", "--out", "logs"], obj=opener())
+    assert (shown.exit_code, "All answers as inspect: logs" in shown.stdout) == (0, True)
+    told = run_cli.invoke(app, ["report", "--json", "--to", "json", "--out", "runs"], obj=opener())
+    assert json.loads(told.stdout)["written"] == [str(Path("runs") / "json.json")]
+    assert run_cli.invoke(app, ["report", "--to", "inspect"], obj=opener()).exit_code == 2
+    assert run_cli.invoke(app, ["report", "--out", "logs"], obj=opener()).exit_code == 2
+
+
 def test_topics_and_prompts_are_written_to_be_changed(tmp_path: Path) -> None:
     """The next step is to change them and to name them; prompts that are there already stay as they are."""
     topics = run_cli.invoke(app, ["topics", "--write", str(tmp_path / "topics.toml")], obj=opener())
@@ -494,6 +525,7 @@ def test_topics_and_prompts_are_written_to_be_changed(tmp_path: Path) -> None:
         (["ask", "Why?"], {"asked", "next"}),
         (["script", "Why?"], {"scripted", "next"}),
         (["report"], {"verdict", "contenders"}),
+        (["risks"], {"risks", "next"}),
         (["export", "--to", "gguf"], {"export", "next"}),
         (["export", "--to", "axolotl"], {"folder", "next"}),
     ],
@@ -509,6 +541,15 @@ def test_a_script_that_fails_is_shown_and_ends_with_1() -> None:
     result = run_cli.invoke(app, ["script", "fail?", "--run"], obj=opener())
     assert (result.exit_code, "✗ it fails ValueError: no" in result.stdout) == (1, True)
     assert run_cli.invoke(app, ["script", "Why?", "--data", "towns.json"], obj=opener()).exit_code == 2
+
+
+@pytest.mark.parametrize("option", ["--base", "--tuned", "--rows", "--held-out", "--check"])
+def test_two_models_are_named_together_or_not_at_all(option: str) -> None:
+    """An option about two models without both of them is refused, with the way out."""
+    result = run_cli.invoke(app, ["risks", option, "bias"], obj=opener())
+    assert result.exit_code == 2
+    assert f"{option} is about two models outside a project" in result.stderr
+    assert "Give --base and --tuned, or neither" in result.stderr
 
 
 @pytest.mark.parametrize(

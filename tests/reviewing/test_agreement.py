@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
-from sklearn.metrics import cohen_kappa_score, roc_auc_score
+from sklearn.metrics import roc_auc_score
 
 from tunesmith.records import Example
 from tunesmith.reviewing.agreement import (
@@ -18,7 +18,6 @@ from tunesmith.reviewing.agreement import (
     Reviewer,
     agreements,
     judge_agreement,
-    kappa,
     summarise,
 )
 from tunesmith.reviewing.decisions import Decision, key_of
@@ -26,23 +25,6 @@ from tunesmith.reviewing.ledger import ledger
 
 Make = Callable[..., Example]
 Decide = Callable[..., Decision]
-
-
-def test_kappa_is_scikit_learns() -> None:
-    """On random verdicts, to the last digits."""
-    chance = random.Random(0)
-    for _ in range(20):
-        pairs = [(chance.choice("aer"), chance.choice("aerf")) for _ in range(chance.randint(2, 40))]
-        found = kappa(pairs)
-        assert found is not None
-        expected = cohen_kappa_score([one for one, _ in pairs], [other for _, other in pairs])
-        assert math.isclose(found, expected, abs_tol=1e-12)
-
-
-def test_kappa_needs_more_than_one_verdict() -> None:
-    """Where chance would always agree, agreement says nothing."""
-    assert kappa([("accept", "accept")] * 3) is None
-    assert kappa([("accept", "reject")] * 3) == 0
 
 
 def test_only_independent_decisions_are_compared(make: Make, decide: Decide) -> None:

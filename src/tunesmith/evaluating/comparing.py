@@ -19,12 +19,16 @@ _Key = tuple[str, tuple[str, ...], int]
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """An evaluation: what it is called, when it was made, its judged answers, and the questions of all sets by id."""
+    """An evaluation: what it is called, when it was made, its judged answers, and the questions of all sets by id.
+
+    `notes` are what somebody who compares must know of it.
+    """
 
     name: str
     made: str
     scores: tuple[Score, ...]
     questions: Mapping[str, Example]
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +75,10 @@ class Shared:
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """Two evaluations; `only_first` and `only_second` are contenders that just one of them measured."""
+    """Two evaluations; `only_first` and `only_second` are contenders that just one of them measured.
+
+    `notes` are those of both.
+    """
 
     first: str
     second: str
@@ -79,6 +86,7 @@ class Comparison:
     sets: tuple[Shared, ...]
     only_first: tuple[str, ...]
     only_second: tuple[str, ...]
+    notes: tuple[str, ...] = ()
 
 
 def compare_measured(first: Measured, second: Measured) -> Comparison:
@@ -107,6 +115,7 @@ def compare_measured(first: Measured, second: Measured) -> Comparison:
         tuple(_sets(before, after)),
         tuple(name for name in names[0] if name not in names[1]),
         tuple(name for name in names[1] if name not in names[0]),
+        (*first.notes, *second.notes),
     )
 
 
@@ -140,8 +149,14 @@ def _columns(scores: Sequence[Score]) -> Iterator[tuple[_Place, tuple[Score, ...
     """Yield the scores by contender, set and what they are measured by."""
     for part, metric in ((of_calls(scores), "exact"), (in_words(scores), "f1")):
         for (contender, set_name), column in columns(part).items():
-            measured = FOUND if all(FOUND in one.measures for one in column) else metric
-            yield (contender, set_name, measured), column
+            yield (contender, set_name, _measured(column, metric)), column
+
+
+def _measured(column: Sequence[Score], metric: Metric) -> Metric:
+    """Return what a column is compared by: of results from elsewhere, the first measure that all answers have."""
+    known = (FOUND, metric, *column[0].measures)
+    every = (name for name in known if all(one.value(name) is not None for one in column))
+    return next(every, metric)
 
 
 def _ordered(shared: set[_Place], before: Mapping[_Place, _Column]) -> Iterator[_Place]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from statistics import NormalDist
@@ -112,8 +112,6 @@ def mean_estimate(
     Else the percentile interval of a cluster bootstrap, two imagined groups of one question drawn with the others, one
     with the value 0 and one with 1, as in `paired_difference`. Raises DatasetError if no answer has the metric.
     """
-    import numpy as np
-
     values = [(one.group, value) for one in scores if (value := one.value(metric)) is not None]
     if not values:
         raise DatasetError(
@@ -121,16 +119,9 @@ def mean_estimate(
         )
     if all(value in (0, 1) for _, value in values):
         return wilson(sum(value == 1 for _, value in values), len(values), level)
-    place = {name: index for index, name in enumerate(sorted({name for name, _ in values}))}
-    sums, sizes = np.zeros(len(place) + 2), np.zeros(len(place) + 2)
-    for name, value in values:
-        sums[place[name]] += value
-        sizes[place[name]] += 1
-    sums[-2:], sizes[-2:] = (0, 1), 1
-    weights = _draws(len(sums), resamples, seed)
-    low, high = np.quantile((weights @ sums) / (weights @ sizes), [(1 - level) / 2, (1 + level) / 2])
-    mean = sum(value for _, value in values) / len(values)
-    return Estimate(value=mean, low=min(float(low), mean), high=max(float(high), mean), n=len(values))
+    groups = [name for name, _ in values]
+    means = [value for _, value in values]
+    return clustered_mean(means, groups, level=level, resamples=resamples, seed=seed)
 
 
 def paired_difference(
@@ -176,6 +167,57 @@ def paired_difference(
         n=len(first),
         p_value=mcnemar(wins, losses),
     )
+
+
+def clustered_interval(
+    sums_G_K: NDArray[float64],
+    statistic: Callable[[NDArray[float64]], NDArray[float64]],
+    *,
+    level: float = 0.95,
+    resamples: int = RESAMPLES,
+    seed: int = 0,
+) -> tuple[float, float]:
+    """Return the percentile interval of a statistic under a cluster bootstrap: groups are drawn, as above.
+
+    `sums_G_K` holds K sums for each of G groups; `statistic` takes those of R resamples, shape (R, K), and gives R
+    values. Imagined groups are the caller's, who knows what a question lost or won would add.
+    """
+    import numpy as np
+
+    values_R = statistic(_draws(len(sums_G_K), resamples, seed) @ sums_G_K)
+    low, high = np.quantile(values_R, [(1 - level) / 2, (1 + level) / 2])
+    return float(low), float(high)
+
+
+def clustered_mean(
+    values: Sequence[float],
+    groups: Sequence[str],
+    *,
+    bounds: tuple[float, float] = (0.0, 1.0),
+    level: float = 0.95,
+    resamples: int = RESAMPLES,
+    seed: int = 0,
+) -> Estimate:
+    """Return the mean of values that lie within `bounds`, one for each question, with a clustered interval.
+
+    Two imagined groups of one question, one at either bound, are drawn with the others, as in `paired_difference`.
+    Raises DatasetError where there is no value.
+    """
+    import numpy as np
+
+    if not values:
+        raise DatasetError("a mean of no values has no meaning", hint="Give the test set a question.")
+    names = sorted(set(groups))
+    place = {name: index for index, name in enumerate(names)}
+    sums_G_2 = np.zeros((len(names) + 2, 2))
+    for value, group in zip(values, groups, strict=True):
+        sums_G_2[place[group]] += value, 1
+    sums_G_2[-2:] = (bounds[0], 1), (bounds[1], 1)
+    low, high = clustered_interval(
+        sums_G_2, lambda sums: sums[:, 0] / sums[:, 1], level=level, resamples=resamples, seed=seed
+    )
+    mean = sum(values) / len(values)
+    return Estimate(mean, min(low, mean), max(high, mean), len(values))
 
 
 def mcnemar(wins: int, losses: int) -> float:

@@ -65,8 +65,8 @@ _SET_PHRASES = {
 class Decision:
     """What to do, in a sentence with its figures, and why.
 
-    `best` scores most on `set`; `cheapest` is the cheapest contender that cannot be told apart
-    from it.
+    `best` scores most on `set`; `cheapest` is the cheapest contender that cannot be told apart from it. `change` says
+    what could change the answer, and what of that was measured.
     """
 
     sentence: str
@@ -74,6 +74,7 @@ class Decision:
     cheapest: str
     set: str
     why: tuple[str, ...]
+    change: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,6 +223,7 @@ def decide(
         cheapest=cheapest.contender,
         set=evidence.set,
         why=tuple(_reasons(evidence, best, cheapest)),
+        change=tuple(_changes(evidence, best)),
     )
 
 
@@ -501,6 +503,22 @@ def _reason_power(evidence: _Evidence, best: Summarised) -> Iterator[str]:
         f"two must be about {100 * smallest:.1f} points to be found four times in five; smaller ones can "
         f"hide in "
         "the noise."
+    )
+
+
+def _changes(evidence: _Evidence, best: Summarised) -> Iterator[str]:
+    """Say what of retrieval and another base could change the answer; more data is the learning curve's to say."""
+    oracle = next((one for one in evidence.ceilings.values() if one.contender.startswith(ORACLE)), None)
+    if oracle is not None:
+        room = oracle.main.low > best.main.high
+        yield (
+            f"{'Better retrieval could' if room else 'Better retrieval alone is not shown to'} change it: with a right "
+            f"one always shown first, {describe(oracle.contender.removeprefix(ORACLE))} "
+            f"{'reaches' if room else 'has'} {_interval(oracle.main)}, and the best has {_interval(best.main)}."
+        )
+    yield (
+        "Another base model was not measured here: name one in [train] base, run again, and set the two side by side "
+        "with `tunesmith compare`."
     )
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from itertools import combinations
 from typing import Final
 
+from tunesmith.raters import kappa
 from tunesmith.records import Example
 from tunesmith.reviewing.decisions import Decision, Verdict, judge_score, key_of
 from tunesmith.reviewing.ledger import Ledger, Outcome, combine
@@ -113,16 +114,6 @@ def agreements(ledger: Ledger) -> tuple[Agreement, ...]:
             same = sum(mine == theirs for mine, theirs in pairs)
             found.append(Agreement(one, other, len(pairs), same, kappa(pairs)))
     return tuple(found)
-
-
-def kappa(pairs: Sequence[tuple[str, str]]) -> float | None:
-    """Return Cohen's kappa of two raters, None where chance alone would always agree (Cohen, 1960)."""
-    count = len(pairs)
-    first, second = Counter(one for one, _ in pairs), Counter(other for _, other in pairs)
-    # In whole numbers, so that a certain agreement is recognised as one.
-    observed = sum(one == other for one, other in pairs) * count
-    expected = sum(first[verdict] * second[verdict] for verdict in first)
-    return None if expected == count**2 else (observed - expected) / (count**2 - expected)
 
 
 def judge_agreement(decisions: Iterable[Decision]) -> JudgeAgreement | None:

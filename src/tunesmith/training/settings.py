@@ -30,6 +30,7 @@ class TrainSettings(BaseModel):
     retriever has it for questions that it was not tuned on, in the others first. With `quotes` answers in words begin
     with what the shown passages say. `evaluate_every` and `patience` are in steps and in evaluations without a better
     validation loss. `max_length` is in tokens; `too_long` says what becomes of longer examples.
+    `canaries` plants so many made-up secrets among the rows (see training/canaries.py).
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -56,6 +57,7 @@ class TrainSettings(BaseModel):
     too_long: TooLong = "refuse"
     evaluate_every: int = Field(default=10, ge=1)
     patience: int = Field(default=3, ge=1)
+    canaries: int = Field(default=0, ge=0, le=100)
     seed: int = 0
 
     # Which settings somebody has looked at: one that is set and that nothing reads would be a lie.
@@ -70,6 +72,7 @@ class TrainSettings(BaseModel):
         if self.objective == "text":
             self._refuse(("too_long",), "objective = 'text', whose texts are read in pieces of max_length")
         if self.objective != "answers":
+            self._refuse(("canaries",), f"objective = {self.objective!r}: secrets are planted as answers")
             self._refuse(_OF_PROMPTS, f"objective = {self.objective!r}, whose prompts are left as they are")
         return self
 
