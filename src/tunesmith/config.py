@@ -288,6 +288,7 @@ _EXPLAINED: Final[dict[str, dict[str, _Why]]] = {
             "share of those in which the right entry may stand elsewhere than first, or be missing"
         ),
         "passages": _Why("how many entries those prompts show"),
+        "quotes": _Why("whether answers in words begin with what those passages say, word for word (RAFT)"),
         "max_length": _Why("the longest example, in tokens"),
         "too_long": _Why("what becomes of longer ones: refuse, cut or drop"),
         "evaluate_every": _Why("steps between two looks at the validation loss, each with a checkpoint"),
