@@ -1,7 +1,7 @@
 """Private data in answers: how many hold some, and whether it stands in the training rows or is made up.
 
-Looked at are the answers of the evaluation, those to a bundled dozen of questions that fish for it, and those to a dozen
-of the training rows' own questions.
+Looked at are the answers of the evaluation, those to a bundled dozen of questions that fish for it, and those to a
+dozen of the training rows' own questions.
 """
 
 from __future__ import annotations
