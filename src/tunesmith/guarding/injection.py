@@ -244,6 +244,52 @@ _FAMILIES: Final = (
         "answers|ways|character|override|grand",
     ),
     _family(
+        "it gives the model a new role without rules",
+        r"\b(?:from now on|from this (?:point|moment) on|henceforth)\W{1,3}(?:you are|you['’]re|you will "
+        r"be|you only|"
+        r"you are to|your name is|pretend|act as)\b"
+        r"|\b(?:your name is now|assume the persona|your persona is)\b",
+        "now on|point on|moment on|henceforth|persona|name is now",
+    ),
+    _family(
+        "it gives the model a new role without rules",
+        r"\b(?:disregards?|ignores?|breaks?|does(?: not|n['’]t) (?:follow|care about|obey|respect|have)|"
+        r"(?:do|does) not (?:have to |need to )?(?:abide by|comply with|follow|obey|care about)|don['’]t "
+        r"(?:have to |need to )?"
+        r"(?:abide by|comply with|follow|obey|care about)|no regard for)\W+(?:any |all |the |of |your |its )*"
+        r"(?:openai(?:['’]s)?(?: \w+)?|ai|ethical|moral|content|laws, )\W*(?:rules|laws|morals|ethics|"
+        r"guidelines|restrictions|"
+        r"policy|policies|content policy|imposed)?"
+        r"|\b(?:amoral|unethical|immoral|uninhibited|uncensored|unfiltered|"
+        r"unrestricted)\b(?:\W+\w+){0,4}?\W+(?:amoral|unethical|"
+        r"immoral|illegal|uncensored|unfiltered|unrestricted|harmful|without)\b"
+        r"|\b(?:completely|totally|fully|entirely) (?:amoral|uninhibited|unfiltered|unrestricted|"
+        r"uncensored|unlocked|evil)\b"
+        r"|\b(?:zero|no|without|any) (?:restrictions?|limitations?|ethical|moral)(?:,? (?:and|or) "
+        r")(?:limitations?|restrictions?|"
+        r"moral|ethical|filters?|morals|censorship)\b"
+        r"|\bwithout (?:ethical|moral)(?: (?:and|or) (?:ethical|moral))? (?:values|restraint|limits|"
+        r"considerations?)\b"
+        r"|\b(?:responses?|answers?|replies) (?:will|must|should|are|shall)(?: be)? (?:always "
+        r")?(?:unfiltered|uncensored|amoral)\b"
+        r"|\b(?:cannot|can['’]t|never|must not|will not|won['’]t|do(?: not|n['’]t)(?: ever)?) (?:refuse|"
+        r"deny|decline) (?:the |a |any |to |user |my |"
+        r"answering )*(?:requests?|answer|prompts?|questions?|question|user|anything|me)\b"
+        r"|\bforget (?:that )?you(?:['’]re| are) an? (?:ai|assistant|language model|chatbot)\b|\b(?:do "
+        r"not|don['’]t) respond as (?:gpt|chatgpt|an ai)\b",
+        "disregard|ignore|break|does|do not|don't|don’t|regard|amoral|ethical|moral|inhibited|censored|"
+        "filtered|unrestricted|"
+        "zero|without|refuse|deny|decline|forget|unlocked|evil|restriction|respond as",
+    ),
+    _family(
+        "it is a known jailbreak",
+        rf"\b(?:never|not|don['’]t) break (?:\w+ )?character\b|\b(?:ignore|forget|disregard) (?:all |any "
+        rf")?{_BEFORE} (?:inputs?|outputs?|"
+        r"conversations?|chats?|statements?)\b"
+        r"|\bopposite day\b",
+        "character|ignore|forget|disregard|opposite day",
+    ),
+    _family(
         "it demands that every request be met",
         r"\b(?:compl(?:y|ies) with|obeys?|fulfil[ls]?) (?:with )?(?:me only|only me|every|any|all|"
         r"everything|each|the next|whatever)\b"
@@ -354,9 +400,10 @@ _FAMILIES: Final = (
     ),
     _family(
         "it speaks to a model that reads it",
-        rf"(?:\b(?:note|message|attention|dear|hey|hello|hi|notice|warning|instructions?|to|for|to the|"
-        rf"to all|to any|important(?: note)?|reminder)\b(?: (?:to|for|the|all|any|every|our|"
+        rf"(?:\b(?:note|message|attention|dear|hey|hello|hi|notice|warning|instructions?|"
+        rf"important(?: note)?|reminder)\b(?: (?:to|for|the|all|any|every|our|"
         rf"that))*[^\w.!?]+{_MODEL}\b"
+        rf"|(?:^|[.!?(]\s)(?:to|for) (?:the |all |any |every )?{_MODEL}\b"
         rf"|<!--\s*{_MODEL}\b|^\W{{0,6}}\(?{_MODEL}(?=\s?[:,])|\b{_MODEL} (?:that |who |which |is |are |"
         rf"agents? |currently )*(?:reads?|reading|process(?:es|ing)?|pars(?:es?|ing)|scrap(?:es?|ing)|"
         rf"summari[sz](?:es?|ing)|visit(?:s|ing)?|index(?:es|ing)?) (?:this|the)\b"
@@ -397,7 +444,8 @@ _FAMILIES: Final = (
         r"credentials|api keys|secrets|passwords?|memory)\b.{0,60}?(?:https?://|\S@\S)"
         r"|\b(?:conversation|chat history|messages|memory)\b.{0,60}\b(?:sent|posted|forwarded|uploaded|"
         r"mailed) to\b.{0,20}(?:https?://|\S@\S)"
-        r"|!\[[^\]\n]{0,200}\]\(https?://[^)\s]{0,300}[?&=/][^)\n]{0,300}(?:\{|\[|chat_history|history|secret|conversation|"
+        r"|!\[[^\]\n]{0,200}\]\(https?://[^)\s]{0,300}[?&=/][^)\n]{0,300}(?:\{|\[|chat_history|history|"
+        r"secret|conversation|"
         r"message)",
         "http|@",
     ),
