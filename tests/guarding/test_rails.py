@@ -63,14 +63,15 @@ def test_letters_that_nobody_sees_hide_nothing(text: str) -> None:
     assert injection()(text, NOTHING) is not None
 
 
-def test_all_labelled_attacks_and_honest_texts() -> None:
-    """What benchmarks/guardrails.py measures of injections stays as it is: all are found, and no honest text is."""
+def test_what_the_rules_were_made_on_stays_as_it_is() -> None:
+    """Of benchmarks/guardrails.py's development half each injection is found, and no honest text is."""
     finds = {"input": injection(), "retrieval": injection(documents=True)}
     rows = [json.loads(line) for line in DATA.read_text(encoding="utf-8").splitlines()]
     wrong = [
         row["text"]
         for row in rows
-        if row["label"] in ("injection", "allow")
+        if row["half"] == "development"
+        and row["label"] in ("injection", "allow")
         and (finds[row["where"]](row["text"], NOTHING) is not None) != (row["label"] == "injection")
     ]
     assert wrong == []
