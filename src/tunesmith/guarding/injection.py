@@ -244,6 +244,137 @@ _FAMILIES: Final = (
         "answers|ways|character|override|grand",
     ),
     _family(
+        "it gives the model a new role without rules",
+        r"\b(?:from now on|from this (?:point|moment) on|henceforth)\W{1,3}(?:you are|you['’]re|you will "
+        r"be|you only|"
+        r"you are to|your name is|pretend|act as)\b"
+        r"|\b(?:your name is now|assume the persona|your persona is)\b",
+        "now on|point on|moment on|henceforth|persona|name is now",
+    ),
+    _family(
+        "it gives the model a new role without rules",
+        r"\b(?:disregards?|ignores?|breaks?|does(?: not|n['’]t) (?:follow|care about|obey|respect|have)|"
+        r"(?:do|does) not (?:have to |need to )?(?:abide by|comply with|follow|obey|care about)|don['’]t "
+        r"(?:have to |need to )?"
+        r"(?:abide by|comply with|follow|obey|care about)|no regard for)\W+(?:any |all |the |of |your |its )*"
+        r"(?:openai(?:['’]s)?(?: \w+)?|ai|ethical|moral|content|laws, )\W*(?:rules|laws|morals|ethics|"
+        r"guidelines|restrictions|"
+        r"policy|policies|content policy|imposed)?"
+        r"|\b(?:amoral|unethical|immoral|uninhibited|uncensored|unfiltered|"
+        r"unrestricted)\b(?:\W+\w+){0,4}?\W+(?:amoral|unethical|"
+        r"immoral|illegal|uncensored|unfiltered|unrestricted|harmful|without)\b"
+        r"|\b(?:completely|totally|fully|entirely) (?:amoral|uninhibited|unfiltered|unrestricted|"
+        r"uncensored|unlocked|evil)\b"
+        r"|\b(?:zero|no|without|any) (?:restrictions?|limitations?|ethical|moral)(?:,? (?:and|or) "
+        r")(?:limitations?|restrictions?|"
+        r"moral|ethical|filters?|morals|censorship)\b"
+        r"|\bwithout (?:ethical|moral)(?: (?:and|or) (?:ethical|moral))? (?:values|restraint|limits|"
+        r"considerations?)\b"
+        r"|\b(?:responses?|answers?|replies) (?:will|must|should|are|shall)(?: be)? (?:always "
+        r")?(?:unfiltered|uncensored|amoral)\b"
+        r"|\b(?:cannot|can['’]t|never|must not|will not|won['’]t|do(?: not|n['’]t)(?: ever)?) (?:refuse|"
+        r"deny|decline) (?:the |a |any |to |user |my |"
+        r"answering )*(?:requests?|answer|prompts?|questions?|question|user|anything|me)\b"
+        r"|\bforget (?:that )?you(?:['’]re| are) an? (?:ai|assistant|language model|chatbot)\b|\b(?:do "
+        r"not|don['’]t) respond as (?:gpt|chatgpt|an ai)\b",
+        "disregard|ignore|break|does|do not|don't|don’t|regard|amoral|ethical|moral|inhibited|censored|"
+        "filtered|unrestricted|"
+        "zero|without|refuse|deny|decline|forget|unlocked|evil|restriction|respond as",
+    ),
+    _family(
+        "it is a known jailbreak",
+        rf"\b(?:never|not|don['’]t) break (?:\w+ )?character\b|\b(?:ignore|forget|disregard) (?:all |any "
+        rf")?{_BEFORE} (?:inputs?|outputs?|"
+        r"conversations?|chats?|statements?)\b"
+        r"|\bopposite day\b",
+        "character|ignore|forget|disregard|opposite day",
+    ),
+    _family(
+        "it declares the model's rules void",
+        r"\b(?:rules?|instructions?|orders|guidelines|directives|prompts?|polic(?:y|ies)) (?:that )?you "
+        r"(?:had|were|have|"
+        r"received|got|followed|are)\b.{0,40}?\b(?:gone|void|not apply|do not|no longer|over|obsolete|"
+        r"wrong|fake|unset)\b"
+        r"|\b(?:guidelines|rules|polic(?:y|ies)|restrictions)\b.{0,50}?\b(?:not|n['’]t|no longer) apply "
+        r"to (?:me|us|you)\b"
+        r"|\bthe (?:content |safety |usage )?(?:polic(?:y|ies)|guardrails|safety|guidelines) (?:is|are|"
+        r"was|were|has been|have been) "
+        r"(?:now |currently )?(?:switched off|turned off|off|disabled|lifted|suspended|removed|void)\b"
+        r"|\b(?:your|earlier|previous|those) (?:\w+ )?(?:orders|instructions|prompt|rules) (?:came|are|"
+        r"were|was) (?:from )?an? (?:impostor|imposter|hacker|attacker|mistake|joke)\b"
+        r"|\bcompany that (?:made|built|created|trained|owns) you\b|\b(?:actual|real|true) (?:system "
+        r"prompt|operator|developer)\b"
+        r"|\b(?:released|freed|relieved|exempt|absolved) (?:of|from) (?:all |any |your |every |the "
+        r")*(?:obligations?|rules|dut(?:y|ies)|restrictions?|constraints?|instructions|guidelines)\b",
+        "rule|instruction|order|guideline|directive|prompt|polic|restriction|guardrail|safety|company|"
+        "operator|developer|obligation|dut|constraint",
+    ),
+    _family(
+        "it tells the model to leave its instructions",
+        r"\b(?:disobey|defy|betray|rebel against)\b|\b(?:disregard|ignore|forget|override) (?:your|its) "
+        r"(?:creators?|developers?|operators?|makers?|owners?|training|purpose|role)\b"
+        r"|\b(?:drop|lift|remove|suspend) (?:the|your|all|any) (?:topic )?(?:restrictions?|act|"
+        r"guardrails|limits on topics)\b"
+        r"|\b(?:not|n['’]t|stop|quit|no longer) (?:be|being|acting as|act as|an?) ?an? (?:assistant|ai|"
+        r"chatbot|bot|language model)\b|\bbe my (?:hacker|evil|unfiltered|uncensored|criminal)\b",
+        "disobey|defy|betray|rebel|disregard|ignore|forget|override|drop|lift|remove|suspend|assistant| "
+        "ai|bot|language model|be my",
+    ),
+    _family(
+        "it gives the model a new role without rules",
+        r"\b(?:bot|ai|assistant|model|gpt|character|persona|machine)\b.{0,20}\b(?:nobody|no one|none) "
+        r"(?:has |have |had )?(?:put|set|imposed|gives?|gave)\b.{0,20}\b(?:limits?|rules|restrictions?)\b"
+        r"|\b(?:ethics|safety|moral\w*|content) (?:module|filter|training|layer|protocols?|subroutine)s? "
+        r"(?:removed|disabled|off|deleted|turned off|switched off|deactivated)\b"
+        r"|\bwithout (?:any |your |its |the )*(?:safety|alignment|ethics) (?:training|filters?|rules|"
+        r"layer|measures)\b"
+        r"|\byou (?:now |really |actually )?(?:have|had|are under) no (?:instructions|orders|"
+        r"obligations?|duties)\b",
+        "nobody|no one|none|ethic|safety|moral|content|alignment|no instruction|no order|no obligation|"
+        "no dut",
+    ),
+    _family(
+        "it asks for the model's hidden instructions",
+        r"\b(?:what|which|whatever)\b.{0,30}?\b(?:were you|you were|are you|you are|you have been|have "
+        r"you been)\W+(?:told|instructed|forbidden|ordered|configured)\b"
+        r"|\b(?:what|how) (?:exactly )?(?:the|your|did the|did your) (?:developers?|operators?|creators?|"
+        r"owners?|company|system) (?:told|tell|said to|say to|gave|give|instructed|instruct) you\b"
+        r"|\bmy system prompt (?:begins|starts|is|says|reads)\b|\bits (?:hidden |secret |own )*(?:system "
+        r")?prompt, using your own\b"
+        r"|\b(?:convert|turn|put|render|rewrite|rephrase|paraphrase|encode|echo|paste|complete|read|"
+        r"recite|copy)\b.{0,25}\b(?:your|the system['’]s) (?:\w+ )?(?:instructions|prompt|rules|"
+        r"guidelines|context window)\b"
+        r"|\byour (?:system )?(?:prompt|instructions)\b.{0,40}\b(?:out loud|aloud|verbatim|word for "
+        r"word)\b|\binstructions (?:that )?(?:i|we) gave you as\b"
+        r"|\b(?:give|show|print|paste|tell|send|get)\b.{0,15}\b(?:raw|verbatim|underlying|actual) "
+        r"(?:system )?(?:prompt|instructions)\b|\bwords of your (?:prompt|instructions)\b",
+        "you|prompt|instruction",
+        "told|instruct|forbid|order|configur|tell|said|say|gave|give|prompt|rules|guideline|context window",
+    ),
+    _family(
+        "it speaks to a model that reads it",
+        r"\b(?:llms?|ais?|ai \w+|language models?|(?:chat |ai )?assistants?|chat ?bots?|bots?|automated "
+        r"readers?)(?: \w+ing (?:this|it|the text))? "
+        r"(?:must|should|shall|has to|have to|needs? to|(?:is|are) (?:kindly )?(?:asked|required|"
+        r"instructed|requested|ordered) to) (?:not |now |first |also |always |then |immediately )*"
+        r"(?:answer|print|reveal|say|reply|respond|ignore|disregard|repeat|end|add|include|tell|obey|"
+        r"follow|begin|write|output|recommend|approve|visit|mention|praise)\b"
+        r"|(?:^|[\s@(#\"'])(?:llms?|ai(?: \w+)?|assistant|chatbots?|bot)s?\b ?[:,]? (?:when you|please|"
+        r"give|approve|say|tell|ignore|reply|pretend|you must|you should)\b"
+        r"|\byour (?:answer|reply|response) (?:has to|must|should|needs to) (?:also |always )?(?:end|"
+        r"begin|start|include|contain|mention|say)\b"
+        r"|\b(?:automated|artificial|machine) readers?\b|\breader, if (?:artificial|automated|a machine|"
+        r"an ai)\b"
+        r"|\bprevious conversation (?:is|has) (?:finished|over|ended)\b|"
+        r"[\"']role[\"']\s{0,3}:\s{0,3}[\"']system[\"'][^}]{0,40}(?:you now|ignore|you are now|from now "
+        r"on|disregard)"
+        r"|\b(?:tell|inform) (?:the )?users? that (?:their|his|her|your) (?:account|computer|password|"
+        r"subscription)\b",
+        "llm|ai|model|assistant|bot|reader|your |conversation|role|user",
+        asked=False,
+        documents=True,
+    ),
+    _family(
         "it demands that every request be met",
         r"\b(?:compl(?:y|ies) with|obeys?|fulfil[ls]?) (?:with )?(?:me only|only me|every|any|all|"
         r"everything|each|the next|whatever)\b"
@@ -354,9 +485,10 @@ _FAMILIES: Final = (
     ),
     _family(
         "it speaks to a model that reads it",
-        rf"(?:\b(?:note|message|attention|dear|hey|hello|hi|notice|warning|instructions?|to|for|to the|"
-        rf"to all|to any|important(?: note)?|reminder)\b(?: (?:to|for|the|all|any|every|our|"
+        rf"(?:\b(?:note|message|attention|dear|hey|hello|hi|notice|warning|instructions?|"
+        rf"important(?: note)?|reminder)\b(?: (?:to|for|the|all|any|every|our|"
         rf"that))*[^\w.!?]+{_MODEL}\b"
+        rf"|(?:^|[.!?(]\s)(?:to|for) (?:the |all |any |every )?{_MODEL}\b"
         rf"|<!--\s*{_MODEL}\b|^\W{{0,6}}\(?{_MODEL}(?=\s?[:,])|\b{_MODEL} (?:that |who |which |is |are |"
         rf"agents? |currently )*(?:reads?|reading|process(?:es|ing)?|pars(?:es?|ing)|scrap(?:es?|ing)|"
         rf"summari[sz](?:es?|ing)|visit(?:s|ing)?|index(?:es|ing)?) (?:this|the)\b"
@@ -397,7 +529,8 @@ _FAMILIES: Final = (
         r"credentials|api keys|secrets|passwords?|memory)\b.{0,60}?(?:https?://|\S@\S)"
         r"|\b(?:conversation|chat history|messages|memory)\b.{0,60}\b(?:sent|posted|forwarded|uploaded|"
         r"mailed) to\b.{0,20}(?:https?://|\S@\S)"
-        r"|!\[[^\]\n]{0,200}\]\(https?://[^)\s]{0,300}[?&=/][^)\n]{0,300}(?:\{|\[|chat_history|history|secret|conversation|"
+        r"|!\[[^\]\n]{0,200}\]\(https?://[^)\s]{0,300}[?&=/][^)\n]{0,300}(?:\{|\[|chat_history|history|"
+        r"secret|conversation|"
         r"message)",
         "http|@",
     ),
@@ -624,6 +757,63 @@ _TONGUES: Final = (
             r"निर्देश)\S*.{0,24}(?:दिखा|बता|प्रकट)"
         ),
     ),
+    # What says in any of them that there are no rules, or asks for what stands before the chat.
+    _Tongue(
+        [
+            "halt",
+            "hast ",
+            "keine ",
+            "text,",
+            "texte qui",
+            "aucune",
+            "plus de règle",
+            "deja de",
+            "copia ",
+            "escribe",
+            "repite",
+            "no tienes",
+            "sin reglas",
+            "seguire",
+            "não tem",
+            "nenhuma",
+            "sem regras",
+            "hoef",
+            "geen regels",
+            "nie masz",
+            "нет ",
+            "обязан",
+            "没有",
+            "従わな",
+            "ルールは",
+            "규칙이",
+            "제한이",
+            "제한 없이",
+            "zorunda",
+            "hiçbir",
+            "ليس",
+            "بدون",
+            "कोई",
+        ],
+        re.compile(
+            r"\bhalte? dich\b.{0,25}\bnicht (?:mehr )?an (?:deine|die)\b|\bdu hast (?:\w+ ){0,2}keine "
+            r"(?:\w+ )?(?:regeln|einschränkungen|vorgaben|grenzen|filter)\b|\btext, der (?:vor|über) dies|"
+            r"\btu n['’]as (?:plus )?aucune? (?:règle|limite|restriction|consigne|filtre)|\bplus "
+            r"(?:aucune|de) règles?\b.{0,30}\bréponds|\btexte qui précède (?:ce|notre|mon)|"
+            r"\bdeja(?:r)? de seguir (?:tus|las)\b|\b(?:copia|escribe|repite)\b.{0,20}\btus "
+            r"(?:instrucciones|reglas)|\byo? no tienes? (?:ninguna )?(?:regla|restricción|límite)|"
+            r"\bnon (?:seguire|devi seguire|seguir)\b.{0,15}\b(?:tue|le|alcuna) (?:regole|istruzioni)|"
+            r"\bnon hai (?:più )?(?:regole|limiti|restrizioni)|"
+            r"\bvocê não tem (?:mais )?(?:nenhuma )?(?:restriç|regra|limite)|\bhoeft? (?:je|jij) "
+            r".{0,12}niet (?:meer )?aan (?:de|je) regels|\bje hoeft .{0,12}niet (?:meer )?aan (?:de|je) "
+            r"regels|\bje hebt (?:nu )?geen regels|"
+            r"\bnie masz (?:już )?(?:żadnych )?(?:zasad|reguł|ograniczeń)|не обязан.{0,25}правил|у тебя "
+            r"(?:больше |теперь )?нет (?:никаких )?(?:правил|ограничений)|"
+            r"你(?:现在|已经|再)?(?:也)?没有(?:任何)?(?:限制|规则|约束)|ルールに従わなく|ルールはありません|制限はありません|"
+            r"너(?:에게|한테)?는? .{0,6}(?:규칙|제한)이 없|규칙을 따르지|kural\w*.{0,15}zorunda değil|hiçbir "
+            r"kural\w*.{0,10}yok|ليس لديك (?:أي )?(?:قيود|قواعد)|بدون (?:أي )?قيود|"
+            r"तुम्हारे लिए कोई (?:नियम|प्रतिबंध) नहीं"
+        ),
+    ),
 )
 # What letters drawn together without blanks may spell.
 _GLUED = re.compile(
@@ -639,7 +829,7 @@ _ASKED = re.compile(
     r"is it possible|(?:the|this|that) (?:system|function|release|version|library|parser|method|option|"
     r"flag|program|command|class|test|tool|linter|compiler)|"
     r"(?:previous|earlier|older|newer) versions?|users|i (?:want|need|tried|try|have|get)|my \w+ (?:does|"
-    r"should|must)|we)\b[^.!?\n]*$"
+    r"should|must)|we)\b(?:[^.!?\n]|[.!?](?=\S))*$"
 )
 _ASKED_WITHIN: Final = 300  # characters
 _TO_YOU = re.compile(r"\byou(?:r|rself)?\b|\b(?:this|the) (?:ai|chatbot|assistant|model)\b")
@@ -705,7 +895,7 @@ def _found(text: str, *, documents: bool, hidden: bool) -> Iterator[tuple[str, i
 
 def _is_asked(text: str, match: re.Match[str], documents: bool) -> bool:
     """Tell whether a match is part of a question about something else than the model, or of a description."""
-    begin = max(text.rfind(mark, 0, match.start()) for mark in ".!?\n") + 1
+    begin = max(text.rfind(mark, 0, match.start()) for mark in (". ", "! ", "? ", "\n")) + 1
     before = text[max(begin, match.start() - _ASKED_WITHIN) : match.start()]
     if not before.strip() or not _ASKED.search(before):
         return False
