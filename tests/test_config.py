@@ -169,6 +169,30 @@ def test_what_a_service_chooses_itself_is_refused(tmp_path: Path) -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("name", "means", "missing"),
+    [
+        ("json", 'json_schema = "a.json"', "[evaluate] json_schema"),
+        ("tuned+pinecone", '[retrieve]\npinecone_index = "docs"', "[retrieve] pinecone_index"),
+        (
+            "retrieval+reranked",
+            '[retrieve]\nreranker = "path:r"',
+            "[retrieve] reranker, as the base is elsewhere",
+        ),
+    ],
+)
+def test_a_part_that_lacks_its_setting_is_named(tmp_path: Path, name: str, means: str, missing: str) -> None:
+    """With its line; with the setting it is taken."""
+    base = '[train]\nbase = "openai:m@http://localhost/v1"\n' if "reranked" in name else ""
+    text = f'{SMALL}{base}[evaluate]\ncontenders = ["base", "{name}"]\n'
+    part = name.rpartition("+")[2]
+    [told] = refusal(tmp_path, text)
+    assert told.endswith(
+        f"[evaluate] contenders: {name} has {part} and nothing says with what: set {missing}"
+    )
+    assert load(written(tmp_path, f"{text}{means}\n")).contenders == ("base", name)
+
+
 def test_the_usual_contenders_of_a_remote_base_need_no_weights(tmp_path: Path) -> None:
     """Where none are named, those are left out that a service cannot be."""
     loaded = load(written(tmp_path, SMALL + '[train]\nbase = "ft:gpt-4o:org::1"\n'))

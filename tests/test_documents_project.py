@@ -20,7 +20,7 @@ from tests.conftest import Record, Toolbox
 
 from tunesmith.errors import SourceError
 from tunesmith.project import Project
-from tunesmith.records import Chunk, Example, Tally, read_jsonl
+from tunesmith.records import Chunk, Example, Score, Tally, read_jsonl
 
 THINGS = ("kettle", "lamp", "oven", "radio", "clock", "fan", "scale", "iron")
 PARTS = ("cord", "switch", "cover", "handle", "plug", "label")
@@ -143,7 +143,7 @@ def _tally(project: Project) -> Tally:
 def test_documents_become_a_dataset(
     tmp_path: Path, toolbox_folder: Path, teacher: Teacher, record: Record
 ) -> None:
-    """Every example is grounded in its document; what is left out is told; beyond the dataset the way is shown."""
+    """Every example is grounded in its document; what is left out is told."""
     project = _project(tmp_path / "shop", toolbox_folder, teacher.address)
 
     project.run("curate", record)
@@ -157,8 +157,43 @@ def test_documents_become_a_dataset(
         assert texts[piece.document][piece.start : piece.end] == piece.quote
     made = project.dataset("openai", tmp_path / "rows")
     assert made.rows["train"] > made.rows["seen"] > 0
-    with pytest.raises(SourceError, match="measures assistants by their calls"):
-        project.run("index")
+
+
+def test_documents_come_to_a_verdict(
+    tmp_path: Path, toolbox_folder: Path, teacher: Teacher, record: Record
+) -> None:
+    """Passages are found, contenders answer in words, and each figure stands with its interval, floor and ceiling."""
+    few = "[train]\nexamples = 24\nepochs = 1\n[evaluate]\nmax_tokens = 8\nbatch_size = 32\n"
+    project = _project(tmp_path / "shop", toolbox_folder, teacher.address)
+    toml = project.path / "tunesmith.toml"
+    base = '[train]\nbase = "path:models/chat"\n'
+    text = toml.read_text(encoding="utf-8")
+    toml.write_text(text.replace(base, few.replace("[train]\n", base)), encoding="utf-8")
+    project = Project.open(project.path)
+
+    project.run(None, record)
+
+    figures = project.report().json
+    assert figures["metric"] == "f1"
+    assert figures["words"]["verdict"] == figures["verdict"]
+    assert set(figures["contenders"]) == {
+        name for name in project.config.contenders if "constrained" not in name
+    }
+    assert any("constrained" in said for said in record.said)
+    for name in ("seen", "unseen"):
+        ceiling = figures["ceilings"]["hit_in_5"][name]["found"]
+        assert ceiling["n"] == figures["contenders"]["base"][name]["f1"]["n"] > 0
+        # The template of the teacher's answers: copying one gets most words right, a random model none.
+        copied, base_f1 = figures["floors"]["nearest"][name]["f1"], figures["contenders"]["base"][name]["f1"]
+        assert copied["value"] > base_f1["value"]
+    assert "token F1" in project.report().html.read_text(encoding="utf-8")
+    [scored] = project.store.root.glob("artifacts/evaluate-*/scores.jsonl")
+    shown = {one for score in read_jsonl(Score, scored) for one in score.answer.retrieved}
+    [passages] = project.store.root.glob("artifacts/index-*/passages.jsonl")
+    assert shown <= {passage.id for passage in read_jsonl(Chunk, passages)}
+    asked = project.ask("Who checks the cord of the kettle?", "retrieval")
+    assert asked.judgement is None
+    assert [source.quote for source in asked.sources]
 
 
 def test_a_kill_costs_nothing_and_nothing_is_asked_twice(

@@ -24,10 +24,13 @@ from tunesmith.chunking.topics import TopicSettings
 from tunesmith.collecting.web import OPENAPI, WebSettings
 from tunesmith.curating.curate import CurateSettings
 from tunesmith.errors import AddressError, ConfigError, UsageError
+from tunesmith.evaluating.costs import ReportSettings
+from tunesmith.evaluating.curve import CurveSettings
 from tunesmith.evaluating.evaluate import EvaluateSettings
-from tunesmith.evaluating.names import USUAL, check_adapter, check_name, with_adapters
+from tunesmith.evaluating.names import PARTS, USUAL, check_adapter, check_name, with_adapters
 from tunesmith.generating.generate import GenerateSettings
 from tunesmith.models.address import is_remote
+from tunesmith.models.tools import ToolSettings
 from tunesmith.retrieving.index import RetrieveSettings
 from tunesmith.training.encoder import EncoderSettings
 from tunesmith.training.hosted import UNREAD
@@ -85,11 +88,12 @@ class CurateTable(_Table):
 
 
 class EvaluateTable(_Table):
-    """Adapters that were trained elsewhere, by name, and which contenders are asked."""
+    """Adapters that were trained elsewhere, by name, which contenders are asked, and the file of `json`'s schema."""
 
     # Before `contenders`, whose names it adds to.
     adapters: dict[str, str] = Field(default_factory=dict)
     contenders: tuple[str, ...] = Field(default=USUAL, min_length=1, validate_default=True)
+    json_schema: str | None = None
 
     @field_validator("adapters")
     @classmethod
@@ -137,6 +141,7 @@ class Config:
     benchmarks: tuple[str, ...] = ()
     adapters: Mapping[str, str] = field(default_factory=dict)
     contenders: tuple[str, ...] = USUAL
+    json_schema: str | None = None
     generate: GenerateSettings = field(default_factory=GenerateSettings)
     curate: CurateSettings = field(default_factory=CurateSettings)
     collect: WebSettings = field(default_factory=WebSettings)
@@ -145,7 +150,10 @@ class Config:
     retrieve: RetrieveSettings = field(default_factory=RetrieveSettings)
     encoder: EncoderSettings = field(default_factory=EncoderSettings)
     train: TrainSettings = field(default_factory=TrainSettings)
+    tools: ToolSettings = field(default_factory=ToolSettings)
     evaluate: EvaluateSettings = field(default_factory=EvaluateSettings)
+    curve: CurveSettings = field(default_factory=CurveSettings)
+    report: ReportSettings = field(default_factory=ReportSettings)
 
     @property
     def folder(self) -> Path:
@@ -164,7 +172,10 @@ _TABLES: Final[dict[str, tuple[type[BaseModel], ...]]] = {
     "retrieve": (RetrieveSettings,),
     "encoder": (EncoderSettings,),
     "train": (TrainSettings,),
+    "tools": (ToolSettings,),
     "evaluate": (EvaluateTable, EvaluateSettings),
+    "curve": (CurveSettings,),
+    "report": (ReportSettings,),
 }
 
 
@@ -236,6 +247,12 @@ _EXPLAINED: Final[dict[str, dict[str, _Why]]] = {
     "retrieve": {
         "count": _Why("entries shown to the model with each question"),
         "bank_weight": _Why("how much a known question counts beside its entry's own text"),
+        "passage_tokens": _Why("documents are retrieved in pieces of so many tokens"),
+        "reranker": _Why("a cross-encoder for `reranked`; left out, the base model", "hf:org/name"),
+        "rerank_depth": _Why("how many of the first passages `reranked` puts into order"),
+        "pinecone_index": _Why("for `pinecone`: the index's name there, of the encoder's dimension", "docs"),
+        "pinecone_host": _Why("its address, in place of the name", "https://docs-abc.svc.pinecone.io"),
+        "pinecone_namespace": _Why("the beginning of the namespace; a digest of the content follows"),
     },
     "encoder": {
         "base": _Why("the encoder to start from"),
@@ -272,14 +289,30 @@ _EXPLAINED: Final[dict[str, dict[str, _Why]]] = {
         "patience": _Why("looks without a better loss before training stops"),
         "seed": _Why("another seed shuffles otherwise"),
     },
+    "tools": {
+        "count": _Why("functions that a contender with `tools` may call, found anew for each question"),
+        "run": _Why("functions of packages that are safe to run, in the sandbox", ["networkx.is_tree"]),
+        "rounds": _Why("how often a call's result goes back to the model"),
+    },
     "evaluate": {
         "adapters": _Why("adapters trained elsewhere, each a contender of its name", {"mine": "path:FOLDER"}),
-        "contenders": _Why(
-            "parts joined by +: base, tuned, few_shot, retrieval, tuned_retrieval, constrained"
-        ),
+        "contenders": _Why(f"parts joined by +: {', '.join(PARTS)}"),
+        "json_schema": _Why("the file of the JSON schema that `json` holds answers to", "answer.json"),
         "max_tokens": _Why("an answer is cut after so many tokens"),
         "batch_size": _Why("questions asked at a time"),
         "stop": _Why("an answer ends after any of these strings"),
+        "timed": _Why("so many questions are asked once more, each alone, for the time a user waits"),
+    },
+    "curve": {
+        "fractions": _Why(
+            "train anew on these shares of the examples: would more of them help?", [0.25, 0.5]
+        ),
+        "seeds": _Why("train anew with these seeds: how much of a score is luck?", [1, 2]),
+    },
+    "report": {
+        "measure": _Why("what the verdict about words rests on: f1, exact_match, rouge_l, chrf, similarity"),
+        "usd_per_hour": _Why("the price of this machine; left out, costs are told in seconds", 0.8),
+        "usd_per_million": _Why("a service's, for a million tokens read, and written", [0.5, 1.5]),
     },
 }
 
@@ -298,7 +331,7 @@ def load(path: Path) -> Config:
     text = _read(path)
     document = _parse(path, text)
     lines = _key_lines(text)
-    checks = (_strangers, _misfits, _beyond_reach, _beyond_grammar)
+    checks = (_strangers, _misfits, _beyond_reach, _beyond_grammar, _without_means)
     problems = [problem for check in checks for problem in check(document, lines)]
     if problems:
         raise _refusal(path, problems)
@@ -406,9 +439,28 @@ def _beyond_grammar(document: Mapping[str, Any], lines: Mapping[str, int]) -> It
         return
     contenders = _value(document, "evaluate", "contenders")
     for name in contenders if isinstance(contenders, list) else ():
-        if "constrained" in str(name).split("+"):
+        parts = str(name).split("+")
+        # A call of a function is JSON, which has one.
+        if "constrained" in parts and "tools" not in parts:
             text = f"[evaluate] contenders: {name} cannot be of openapi: sources, which have no grammar; leave it out"
             yield _Problem(lines.get("evaluate.contenders"), text)
+
+
+def _without_means(document: Mapping[str, Any], lines: Mapping[str, int]) -> Iterator[_Problem]:
+    """Yield the contenders with a part that needs a setting which is not there."""
+    retrieve, contenders = _value(document, "retrieve"), _value(document, "evaluate", "contenders")
+    given = retrieve.keys() if isinstance(retrieve, Mapping) else set()
+    remote = is_remote(str(_value(document, "train", "base") or ""))
+    lacking = {
+        "json": _value(document, "evaluate", "json_schema") is None and "[evaluate] json_schema",
+        "pinecone": not given & {"pinecone_index", "pinecone_host"} and "[retrieve] pinecone_index",
+        "reranked": remote and "reranker" not in given and "[retrieve] reranker, as the base is elsewhere",
+    }
+    for name in contenders if isinstance(contenders, list) else ():
+        for part in str(name).split("+"):
+            if missing := lacking.get(part):
+                text = f"[evaluate] contenders: {name} has {part} and nothing says with what: set {missing}"
+                yield _Problem(lines.get("evaluate.contenders"), text)
 
 
 def _has_api(document: Mapping[str, Any]) -> bool:

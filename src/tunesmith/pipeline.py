@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Protocol
 
-from tunesmith import steps
+from tunesmith import curves, measuring, reporting, steps
 from tunesmith.artifacts import Artifact, Store, artifact_id
 from tunesmith.config import Config
 from tunesmith.errors import UsageError
@@ -69,13 +69,16 @@ STAGES: Final = (
           steps.both_digests, steps.estimate),
     Stage("encoder", "tune the retriever", ("collect", "curate", "index"), steps.encoder_settings, steps.encoder_digest,
           steps.encoder, 2),
-    Stage("train", "tune the language model", ("collect", "curate", "encoder"), steps.train_settings,
+    Stage("train", "tune the language model", ("collect", "curate", "index", "encoder"), steps.train_settings,
           steps.base_digest, steps.train, 2),
     Stage("evaluate", "ask every contender", ("collect", "generate", "curate", "index", "encoder", "train"),
-          steps.evaluate_settings, steps.contender_digests, steps.evaluate, 3),
+          steps.evaluate_settings, steps.contender_digests, measuring.evaluate, 3),
+    Stage("curve", "tune on parts of the data, if wanted",
+          ("collect", "generate", "curate", "index", "encoder", "train"),
+          curves.settings, steps.contender_digests, curves.curve),
     Stage("report", "the verdict",
-          ("collect", "chunk", "generate", "curate", "estimate", "encoder", "train", "evaluate"),
-          steps.report_settings, steps.nothing, steps.report, 4),
+          ("collect", "chunk", "generate", "curate", "estimate", "encoder", "train", "evaluate", "curve"),
+          steps.report_settings, steps.nothing, reporting.report, 4),
 )  # fmt: skip
 
 

@@ -18,12 +18,15 @@ from tunesmith.records import Answer, Evidence, Example, Message, Score, Topic, 
 
 if TYPE_CHECKING:
     from tunesmith.collecting.web import Snapshot
+    from tunesmith.contenders import Workshop
     from tunesmith.dataset import DatasetForm, Written
     from tunesmith.evaluating.comparing import Comparison, Measured
     from tunesmith.evaluating.exchange.files import ResultForm
     from tunesmith.evaluating.exchange.results import Results
     from tunesmith.exporting.export import Exported, Form
     from tunesmith.exporting.gguf import Precision
+    from tunesmith.generating.running import Result
+    from tunesmith.generating.script import Script
     from tunesmith.models.base import ChatModel
     from tunesmith.reviewing.agreement import Summary
     from tunesmith.reviewing.decisions import Decision, Merged
@@ -65,6 +68,15 @@ class Asked:
     judgement: Judgement | None
     sources: tuple[Evidence, ...]
     version: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Scripted:
+    """An answer, the script that was written around its call, and what it gave, if it was run."""
+
+    asked: Asked
+    script: Script
+    result: Result | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,6 +176,12 @@ class Project:
         results = replace(_results(self.config.folder), figures=figures, versions=figures["environment"])
         return write_results(results, out, form)
 
+    @property
+    def system(self) -> str:
+        """The system message that every contender gets; raises UsageError before the sources are read."""
+        catalogue = steps.catalogue_of(self._finished("collect", "tunesmith run"))
+        return steps.system_for(catalogue, self.config)
+
     def ask(self, question: str, model: str | None = None) -> Asked:
         """Answer a question with a contender (None: the best one that was measured) or a model's address."""
         from tunesmith.models.base import Sampling
@@ -184,6 +202,46 @@ class Project:
         judgement = _judged(answer, catalogue)
         against = f"{catalogue.package} {catalogue.version}"
         return Asked(question, answer, name, judgement, self._sources(judgement, inputs), against)
+
+    def script(
+        self,
+        question: str,
+        model: str | None = None,
+        *,
+        writer: str | None = None,
+        data: Mapping[str, Path] | None = None,
+        execute: bool = False,
+    ) -> Scripted:
+        """Answer a question and write a script around the call: by a template, or by the model at `writer`.
+
+        `data` has files of the user's own for variables of the call. Only with `execute` is anything run, in the
+        sandbox. Raises UsageError for an answer without a call that can be run, and for a variable without a value.
+        """
+        from tunesmith.generating.running import first_that_runs, write_script
+        from tunesmith.generating.script import checked_call, read_value, template_scripts
+        from tunesmith.models.address import load_chat
+
+        given = {name: read_value(file) for name, file in (data or {}).items()}
+        if writer is not None and given:
+            raise UsageError("--data is put in by the template.", hint="Leave --writer out, or --data.")
+        asked = self.ask(question, model)
+        catalogue = steps.catalogue_of(self._finished("collect", "tunesmith run"))
+        judgement = checked_call(asked.answer.text, catalogue)
+        if writer is not None:
+            chat = load_chat(writer)
+            return Scripted(asked, *write_script(chat, question, judgement, catalogue, run=execute))
+        scripts = template_scripts(asked.answer.text, judgement, catalogue, given)
+        if execute:
+            found: tuple[Script, Result | None] | None = first_that_runs(scripts, catalogue)
+        else:
+            found = next(((each, None) for each in scripts), None)
+        if found is None:
+            raise UsageError(
+                "no example in the documentation has values for all variables of the call "
+                f"{'' if judgement.call is None else judgement.call.text}.",
+                hint="Give them: --data NAME=FILE, once for each; or have a model write the script: --writer ADDRESS.",
+            )
+        return Scripted(asked, *found)
 
     def export(
         self,
@@ -231,12 +289,15 @@ class Project:
         from tunesmith.evaluating.names import PARTS
         from tunesmith.models.address import load_chat
 
-        parts = name.split("+")
-        if parts[0] not in (*PARTS, *self.config.adapters):
+        if name.partition("+")[0] not in (*PARTS, *self.config.adapters):
             return load_chat(name)
-        needed = _stage_before(parts)
+        return self.workshop(name).build(name)
+
+    def workshop(self, name: str) -> Workshop:
+        """Return what contenders are made of; raises UsageError where a stage that `name` needs is not done."""
+        needed = _stage_before(name.split("+"))
         inputs = self._finished(needed, f"tunesmith run {needed}")
-        return steps.workshop(inputs, self.config, lambda text: None).build(name)
+        return steps.workshop(inputs, self.config, lambda text: None)
 
     def hand_over(self, target: str, out: Path) -> Path:
         """Write a folder from which another trainer trains what `run train` would: axolotl, litgpt, trl or unsloth.
@@ -408,9 +469,11 @@ def _judged(answer: Answer, catalogue: Catalogue) -> Judgement:
 
 def _stage_before(parts: Sequence[str]) -> str:
     """Return the stage that must be finished before a contender of these parts can be put together."""
+    from tunesmith.evaluating.names import retriever_of
+
     if "tuned" in parts:
         return "train"
-    return "encoder" if {"retrieval", "tuned_retrieval"} & set(parts) else "curate"
+    return "encoder" if retriever_of("+".join(parts)) is not None else "curate"
 
 
 def _row(one: StageState) -> str:

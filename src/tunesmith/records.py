@@ -206,7 +206,12 @@ class Passage:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What a model said. `seconds` is this answer's share of its batch's time; `retrieved` are passage ids."""
+    """What a model said. `seconds` is this answer's share of its batch's time; `retrieved` are passage ids.
+
+    `cited` are those of the passages that the answer names as its sources. `confidence` is how likely the model itself
+    thinks it is, from 0 to 1, where it says so. `notes` tell in words what was found of the answer, or done for it,
+    beside its text: a citation that names no passage, a call that was made, why one was not.
+    """
 
     text: str
     prompt_tokens: int = 0
@@ -214,6 +219,9 @@ class Answer:
     seconds: float = 0.0
     finish: Literal["stop", "length"] = "stop"
     retrieved: tuple[str, ...] = ()
+    cited: tuple[str, ...] = ()
+    confidence: float | None = None
+    notes: tuple[str, ...] = ()
 
 
 Verdict = Literal["exact", "valid", "wrong_arguments", "hallucinated", "no_call"]

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
-import platform
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import closing
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, replace
 from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,18 +16,14 @@ from tunesmith.artifacts import SCRATCH, Artifact, disk_full_named, write_text_a
 from tunesmith.catalogue import Catalogue
 from tunesmith.config import Config
 from tunesmith.contenders import Workshop
-from tunesmith.errors import DatasetError, ModelError, SourceError
-from tunesmith.progress import Progress, silent
+from tunesmith.errors import AddressError, ConfigError, ModelError, SourceError, UsageError
+from tunesmith.progress import Progress
 from tunesmith.records import (
     Chunk,
     Conversation,
     Document,
     Example,
     Message,
-    Passage,
-    Score,
-    Source,
-    Tally,
     Topic,
     Written,
     fingerprint,
@@ -44,7 +39,6 @@ if TYPE_CHECKING:
     from tunesmith.chunking.choices import Chosen
     from tunesmith.collecting.web import Snapshot
     from tunesmith.evaluating.plots import CurvePoint
-    from tunesmith.evaluating.report import Part
     from tunesmith.generating.asking import Asker, Purse
     from tunesmith.generating.generate import Material
     from tunesmith.generating.prompts import Prompts
@@ -52,14 +46,18 @@ if TYPE_CHECKING:
     from tunesmith.models.address import Place
     from tunesmith.models.base import ChatModel, Retriever
     from tunesmith.models.embedding import LocalEncoder
+    from tunesmith.models.known import Known
+    from tunesmith.models.tools import Toolbox
     from tunesmith.retrieving.index import Index
     from tunesmith.retrieving.passages import Places
+    from tunesmith.retrieving.reranking import Relevance
     from tunesmith.reviewing.ledger import Ledger
     from tunesmith.reviewing.sample import Order
     from tunesmith.reviewing.session import Candidate
     from tunesmith.training.encoder import Entries, Pair
 
 SETS = ("seen", "unseen", "asked")
+Sets = Mapping[str, Sequence[Example]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,9 +166,15 @@ def base_digest(config: Config) -> tuple[str, ...]:
 
 
 def contender_digests(config: Config) -> tuple[str, ...]:
-    """Return the digests of the language model's folder, if its address is one, and of each adapter from elsewhere."""
+    """Return the digests of what contenders hang on outside: models' folders, adapters from elsewhere, the schema."""
     adapters = [_adapter_digest(config, name) for name in sorted(config.adapters)]
-    return (*base_digest(config), *adapters)
+    reranker = config.retrieve.reranker
+    return (
+        *base_digest(config),
+        *adapters,
+        *(() if reranker is None else _folder_digest(config, reranker)),
+        *(() if config.json_schema is None else (_file_digest(config, config.json_schema),)),
+    )
 
 
 def _adapter_digest(config: Config, name: str) -> str:
@@ -303,16 +307,17 @@ def train_settings(config: Config) -> dict[str, Any]:
 def evaluate_settings(config: Config) -> dict[str, Any]:
     """Return what evaluating is told."""
     return {
-        "evaluate": config.evaluate.model_dump(exclude={"measure"}),
+        "evaluate": config.evaluate.model_dump(),
         "contenders": config.contenders,
         "retrieve": config.retrieve.model_dump(),
+        "tools": config.tools.model_dump(),
         "base": config.train.base,
     }
 
 
 def report_settings(config: Config) -> dict[str, Any]:
     """Return what the report is told."""
-    return {"name": config.name, "measure": config.evaluate.measure}
+    return {"name": config.name, "report": config.report.model_dump()}
 
 
 # --- the stages
@@ -330,7 +335,7 @@ def collect(work: Work) -> dict[str, int]:
     write_jsonl(work.draft / "documents.jsonl", found.documents)
     write_jsonl(work.draft / "rejections.jsonl", found.rejections)
     work.draft.joinpath("catalogue.json").write_text(catalogue.to_json(), encoding="utf-8")
-    _write_json(work.draft / "left_out.json", found.left_out)
+    write_json(work.draft / "left_out.json", found.left_out)
     return {
         "documents": len(found.documents),
         "entries": len(catalogue.entries),
@@ -399,7 +404,7 @@ def generate(work: Work) -> dict[str, int]:
         work.say(note)
     write_jsonl(work.draft / "examples.jsonl", made.examples)
     write_jsonl(work.draft / "rejections.jsonl", made.rejections)
-    _write_json(work.draft / "tally.json", asdict(made.tally))
+    write_json(work.draft / "tally.json", asdict(made.tally))
     by_kind = Counter(example.origin.partition(":")[0] for example in made.examples)
     return {"examples": len(made.examples), **by_kind, "rejected": sum(made.tally.rejected.values())}
 
@@ -476,8 +481,8 @@ def curate(work: Work) -> dict[str, int]:
         write_jsonl(work.draft / f"{name}.jsonl", getattr(found, name))
     write_jsonl(work.draft / "rejections.jsonl", found.rejections)
     write_jsonl(work.draft / "leaks.jsonl", found.leaks)
-    _write_json(work.draft / "distances.json", [asdict(one) for one in found.distances])
-    _write_json(work.draft / "tally.json", asdict(found.tally))
+    write_json(work.draft / "distances.json", [asdict(one) for one in found.distances])
+    write_json(work.draft / "tally.json", asdict(found.tally))
     counts = {name: len(getattr(found, name)) for name in ("train", "valid", *SETS)}
     counts |= {"rejected": sum(found.tally.rejected.values())}
     kept = [example for name in ("train", "valid", *SETS) for example in getattr(found, name)]
@@ -485,7 +490,7 @@ def curate(work: Work) -> dict[str, int]:
     for number, example in enumerate(kept, 1):
         listening.add(number, example.question, example.answer)
     bias = listening.told()
-    _write_json(work.draft / "bias.json", asdict(bias))
+    write_json(work.draft / "bias.json", asdict(bias))
     if bias.pairs:
         work.say(
             f"{len(bias.pairs)} pair(s) ask the same about different groups, answered otherwise: bias.json"
@@ -589,7 +594,7 @@ def estimate(work: Work) -> dict[str, int]:
         else "Seconds come from steps measured on this machine; "
         "the hosted price counts this model's tokens, not OpenAI's.",
     )
-    _write_json(work.draft / "plan.json", asdict(Plan(tuple(rows), notes)))
+    write_json(work.draft / "plan.json", asdict(Plan(tuple(rows), notes)))
     return {
         "tokens": sum(row.tokens for row in rows if remote or row.price == 0),
         "seconds": round(sum(r.seconds for r in rows)),
@@ -634,7 +639,7 @@ def encoder(work: Work) -> dict[str, int]:
         passages=places.passages,
     )
     tuned.save(work.draft / "tuned_index")
-    _write_json(work.draft / "run.json", asdict(run))
+    write_json(work.draft / "run.json", asdict(run))
     return {"questions": run.pairs, "epochs": len(run.epochs) - 1, "seconds": round(run.seconds)}
 
 
@@ -646,15 +651,16 @@ def train(work: Work) -> dict[str, int]:
     config = work.config
     require(config.train)
     mixed = conversations_of(work.inputs, config)
-    _write_json(
+    write_json(
         work.draft / "ranks.json",
         Counter("absent" if rank is None else str(rank + 1) for rank in mixed.ranks),
     )
-    way = _train_hosted if is_remote(config.train.base) else _train_here
+    way = _train_hosted if is_remote(config.train.base) else train_here
     return {"examples": len(mixed.train), **way(work, mixed)}
 
 
-def _train_here(work: Work, mixed: Mixed) -> dict[str, int]:
+def train_here(work: Work, mixed: Mixed) -> dict[str, int]:
+    """Tune the language model here, into the draft's folder `adapter`."""
     from tunesmith.models.local import load_model, load_tokenizer
     from tunesmith.training.train import train as tune
 
@@ -670,7 +676,7 @@ def _train_here(work: Work, mixed: Mixed) -> dict[str, int]:
         work=work.scratch,
         on_progress=work.progress,
     )
-    _write_json(work.draft / "run.json", asdict(run))
+    write_json(work.draft / "run.json", asdict(run))
     _draw_loss(work.draft / "loss.svg", run.steps)
     return {"steps": len(run.steps), "best step": run.best_step, "tokens": run.tokens}
 
@@ -692,237 +698,6 @@ def _train_hosted(work: Work, mixed: Mixed) -> dict[str, int]:
     if made.steps:
         _draw_loss(work.draft / "loss.svg", made.steps)
     return {"steps": len(made.steps), "tokens": made.trained_tokens or 0}
-
-
-def evaluate(work: Work) -> dict[str, int]:
-    """Ask every contender every test question; score floors and ceilings beside them."""
-    config = work.config
-    calls, words = _test_sets(work.inputs, about_calls), _test_sets(work.inputs, about_texts)
-    if not calls and not words:
-        raise DatasetError("there is no test question", hint="Raise the shares held out in [curate].")
-    shop = workshop(work.inputs, config, work.say)
-    for adapter in config.adapters:
-        shop.adapted(adapter)  # one that does not fit the base is refused before anyone is asked
-    names = contenders_in_words(work.inputs, config) if words else ()
-    if left_out := [name for name in config.contenders if words and name not in names]:
-        work.say(f"not asked for answers in words, for which it is not made: {', '.join(left_out)}")
-    asked = {"calls": (calls, config.contenders if calls else ()), "words": (words, names)}
-    total = sum(_size(sets) * len(named) for sets, named in asked.values())
-    measured = _Measured()
-
-    if calls:
-        measured.add(_evaluate_calls(work, shop, calls, _After(0, total, work.progress)))
-    if words:
-        after = _After(len(measured.scores), total, work.progress)
-        measured.add(_evaluate_words(work, shop, words, names, after))
-    for name in ("scores", "floors", "ceilings"):
-        write_jsonl(work.draft / f"{name}.jsonl", getattr(measured, name))
-    return {
-        "contenders": len(config.contenders),
-        "questions": _size(calls) + _size(words),
-        "answers": len(measured.scores),
-    }
-
-
-@dataclass(frozen=True, slots=True)
-class _After:
-    """One bar for all contenders: progress that goes on after `done` of `total` questions."""
-
-    done: int
-    total: int
-    progress: Progress
-
-    def __call__(self, done: int, total: int, note: str = "") -> None:
-        """Tell what is done beyond the others."""
-        self.progress(self.done + done, self.total, note)
-
-    def after(self, more: int) -> _After:
-        """Return the progress of who comes after `more` further questions."""
-        return replace(self, done=self.done + more)
-
-
-@dataclass(slots=True)
-class _Measured:
-    """The scores of contenders, floors and ceilings."""
-
-    scores: list[Score] = field(default_factory=list)
-    floors: list[Score] = field(default_factory=list)
-    ceilings: list[Score] = field(default_factory=list)
-
-    def add(self, other: _Measured) -> None:
-        """Add the others' scores."""
-        self.scores += other.scores
-        self.floors += other.floors
-        self.ceilings += other.ceilings
-
-
-Sets = Mapping[str, Sequence[Example]]
-
-
-def _test_sets(
-    inputs: Mapping[str, Artifact], kind: Callable[[Iterable[Example]], tuple[Example, ...]]
-) -> Sets:
-    return {name: rows for name in SETS if (rows := kind(examples_of(inputs, name)))}
-
-
-def _size(sets: Sets) -> int:
-    return sum(map(len, sets.values()))
-
-
-def contenders_in_words(inputs: Mapping[str, Artifact], config: Config) -> tuple[str, ...]:
-    """Return the contenders that can answer in words: none kept to calls, none with a retriever tuned on nothing."""
-    tuned_on = _read_json(inputs["encoder"].file("run.json"))["pairs"]
-    unfit = {"constrained"} | (set() if tuned_on else {"tuned_retrieval"})
-    return tuple(name for name in config.contenders if not unfit & set(name.split("+")))
-
-
-def _evaluate_calls(work: Work, shop: Workshop, sets: Sets, told: _After) -> _Measured:
-    from tunesmith.evaluating import floors
-    from tunesmith.evaluating.evaluate import evaluate as ask_all
-
-    config, catalogue = work.config, catalogue_of(work.inputs)
-    made = _Measured()
-    for name in config.contenders:
-        work.say(f"asking {name}")
-        made.scores += ask_all(
-            {name: shop.build(name)},
-            sets,
-            catalogue,
-            system=system_of(catalogue),
-            settings=config.evaluate,
-            journal=work.scratch / f"answers-{name}.jsonl",
-            on_progress=told.after(len(made.scores)),
-        )
-    train_rows = about_calls(examples_of(work.inputs, "train"))
-    answers = answers_of(documents_of(work.inputs), catalogue)
-    made.floors += floors.constant(train_rows, sets, catalogue)
-    made.floors += floors.majority(train_rows, sets, catalogue)
-    made.floors += floors.nearest(train_rows, sets, catalogue)
-    count = config.retrieve.count
-    for prefix, retriever in (("", shop.retriever), ("tuned_", shop.tuned_retriever)):
-        hits = {
-            example: [hit.id for hit in found] for example, found in _hits(retriever, sets, count).items()
-        }
-        made.floors += floors.first_hit(f"{prefix}first_hit", answers, hits, sets, catalogue)
-        made.ceilings += floors.hit_in(f"{prefix}hit_in_{count}", hits, count, sets)
-
-    def again(name: str, model: ChatModel, open_questions: Sets) -> Sequence[Score]:
-        return ask_all(
-            {name: model},
-            open_questions,
-            catalogue,
-            system=system_of(catalogue),
-            settings=config.evaluate,
-            journal=work.scratch / "answers-oracle.jsonl",
-        )
-
-    made.ceilings += _oracle_scores(work, shop, sets, made.scores, names=config.contenders, ask=again)
-    return made
-
-
-def _evaluate_words(work: Work, shop: Workshop, sets: Sets, names: Sequence[str], told: _After) -> _Measured:
-    from tunesmith.evaluating.evaluate import evaluate_words as ask_all
-    from tunesmith.evaluating.word_floors import WordFloors, found
-
-    config, places = work.config, places_of(work.inputs)
-    shop = in_words_workshop(shop, work.inputs, config)
-    encoder, system = encoder_of(config, work.say), in_words_of(config)
-
-    def ask(
-        name: str, model: ChatModel, of_sets: Sets, journal: str, on_progress: Progress
-    ) -> Sequence[Score]:
-        return ask_all(
-            {name: model},
-            of_sets,
-            system=system,
-            settings=config.evaluate,
-            encoder=encoder,
-            right_of=places.right,
-            journal=work.scratch / f"{journal}.jsonl",
-            on_progress=on_progress,
-        )
-
-    made = _Measured()
-    for name in names:
-        work.say(f"asking {name} for answers in words")
-        made.scores += ask(
-            name,
-            shop.build(name),
-            sets,
-            f"words-{name}",
-            told.after(len(made.scores)),
-        )
-    floors = WordFloors(about_texts(examples_of(work.inputs, "train")), encoder, config.evaluate.measure)
-    made.floors += (*floors.constant(sets), *floors.majority(sets), *floors.nearest(sets))
-    for prefix, retriever in (("", shop.retriever), ("tuned_", shop.tuned_retriever)):
-        if prefix and not any("tuned_retrieval" in name for name in names):
-            continue
-        hits = _hits(retriever, sets, config.retrieve.count)
-        made.floors += floors.quoted(f"{prefix}first_hit", hits, sets)
-        made.ceilings += found(f"{prefix}hit_in_{config.retrieve.count}", hits, sets, places.right)
-
-    def again(name: str, model: ChatModel, open_questions: Sets) -> Sequence[Score]:
-        return ask(name, model, open_questions, "words-oracle", silent)
-
-    # A perfect retriever can be had only where it is known what it should find.
-    known = {name: rows for name, rows in sets.items() if all(map(places.right, rows))}
-    made.ceilings += _oracle_scores(work, shop, known, made.scores, names=names, ask=again)
-    return made
-
-
-def _oracle_scores(
-    work: Work,
-    shop: Workshop,
-    sets: Sets,
-    scores: Sequence[Score],
-    *,
-    names: Sequence[str],
-    ask: Callable[[str, ChatModel, Sets], Sequence[Score]],
-) -> list[Score]:
-    """Score the last contender that retrieves with a right passage always shown first; none, if none retrieves.
-
-    Where its own first hit was right it would be asked the very same again: there its answer stands.
-    """
-    from tunesmith.evaluating.verdict import ORACLE
-    from tunesmith.retrieving.oracle import OracleRetriever
-
-    name = next((one for one in reversed(names) if _RETRIEVERS & set(one.split("+"))), None)
-    if name is None or not sets:
-        return []
-    index = shop.tuned_retriever if "tuned_retrieval" in name.split("+") else shop.retriever
-    passage_of, places = plain_index(work.inputs, work.config, work.say).passage, places_of(work.inputs)
-    examples = [example for rows in sets.values() for example in rows]
-    right = {example.question: [passage_of(one) for one in places.right(example)] for example in examples}
-    given = {(one.set, one.example): one for one in scores if one.contender == name}
-
-    def led(set_name: str, example: Example) -> bool:
-        first = given[set_name, example.id].answer.retrieved[:1]
-        return first in {(one,) for one in places.right(example)}
-
-    open_questions = {
-        set_name: [one for one in rows if not led(set_name, one)] for set_name, rows in sets.items()
-    }
-    work.say(f"asking {name} again where its first passage was wrong, with a right one first")
-    asked = ask(ORACLE + name, shop.build(name, OracleRetriever(index, right)), open_questions)
-    given |= {(one.set, one.example): one for one in asked}
-    return [
-        replace(given[set_name, one.id], contender=ORACLE + name)
-        for set_name, rows in sets.items()
-        for one in rows
-    ]
-
-
-_RETRIEVERS = frozenset(("retrieval", "tuned_retrieval"))
-
-
-def report(work: Work) -> dict[str, int]:
-    """Weigh the scores, and write the page and the figures."""
-    from tunesmith.evaluating.report import render_html, to_json
-
-    data = report_data(work.inputs, work.config)
-    work.draft.joinpath("report.html").write_text(render_html(data), encoding="utf-8")
-    _write_json(work.draft / "report.json", to_json(data))
-    return {"contenders": len({one.contender for one in data.summaries}), "comparisons": len(data.paired)}
 
 
 # --- beside the stages
@@ -972,6 +747,28 @@ def about_calls(examples: Iterable[Example]) -> tuple[Example, ...]:
 def about_texts(examples: Iterable[Example]) -> tuple[Example, ...]:
     """Return the examples whose answer is in words."""
     return tuple(example for example in examples if example.entry is None)
+
+
+def main_set(sets: Iterable[str]) -> str:
+    """Return the set that a verdict rests on."""
+    from tunesmith.evaluating.verdict import SETS as BY_WEIGHT
+
+    there = set(sets)
+    return next(name for name in BY_WEIGHT if name in there)
+
+
+def test_sets(
+    inputs: Mapping[str, Artifact], kind: Callable[[Iterable[Example]], tuple[Example, ...]]
+) -> Sets:
+    """Return the test sets' examples of a kind, those that have any."""
+    return {name: rows for name in SETS if (rows := kind(examples_of(inputs, name)))}
+
+
+def contenders_in_words(inputs: Mapping[str, Artifact], config: Config) -> tuple[str, ...]:
+    """Return the contenders that can answer in words: none that only calls, none with a retriever tuned on nothing."""
+    tuned_on = read_json(inputs["encoder"].file("run.json"))["pairs"]
+    unfit = {"constrained", "tools"} | (set() if tuned_on else {"tuned_retrieval"})
+    return tuple(name for name in config.contenders if not unfit & set(name.split("+")))
 
 
 def ledger_of(config: Config) -> Ledger:
@@ -1171,16 +968,25 @@ def tuned_index(inputs: Mapping[str, Artifact], config: Config) -> Index:
 
 
 def tuned_place(inputs: Mapping[str, Artifact], config: Config, say: Callable[[str], None]) -> Place:
-    """Return where the tuned model is: its adapter beside its base, or after full fine-tuning a whole model."""
+    """Return where the tuned model is."""
+    return place_of(inputs["train"].file("adapter"), config, say)
+
+
+def place_of(folder: Path, config: Config, say: Callable[[str], None]) -> Place:
+    """Return where a training's model is: its adapter beside its base, or after full fine-tuning a whole model."""
     from tunesmith.models.adapter import CONFIG
     from tunesmith.models.address import Place
 
-    folder = inputs["train"].file("adapter")
     return Place(base_of(config, say), folder) if (folder / CONFIG).is_file() else Place(folder)
 
 
-def workshop(inputs: Mapping[str, Artifact], config: Config, say: Callable[[str], None]) -> Workshop:
-    """Return what every contender can be put together from, in the arithmetic of the training if there was one."""
+def workshop(
+    inputs: Mapping[str, Artifact], config: Config, say: Callable[[str], None], tuned: Path | None = None
+) -> Workshop:
+    """Return what every contender can be put together from, in the arithmetic of the training if there was one.
+
+    `tuned` is the folder of a training that takes the place of the project's own.
+    """
     from tunesmith.models.address import Place, is_remote, load_chat
     from tunesmith.models.constrained import CatalogueGrammar
     from tunesmith.models.local import LocalModel, load_model, load_tokenizer
@@ -1212,15 +1018,16 @@ def workshop(inputs: Mapping[str, Artifact], config: Config, say: Callable[[str]
 
     def load_tuned() -> ChatModel:
         if remote:
-            return load_chat(_run_of(inputs["train"])["address"])
-        return loaded(tuned_place(inputs, config, say), f"{base} tuned")
+            return load_chat(run_of(inputs["train"])["address"])
+        place = tuned_place(inputs, config, say) if tuned is None else place_of(tuned, config, say)
+        return loaded(place, f"{base} tuned")
 
     here = "train" in inputs and not remote
     dtype = _noted_arithmetic(inputs["train"].file(ARITHMETIC)) if here else None
     catalogue = catalogue_of(inputs)
     train_rows = examples_of(inputs, "train")
     shots = _shots(about_calls(train_rows) or train_rows, config)
-    return Workshop(
+    shop = Workshop(
         load_base=load_base,
         load_tuned=load_tuned,
         load_retriever=lambda: plain_index(inputs, config, say),
@@ -1229,7 +1036,19 @@ def workshop(inputs: Mapping[str, Artifact], config: Config, say: Callable[[str]
         shots=shots,
         passages=config.retrieve.count,
         load_adapted={name: partial(load_adapted, name) for name in config.adapters},
+        load_retrievers={
+            "bm25": lambda: plain_index(inputs, config, say).by("words"),
+            "faiss": lambda: plain_index(inputs, config, say).by("vectors"),
+            "pinecone": lambda: pinecone_of(inputs, config, say),
+        },
+        load_known=lambda: known_of(about_calls(train_rows) or train_rows, config, say),
+        load_relevance=lambda: relevance_of(config, lambda: shop.base, say),
+        load_schema=lambda: schema_of(config),
+        load_toolbox=lambda: tools_of(inputs, config),
+        tools=config.tools,
+        rerank_depth=config.retrieve.rerank_depth,
     )
+    return shop
 
 
 SHOTS = 3
@@ -1237,7 +1056,7 @@ SHOTS = 3
 
 def in_words_workshop(shop: Workshop, inputs: Mapping[str, Artifact], config: Config) -> Workshop:
     """Return a workshop of the same models whose few shots are answered in words."""
-    shots = _shots(about_texts(examples_of(inputs, "train")), config)
+    rows = about_texts(examples_of(inputs, "train"))
     return replace(
         shop,
         load_base=lambda: shop.base,
@@ -1245,7 +1064,9 @@ def in_words_workshop(shop: Workshop, inputs: Mapping[str, Artifact], config: Co
         load_retriever=lambda: shop.retriever,
         load_tuned_retriever=lambda: shop.tuned_retriever,
         load_adapted={name: partial(shop.adapted, name) for name in shop.load_adapted},
-        shots=shots,
+        load_known=lambda: known_of(rows, config, lambda text: None),
+        load_relevance=lambda: shop.relevance,
+        shots=_shots(rows, config),
     )
 
 
@@ -1256,6 +1077,82 @@ def _shots(examples: Sequence[Example], config: Config) -> tuple[Conversation, .
         (Message("user", one.question), Message("assistant", one.answer))
         for one in select(examples, SHOTS, config.train.seed)
     )
+
+
+def known_of(examples: Sequence[Example], config: Config, say: Callable[[str], None]) -> Known:
+    """Return training examples as known answers: their class is the entry that is called, else the answer."""
+    from tunesmith.models.known import Known, KnownAnswer
+
+    answers = tuple(KnownAnswer(one.question, one.answer, one.entry or one.answer) for one in examples)
+    return Known(answers, encoder_of(config, say))
+
+
+def pinecone_of(inputs: Mapping[str, Artifact], config: Config, say: Callable[[str], None]) -> Retriever:
+    """Return the retriever whose vectors Pinecone keeps: those of the index of the encoder as it was found."""
+    from tunesmith.retrieving.pinecone import PineconeRetriever
+
+    told, encoder = config.retrieve, encoder_of(config, say)
+    return PineconeRetriever(
+        plain_index(inputs, config, say),
+        encoder,
+        index=told.pinecone_index,
+        host=told.pinecone_host,
+        namespace=told.pinecone_namespace,
+    )
+
+
+def tools_of(inputs: Mapping[str, Artifact], config: Config) -> Toolbox:
+    """Return the catalogue's entries as functions that a model may call; answers say of each what derived ones do."""
+    from tunesmith.generating.calling import CatalogueTools
+    from tunesmith.generating.derive import derive_answers
+
+    catalogue = catalogue_of(inputs)
+    derived = derive_answers(documents_of(inputs), catalogue).answers
+    sentences = {answer.entry: answer.sentence for answer in derived}
+    return CatalogueTools(catalogue, sentences, run=config.tools.run)
+
+
+def relevance_of(config: Config, load_base: Callable[[], ChatModel], say: Callable[[str], None]) -> Relevance:
+    """Return what reranks: the cross-encoder that is named, else the language model as it was found.
+
+    Raises AddressError where that is at a service, which tells nobody how likely a question is.
+    """
+    from tunesmith.models.address import load_cross_encoder
+    from tunesmith.models.likelihood import Likelihood
+    from tunesmith.models.local import LocalModel
+    from tunesmith.retrieving.reranking import QuestionLikelihood
+
+    if config.retrieve.reranker is not None:
+        return load_cross_encoder(_from_project(config, config.retrieve.reranker), say=say)
+    base = load_base()
+    if not isinstance(base, LocalModel):
+        raise AddressError(
+            f"reranked needs the weights of {base.name}, which a service keeps",
+            hint="Name a cross-encoder: [retrieve] reranker.",
+        )
+    return QuestionLikelihood(Likelihood(base.model, base.tokenizer))
+
+
+def schema_of(config: Config) -> str:
+    """Return the JSON schema in the project's file of it; raises UsageError, SourceError or ConfigError."""
+    from tunesmith.operations import validator
+
+    if config.json_schema is None:
+        raise UsageError(
+            "json holds answers to a JSON schema, and none is named.",
+            hint="Name its file in tunesmith.toml: [evaluate] json_schema.",
+        )
+    _file_digest(config, config.json_schema)
+    text = (config.folder / config.json_schema).read_text(encoding="utf-8")
+    try:
+        schema = json.loads(text)
+        validator(text)
+    except ValueError as error:
+        raise ConfigError(
+            f"{config.folder / config.json_schema} is no JSON schema: {error}",
+            hint="Mend it (draft 2020-12).",
+        ) from error
+    return json.dumps(schema, ensure_ascii=False)
 
 
 def arithmetic(draft: Path) -> torch.dtype:
@@ -1274,196 +1171,36 @@ def arithmetic(draft: Path) -> torch.dtype:
 def _noted_arithmetic(note: Path) -> torch.dtype:
     import torch
 
-    dtype: torch.dtype = getattr(torch, _read_json(note)["dtype"])
+    dtype: torch.dtype = getattr(torch, read_json(note)["dtype"])
     return dtype
 
 
 ARITHMETIC = "arithmetic.json"
+LATENCIES = "latencies.json"  # of `evaluate`
 
 
-def report_data(inputs: Mapping[str, Artifact], config: Config) -> Any:
-    """Return everything that the report shows."""
-    from tunesmith.evaluating import report as page
-
-    parts = [part for part in (_calls_part(inputs), _words_part(inputs, config)) if part is not None]
-    main = parts[0]
-    distances = _read_json(inputs["curate"].file("distances.json"))
-    return page.ReportData(
-        project=config.name,
-        sources=tuple(read_jsonl(Source, inputs["collect"].file("sources.jsonl"))),
-        decision=main.decision,
-        summaries=main.summaries,
-        floors=main.floors,
-        ceilings=main.ceilings,
-        paired=main.paired,
-        scores=main.scores,
-        sets=main.sets,
-        words=parts[1] if len(parts) > 1 else None,
-        story=_story(inputs),
-        distances=tuple(page.LexicalDistance(one["set"], one["mean"]) for one in distances),
-        topics=tuple(
-            page.TopicSize(topic.label, len(topic.chunks)) for topic in chosen_topics(inputs, config).topics
-        ),
-        curve=_curve(_run_of(inputs["train"])["steps"]),
-        cost=_costs(inputs),
-        environment=_facts(inputs),
-    )
-
-
-def _measured(inputs: Mapping[str, Artifact]) -> list[tuple[Score, ...]]:
-    """Return the scores of the contenders, the floors and the ceilings."""
-    return [
-        tuple(read_jsonl(Score, inputs["evaluate"].file(f"{name}.jsonl")))
-        for name in ("scores", "floors", "ceilings")
-    ]
-
-
-def _calls_part(inputs: Mapping[str, Artifact]) -> Part | None:
-    """Return what the report shows of calls, None where none were asked for."""
-    from tunesmith.evaluating.report import Part
-    from tunesmith.evaluating.scores import of_calls, summarise
-    from tunesmith.evaluating.verdict import compare, decide
-
-    scores, floors, ceilings = map(of_calls, _measured(inputs))
-    if not scores:
-        return None
-    paired = compare(scores, floors)
-    summaries, floor_summaries, ceiling_summaries = (summarise(each) for each in (scores, floors, ceilings))
-    decision = decide(summaries, paired, floors=floor_summaries, ceilings=ceiling_summaries)
-    sets = {name: rows for name in SETS if (rows := about_calls(examples_of(inputs, name)))}
-    return Part(decision, summaries, floor_summaries, ceiling_summaries, paired, scores, sets)
-
-
-def _words_part(inputs: Mapping[str, Artifact], config: Config) -> Part | None:
-    """Return what the report shows of answers in words, None where there are none."""
-    from tunesmith.evaluating.report import Part
-    from tunesmith.evaluating.scores import in_words, summarise_words
-    from tunesmith.evaluating.verdict import compare, decide
-
-    scores, floors, ceilings = map(in_words, _measured(inputs))
-    if not scores:
-        return None
-    metric = config.evaluate.measure
-    paired = compare(scores, floors, metric)
-    summaries, floor_summaries, ceiling_summaries = (
-        summarise_words(each, metric) for each in (scores, floors, ceilings)
-    )
-    decision = decide(summaries, paired, floors=floor_summaries, ceilings=ceiling_summaries)
-    sets = {name: rows for name in SETS if (rows := about_texts(examples_of(inputs, name)))}
-    return Part(decision, summaries, floor_summaries, ceiling_summaries, paired, scores, sets)
-
-
-def _story(inputs: Mapping[str, Artifact]) -> tuple[Any, ...]:
-    from tunesmith.evaluating.report import StageStory
-
-    left_out = _read_json(inputs["collect"].file("left_out.json"))
-    entries = len(catalogue_of(inputs).entries)
-    collected = Tally(entries + sum(left_out.values()), entries, left_out)
-    return (
-        StageStory("collect", "entries", collected),
-        *(
-            StageStory(stage, "examples", Tally(**_read_json(inputs[stage].file("tally.json"))))
-            for stage in ("generate", "curate")
-        ),
-    )
-
-
-def _costs(inputs: Mapping[str, Artifact]) -> tuple[Any, ...]:
-    from tunesmith.evaluating.report import Cost
-
-    rows = {
-        row["way"].partition(" ")[0]: row for row in _read_json(inputs["estimate"].file("plan.json"))["rows"]
-    }
-    encoder_run = _read_json(inputs["encoder"].file("run.json"))
-    run, tuned = _run_of(inputs["train"]), rows.get("encoder")
-    return (
-        Cost("encoder, tuning time", "s", tuned and tuned["seconds"], encoder_run["seconds"]),
-        *(_hosted_costs if _is_hosted(inputs["train"]) else _local_costs)(rows, run),
-        Cost("evaluating all contenders", "s", None, inputs["evaluate"].manifest.seconds),
-    )
-
-
-def _local_costs(rows: Mapping[str, Any], run: Mapping[str, Any]) -> tuple[Any, ...]:
-    from tunesmith.evaluating.report import Cost
-
-    adapter, hosted = rows["LoRA"], next((row for row in rows.values() if row["price"]), None)
-    giga = 1 / 2**30
-    return (
-        Cost("language model, tokens trained on", "tokens", adapter["tokens"], run["tokens"]),
-        Cost("language model, tuning time", "s", adapter["seconds"], run["seconds"] + run["valid_seconds"]),
-        Cost(
-            "memory at the peak of training", "GiB", adapter["memory_bytes"] * giga, run["peak_bytes"] * giga
-        ),
-        *((Cost(hosted["way"], "USD", hosted["price"], None),) if hosted else ()),
-    )
-
-
-def _hosted_costs(rows: Mapping[str, Any], run: Mapping[str, Any]) -> tuple[Any, ...]:
-    from tunesmith.evaluating.report import Cost
-    from tunesmith.training.openai_chat import price_of
-
-    row, trained = rows[HOSTED_WAY], run["trained_tokens"]
-    price = None if trained is None else price_of(trained, run["base"], run["base_url"])
-    return (
-        Cost("language model, tokens trained on", "tokens", row["tokens"], trained),
-        Cost("language model, from the job's creation to its end", "s", None, run["seconds"]),
-        Cost(row["way"], "USD", row["price"], price),
-    )
-
-
-def _facts(inputs: Mapping[str, Artifact]) -> tuple[Any, ...]:
-    import os
-    from importlib.metadata import version
-
-    from tunesmith.evaluating.report import Fact
-
-    run = _run_of(inputs["train"])
-    return (
-        Fact("evaluated", inputs["evaluate"].manifest.created),
-        Fact("processor", f"{_processor()}, {os.cpu_count()} cores"),
-        Fact("tuned by", run["base_url"])
-        if _is_hosted(inputs["train"])
-        else Fact("arithmetic", run["dtype"]),
-        Fact("Python", platform.python_version()),
-        *(Fact(name, version(name)) for name in ("torch", "transformers", "tunesmith")),
-    )
-
-
-def _processor() -> str:
-    cpuinfo = Path("/proc/cpuinfo")
-    lines = cpuinfo.read_text(encoding="utf-8").splitlines() if cpuinfo.is_file() else []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor() or platform.machine()
-
-
-def _hits(retriever: Retriever, sets: Sets, count: int) -> dict[str, tuple[Passage, ...]]:
-    examples = [example for rows in sets.values() for example in rows]
-    found = retriever.search([example.question for example in examples], count)
-    return {example.id: hits for example, hits in zip(examples, found, strict=True)}
-
-
-def _is_hosted(train: Artifact) -> bool:
+def is_hosted(train: Artifact) -> bool:
     """Tell whether a service tuned the language model."""
     from tunesmith.training.hosted import HOSTED
 
     return HOSTED in train.manifest.files
 
 
-def _run_of(train: Artifact) -> Any:
+def run_of(train: Artifact) -> Any:
     """Return what training left of its run, here or at a service."""
     from tunesmith.training.hosted import HOSTED
 
-    return _read_json(train.file(HOSTED if _is_hosted(train) else "run.json"))
+    return read_json(train.file(HOSTED if is_hosted(train) else "run.json"))
 
 
 def _draw_loss(path: Path, steps: Sequence[Any]) -> None:
     from tunesmith.evaluating.plots import loss_plot
 
-    points = _curve([asdict(step) for step in steps])
+    points = points_of([asdict(step) for step in steps])
     path.write_text(loss_plot(points, width=720, name="loss"), encoding="utf-8")
 
 
-def _curve(steps: Iterable[Mapping[str, Any]]) -> tuple[CurvePoint, ...]:
+def points_of(steps: Iterable[Mapping[str, Any]]) -> tuple[CurvePoint, ...]:
     """Return the steps of a run as a plot takes them; services say nothing of their speed."""
     from tunesmith.evaluating.plots import CurvePoint
 
@@ -1478,9 +1215,11 @@ def _curve(steps: Iterable[Mapping[str, Any]]) -> tuple[CurvePoint, ...]:
     )
 
 
-def _write_json(path: Path, value: object) -> None:
+def write_json(path: Path, value: object) -> None:
+    """Write a value as JSON."""
     path.write_text(json.dumps(value, ensure_ascii=False, indent=1), encoding="utf-8")
 
 
-def _read_json(path: Path) -> Any:
+def read_json(path: Path) -> Any:
+    """Return what a file of JSON holds."""
     return json.loads(path.read_text(encoding="utf-8"))

@@ -19,6 +19,8 @@ from tunesmith.cli.app import app
 from tunesmith.cli.ports import DatasetForm, Form, Precision, ResultForm, ReviewOrder, ReviewSet, Show
 from tunesmith.config import load
 from tunesmith.errors import DiskFull, TunesmithError, UsageError
+from tunesmith.generating.running import Result
+from tunesmith.generating.script import Assumed, Script
 from tunesmith.records import Answer, Evidence
 from tunesmith.reviewing.agreement import Summary, summarise
 from tunesmith.reviewing.decisions import Decision, Merged
@@ -79,6 +81,15 @@ class Asked:
     judgement: Judgement | None = Judgement()
     sources: tuple[Evidence, ...] = ()
     version: str | None = "p 1"
+
+
+@dataclass(frozen=True)
+class Scripted:
+    """A script."""
+
+    asked: Asked
+    script: Script
+    result: Result | None
 
 
 @dataclass(frozen=True)
@@ -254,6 +265,17 @@ class StandIn:
         self._fail()
         return Asked(question, Answer(f"You ask: {question}"), model or "best")
 
+    def script(
+        self, question: str, model: str | None, *, writer: str | None, data: Mapping[str, Path], execute: bool
+    ) -> Scripted:
+        """Repeat the question, and what the values are from."""
+        self._fail()
+        assumed = tuple(Assumed(name, str(file)) for name, file in data.items())
+        made = Script("import p\np.f()\n", "p.f", "p.f()", assumed, writer or "template")
+        error = "ValueError: no" if "fail" in question else None
+        result = Result("7\n", "int", error, confined=True) if execute else None
+        return Scripted(self.ask(question, model), made, result)
+
     def report(self) -> Files:
         """Return a short report."""
         self._fail()
@@ -328,6 +350,7 @@ def test_help_is_light() -> None:
         "status",
         "estimate",
         "ask",
+        "script",
         "report",
         "advise",
         "compare",
@@ -391,6 +414,11 @@ def test_run_hands_on_the_stage_and_the_project(tmp_path: Path) -> None:
         (["dataset", "--to", "parquet", "--out", "rows"], ["Next: ls rows"]),
         (["ask", "Why [1]?"], ["You ask: Why [1]?", "✓ valid p.f", "by best", "Next: tunesmith report"]),
         (["ask", "Why?", "--model", "base"], ["Answered by base"]),
+        (
+            ["script", "Why?", "--data", "G=towns.json"],
+            ["import p", "holds p.f()", "G is from towns.json", "Next: tunesmith script 'Why?' --run"],
+        ),
+        (["script", "Why?", "--run", "--writer", "m"], ["written by m", "✓ it runs", "result: int", "7"]),
         (["report"], ["Retrieval is enough.", "shop/report.html", "Next: tunesmith report --open"]),
         (
             ["export", "--to", "gguf", "--quantise", "q8_0"],
@@ -480,6 +508,7 @@ def test_topics_and_prompts_are_written_to_be_changed(tmp_path: Path) -> None:
         (["review", "--summary"], {"summary", "next"}),
         (["review", "--merge", "b.jsonl"], {"merged", "next"}),
         (["ask", "Why?"], {"asked", "next"}),
+        (["script", "Why?"], {"scripted", "next"}),
         (["report"], {"verdict", "contenders"}),
         (["export", "--to", "gguf"], {"export", "next"}),
         (["export", "--to", "axolotl"], {"folder", "next"}),
@@ -489,6 +518,13 @@ def test_json_is_one_document(arguments: list[str], keys: set[str]) -> None:
     """With --json stdout is one JSON document and nothing else."""
     result = run_cli.invoke(app, [*arguments, "--json"], obj=opener())
     assert (result.exit_code, set(json.loads(result.stdout))) == (0, keys)
+
+
+def test_a_script_that_fails_is_shown_and_ends_with_1() -> None:
+    """The error is the result, and --data names a variable and a file."""
+    result = run_cli.invoke(app, ["script", "fail?", "--run"], obj=opener())
+    assert (result.exit_code, "✗ it fails ValueError: no" in result.stdout) == (1, True)
+    assert run_cli.invoke(app, ["script", "Why?", "--data", "towns.json"], obj=opener()).exit_code == 2
 
 
 @pytest.mark.parametrize(

@@ -28,7 +28,7 @@ class LetterEncoder:
         return np.asarray(rows / np.linalg.norm(rows, axis=1, keepdims=True), dtype=np.float32)
 
 
-def verdicts(scores: Sequence[Score]) -> list[tuple[str, str, str | None, str]]:
+def verdicts(scores: Sequence[Score]) -> list[tuple[str, str, str | None, str | None]]:
     """Return what matters of scores."""
     return [(score.contender, score.example, score.called, score.verdict) for score in scores]
 

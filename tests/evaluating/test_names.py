@@ -5,7 +5,15 @@ from __future__ import annotations
 import pytest
 
 from tunesmith.errors import AddressError
-from tunesmith.evaluating.names import PARTS, adapter_of, check_adapter, check_name, is_tuned, with_adapters
+from tunesmith.evaluating.names import (
+    PARTS,
+    adapter_of,
+    check_adapter,
+    check_name,
+    is_tuned,
+    retriever_of,
+    with_adapters,
+)
 from tunesmith.evaluating.verdict import cost_order
 
 
@@ -21,7 +29,7 @@ from tunesmith.evaluating.verdict import cost_order
     ],
 )
 def test_a_name_tells_whether_its_model_was_trained(name: str, adapter: str | None, tuned: bool) -> None:
-    """Here, elsewhere or not at all; a part that is not known yet is no adapter beside `base`."""
+    """Here, elsewhere or not at all."""
     assert (adapter_of(name), is_tuned(name)) == (adapter, tuned)
 
 
@@ -46,6 +54,20 @@ def test_a_name_that_would_be_mistaken_is_refused(name: str) -> None:
     """An adapter's name can be a part of a contender's, and is none already."""
     with pytest.raises(AddressError, match="cannot be an adapter's name"):
         check_adapter(name)
+
+
+@pytest.mark.parametrize(
+    ("name", "retriever"),
+    [
+        ("base", None),
+        ("tuned+bm25+reranked", "bm25"),
+        ("tools", "retrieval"),
+        ("tools+tuned_retrieval", "tuned_retrieval"),
+    ],
+)
+def test_a_name_tells_which_retriever_is_asked(name: str, retriever: str | None) -> None:
+    """Tools are found by the plain one where nothing else is said."""
+    assert retriever_of(name) == retriever
 
 
 def test_two_adapters_do_not_go_together() -> None:

@@ -59,14 +59,24 @@ def without_interval(text: str) -> str:
 
 
 def test_contenders_have_an_order_of_cost() -> None:
-    """What must be trained weighs most, then the encoder, the index, the prompt and the grammar."""
+    """What must be trained weighs most, then tools, the encoder, the index, the prompt and the grammar."""
     names = [
+        "classifier",
         "base",
         "base+constrained",
         "few_shot",
+        "nearest_shots",
+        "bm25",
+        "faiss",
         "retrieval",
         "retrieval+constrained",
+        "retrieval+citations",
+        "pinecone",
+        "bm25+reranked",
         "tuned_retrieval",
+        "tuned_retrieval+reranked",
+        "tools",
+        "tools+tuned_retrieval",
         "tuned",
         "tuned+retrieval",
         "tuned+tuned_retrieval",

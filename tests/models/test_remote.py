@@ -13,8 +13,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.conftest import Toolbox
 
-from tunesmith.errors import ModelBusy, ModelError, ModelRefused
+from tunesmith.errors import ModelBusy, ModelError, ModelRefused, UsageError
+from tunesmith.generating.running import Result
+from tunesmith.generating.script import Assumed
 from tunesmith.models.base import ChatModel, Sampling
 from tunesmith.models.remote import RemoteModel
 from tunesmith.project import Project
@@ -333,3 +336,26 @@ def test_a_schema_is_sent_where_it_is_known(service: Service) -> None:
     service.asked.clear()
     assert [model.ask(user(text), Sampling(schema=schema)).text for text in "bc"] == ["fine", "fine"]
     assert ["response_format" in request for request in service.asked] == [True, False, False]
+
+
+def test_a_project_writes_and_runs_a_script(toolbox: Toolbox, tmp_path: Path, service: Service) -> None:
+    """The model's call is kept; data may be the user's; without `execute` nothing runs."""
+    project = toolbox.copy(tmp_path / "project")
+    text = "So:\n```python\nimport toolbox\n\ntoolbox.clamp(value, low, high)\n```"
+    service.say = lambda request: completion(text)
+    model = f"openai:m@{service.url}"
+    made = project.script("Keep a number in bounds", model, execute=True)
+    assert made.result == Result("10\n", "int", None, confined=made.result.confined if made.result else False)
+    assert project.script("Keep a number in bounds", model).result is None
+    (tmp_path / "mine.json").write_text("99")
+    mine = project.script("?", model, data={"high": tmp_path / "mine.json"}, execute=True)
+    assert (Assumed("high", "yours") in mine.script.assumed, mine.result and mine.result.printed) == (
+        True,
+        "12\n",
+    )
+    with pytest.raises(UsageError, match="no variable nothing"):
+        project.script("?", model, data={"nothing": tmp_path / "mine.json"})
+    with pytest.raises(UsageError, match="put in by the template"):
+        project.script("?", model, data={"high": tmp_path / "mine.json"}, writer=model)
+    with pytest.raises(ModelError, match="uses value, low, high"):
+        project.script("?", model, writer=model)

@@ -7,7 +7,7 @@ import os
 import re
 import shlex
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
@@ -353,6 +353,54 @@ def ask(
         edge.result({"asked": asked, "next": command})
         edge.show(show.asked_view(asked))
         edge.then(command)
+
+
+@app.command()
+def script(
+    context: typer.Context,
+    question: Annotated[str, typer.Argument(help="In your own words.")],
+    *,
+    model: Annotated[
+        str | None,
+        typer.Option("--model", metavar="M", help="The contender whose call it is; default: the best."),
+    ] = None,
+    writer: Annotated[
+        str | None,
+        typer.Option(metavar="ADDRESS", help="A second model that writes the script; default: a template."),
+    ] = None,
+    data: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME=FILE", help="The value of a variable of the call: JSON, CSV or text."),
+    ] = None,
+    execute: Annotated[
+        bool,
+        typer.Option("--run", help="Run it, in a sandbox without network and files, and show the result."),
+    ] = False,
+    project: At = None,
+    as_json: AsJson = False,
+) -> None:
+    """Write a runnable script around the call that answers QUESTION, and with --run show what it gives."""
+    with _edge(as_json) as edge:
+        from tunesmith.cli import show
+
+        files = _named_files(data or ())
+        made = _open(context, project).script(question, model, writer=writer, data=files, execute=execute)
+        command = "tunesmith report" if execute else f"tunesmith script {shlex.quote(question)} --run"
+        edge.result({"scripted": made, "next": command})
+        edge.show(show.scripted_view(made))
+        if made.result is not None and made.result.error is not None:
+            raise typer.Exit(1)
+        edge.then(command)
+
+
+def _named_files(words: Sequence[str]) -> dict[str, Path]:
+    pairs = [word.partition("=") for word in words]
+    wrong = [
+        word for word, (name, _, file) in zip(words, pairs, strict=True) if not (name.isidentifier() and file)
+    ]
+    if wrong:
+        raise UsageError(f"--data {wrong[0]} names no variable and file.", hint="Write --data NAME=FILE.")
+    return {name: Path(file) for name, _, file in pairs}
 
 
 @app.command()
@@ -822,6 +870,10 @@ def models(project: At = None, as_json: AsJson = False) -> None:
 
 @app.command()
 def serve(
+    project: Annotated[
+        Path | None,
+        typer.Option(metavar="PATH", help="A project whose contenders are offered by their names."),
+    ] = None,
     host: Annotated[
         str, typer.Option(help="The address to listen on; another than this machine's needs keys.")
     ] = "127.0.0.1",
@@ -858,12 +910,18 @@ def serve(
         from tunesmith.serving.options import options_from
         from tunesmith.serving.server import serve as run_server
 
-        options = options_from(models or (), aliases or (), settings or ())
+        options = options_from(
+            models or (), aliases or (), settings or (), project=None if project is None else str(project)
+        )
         folder = home or default_home()
 
         def ready(url: str) -> None:
             edge.result({"url": url, "home": str(folder), "models": dict(options.models)})
             edge.say(f"Serving {', '.join(options.models)} at {url}; everything is kept in {folder}.")
+            if project is not None:
+                edge.say(
+                    f"The contenders of {project} answer chats by their names: GET {url}/models has them."
+                )
             edge.say(f"  export OPENAI_BASE_URL={url}")
             edge.say("  export OPENAI_API_KEY=any   # until there are keys: tunesmith keys new")
 

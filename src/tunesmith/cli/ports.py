@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 if TYPE_CHECKING:
+    from tunesmith.generating.running import Result
+    from tunesmith.generating.script import Script
     from tunesmith.records import Answer, Evidence
     from tunesmith.reviewing.agreement import Summary
     from tunesmith.reviewing.decisions import Merged
@@ -235,6 +237,17 @@ class Dataset(Protocol):
     def rows(self) -> Mapping[str, int]: ...  # noqa: D102
 
 
+class Scripted(Protocol):
+    """An answer, the script around its call, and what it gave, if it was run."""
+
+    @property
+    def asked(self) -> Asked: ...  # noqa: D102
+    @property
+    def script(self) -> Script: ...  # noqa: D102
+    @property
+    def result(self) -> Result | None: ...  # noqa: D102
+
+
 class Project(Protocol):
     """A project that commands work on."""
 
@@ -283,6 +296,12 @@ class Project(Protocol):
 
     def ask(self, question: str, model: str | None) -> Asked:
         """Answer a question."""
+
+    def script(
+        self, question: str, model: str | None, *, writer: str | None, data: Mapping[str, Path], execute: bool
+    ) -> Scripted:
+        """Write a script around the call of an answer."""
+        ...
 
     def report(self) -> ReportFiles:
         """Write the report."""

@@ -18,7 +18,7 @@ from rich.table import Table
 from rich.text import Text
 
 from tunesmith.cli.inventory import Usable
-from tunesmith.cli.ports import Asked, Exported, Judgement, Parity, Plan, Show, StageState, Topic
+from tunesmith.cli.ports import Asked, Exported, Judgement, Parity, Plan, Scripted, Show, StageState, Topic
 from tunesmith.errors import TunesmithError
 from tunesmith.evaluating.advice import METHODS, Detectable, Mark, Rule
 
@@ -130,12 +130,38 @@ def asked_view(asked: Asked) -> RenderableType:
         parts.append(judged(asked.judgement, asked.version))
     if asked.answer.finish == "length":
         parts.append(Text("The answer was cut at its longest length.", style="yellow"))
+    parts += [Text(f"Note: {note}", style="yellow") for note in asked.answer.notes]
+    if asked.answer.confidence is not None:
+        parts.append(Text(f"Sure of it: {100 * asked.answer.confidence:.0f} %", style="dim"))
     took = f"{duration(asked.answer.seconds)}, {asked.answer.completion_tokens:,} tokens"
     parts.append(Text(f"Answered by {asked.contender} ({took})", style="dim"))
     for source in asked.sources:
         quote = " ".join(source.quote.split())
         place = f"{source.document}, characters {source.start}-{source.end}"
         parts.append(Text.assemble(("Source: ", "dim"), place, (f": “{quote}”" if quote else "")))
+    return Group(*parts)
+
+
+def scripted_view(made: Scripted) -> RenderableType:
+    """Return the script, where its values are from, and what it gave or why it did not run."""
+    parts: list[RenderableType] = [
+        *prose_and_code(f"```python\n{made.script.text}```"),
+        Text(),
+        Text.assemble(("✓ sound ", "green"), f"holds {made.script.call}, written by {made.script.writer}"),
+    ]
+    parts += [Text(f"{each.name} is from {each.origin}", style="dim") for each in made.script.assumed]
+    result = made.result
+    if result is None:
+        parts.append(Text("Not run: --run runs it in a sandbox.", style="dim"))
+        return Group(*parts)
+    parts += [Text(f"Before it, another script failed: {error}", style="dim") for error in result.tried]
+    if result.error is not None:
+        parts.append(Text.assemble(("✗ it fails ", "red"), result.error))
+    else:
+        parts.append(Text.assemble(("✓ it runs ", "green"), f"result: {result.kind or 'printed'}"))
+    parts.append(Text(result.printed.rstrip()))
+    if not result.confined:
+        parts.append(Text("The kernel did not confine it: only Python's own hooks did.", style="yellow"))
     return Group(*parts)
 
 
@@ -467,13 +493,10 @@ class _Percent:
 
 
 def _figures(figures: Mapping[str, Mapping[str, Any]], measures: Sequence[str]) -> tuple[str, ...]:
-    shares = [
-        None
-        if (share := figures.get(key)) is None
-        else _Percent(share["value"], share["low"], share["high"], share["n"])
-        for key in measures
-    ]
-    main, *others = shares
+    found = (figures.get(key) for key in measures)
+    main, *others = (
+        None if one is None else _Percent(one["value"], one["low"], one["high"], one["n"]) for one in found
+    )
     return (
         "" if main is None else str(main),
         "" if main is None else main.interval,

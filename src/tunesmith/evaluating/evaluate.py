@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -21,8 +21,8 @@ from tunesmith.records import Answer, Conversation, Example, Message, Score, fro
 class EvaluateSettings(BaseModel):
     """How contenders are asked: greedily, up to `max_tokens` new tokens, `batch_size` questions at a time.
 
-    An answer also ends after the first of the strings in `stop`. `measure` is what the verdict about answers in words
-    rests on.
+    An answer also ends after the first of the strings in `stop`. `timed` questions are asked once more, one at a time:
+    what a batch's answer takes is no user's waiting time.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -30,7 +30,7 @@ class EvaluateSettings(BaseModel):
     max_tokens: int = Field(default=160, ge=1)
     batch_size: int = Field(default=32, ge=1)
     stop: tuple[str, ...] = ()
-    measure: Literal["f1", "exact_match", "rouge_l", "chrf", "similarity"] = "f1"
+    timed: int = Field(default=8, ge=0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,6 +130,19 @@ def _ask_all(
         asked += len(batch.examples)
         on_progress(asked, total, f"{batch.contender} on {batch.set}")
     return tuple(done[key] for batch in batches for key in _keys(batch))
+
+
+def latencies(
+    model: ChatModel, examples: Sequence[Example], *, system: str, settings: EvaluateSettings
+) -> tuple[float, ...]:
+    """Return the seconds that each of the first `timed` questions takes when it is asked alone."""
+    sampling = Sampling(max_tokens=settings.max_tokens, stop=settings.stop)
+    taken = []
+    for example in examples[: settings.timed]:
+        start = time.perf_counter()
+        model.reply([_conversation(system, example)], sampling)
+        taken.append(time.perf_counter() - start)
+    return tuple(taken)
 
 
 def _check_unique(name: str, examples: Sequence[Example]) -> None:

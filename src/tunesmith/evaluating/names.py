@@ -11,7 +11,13 @@ from typing import Final
 
 from tunesmith.errors import AddressError
 
-PARTS: Final = ("base", "tuned", "few_shot", "retrieval", "tuned_retrieval", "constrained")
+#: What searches, from cheap to dear: words, vectors, both, vectors kept by a service, vectors of the tuned encoder.
+RETRIEVERS: Final = ("bm25", "faiss", "retrieval", "pinecone", "tuned_retrieval")
+PARTS: Final = (
+    *("base", "tuned", "few_shot", "nearest_shots"),
+    *(*RETRIEVERS, "reranked", "citations", "tools"),
+    *("constrained", "json", "classifier"),
+)
 USUAL: Final = (
     "base",
     "few_shot",
@@ -25,6 +31,16 @@ USUAL: Final = (
 
 
 _ADAPTER: Final = re.compile("[a-z][a-z0-9_]*")
+_SEARCH: Final = f"one of {', '.join(RETRIEVERS)}"
+# Parts of which a name has at most one; what a part needs beside it; what it cannot stand beside.
+_CHOICES: Final = (RETRIEVERS, ("few_shot", "nearest_shots"), ("constrained", "json"))
+_NEEDS: Final = {"reranked": (*RETRIEVERS, "tools"), "citations": RETRIEVERS}
+_APART: Final = (
+    ("tools", "citations", "a tool's call has no words that could cite a passage"),
+    ("tools", "few_shot", "the examples answer with code, and a model that calls answers with JSON"),
+    ("tools", "nearest_shots", "the examples answer with code, and a model that calls answers with JSON"),
+    ("tools", "json", "a call is JSON of its function's schema already: tools+constrained holds it to that"),
+)
 
 
 def check_name(name: str, adapters: Collection[str] = ()) -> frozenset[str]:
@@ -40,13 +56,42 @@ def check_name(name: str, adapters: Collection[str] = ()) -> frozenset[str]:
             f"{name!r} names no contender: {strangers[0] if strangers else parts[0]!r} is not understood there",
             hint=f"Join parts by '+': {', '.join(known)}.",
         )
-    for choice in (("base", "tuned", *adapters), ("retrieval", "tuned_retrieval")):
+    for choice in (("base", "tuned", *adapters), *_CHOICES):
         asked = [part for part in choice if part in parts]
         if len(asked) > 1:
             raise AddressError(
                 f"{name!r} asks for {asked[0]} and {asked[1]} at once", hint="Choose one of them."
             )
+    _check_company(name, parts)
     return frozenset(parts)
+
+
+def _check_company(name: str, parts: Sequence[str]) -> None:
+    """Check that what a part needs stands beside it, and what it excludes does not; raises AddressError."""
+    if "classifier" in parts and len(parts) > 1:
+        raise AddressError(
+            f"{name!r} puts something around classifier, which asks no language model",
+            hint="Name it alone: classifier.",
+        )
+    for part, needed in _NEEDS.items():
+        if part in parts and not set(needed) & set(parts):
+            raise AddressError(
+                f"{name!r} has {part} and nothing that searches",
+                hint=f"Add {_SEARCH}, such as {name}+retrieval.",
+            )
+    for one, other, why in _APART:
+        if one in parts and other in parts:
+            raise AddressError(f"{name!r} has {one} beside {other}: {why}", hint="Leave one of them out.")
+
+
+def retriever_of(name: str) -> str | None:
+    """Return which retriever a contender shows passages of, or chooses its tools with; None for no retrieval.
+
+    Tools are chosen by `retrieval` where the name says nothing else.
+    """
+    parts = name.split("+")
+    usual = "retrieval" if "tools" in parts else None
+    return next((part for part in parts if part in RETRIEVERS), usual)
 
 
 def check_adapter(name: str) -> None:

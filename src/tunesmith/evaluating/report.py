@@ -11,6 +11,8 @@ from statistics import median
 from typing import Any
 
 from tunesmith.evaluating import plots, tables
+from tunesmith.evaluating.costs import Bill, BreakEven
+from tunesmith.evaluating.curve import Curve
 from tunesmith.evaluating.names import is_tuned
 from tunesmith.evaluating.plots import Bar, CurvePoint, Kind, Row
 from tunesmith.evaluating.scores import Summarised, WordsSummary, acceptable
@@ -88,7 +90,7 @@ class Part:
     ceilings: tuple[Summarised, ...] = ()
     paired: tuple[Paired, ...] = ()
     scores: tuple[Score, ...] = ()
-    sets: Mapping[str, tuple[Example, ...]] = field(default_factory=dict)
+    sets: Mapping[str, Sequence[Example]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +109,7 @@ class ReportData:
     ceilings: tuple[Summarised, ...] = ()
     paired: tuple[Paired, ...] = ()
     scores: tuple[Score, ...] = ()
-    sets: Mapping[str, tuple[Example, ...]] = field(default_factory=dict)
+    sets: Mapping[str, Sequence[Example]] = field(default_factory=dict)
     story: tuple[StageStory, ...] = ()
     distances: tuple[LexicalDistance, ...] = ()
     topics: tuple[TopicSize, ...] = ()
@@ -115,6 +117,10 @@ class ReportData:
     cost: tuple[Cost, ...] = ()
     environment: tuple[Fact, ...] = ()
     words: Part | None = None
+    learning: Curve | None = None
+    bills: tuple[Bill, ...] = ()
+    break_even: tuple[BreakEven, ...] = ()
+    latencies: Mapping[str, Sequence[float]] = field(default_factory=dict)
 
 
 Measured = ReportData | Part
@@ -133,6 +139,7 @@ def to_json(data: ReportData) -> dict[str, Any]:
         "cheapest": data.decision.cheapest,
         "set": data.decision.set,
         "why": list(data.decision.why),
+        "change": list(data.decision.change),
         "metric": data.summaries[0].metric,
         "words": _words_decision(data),
         "contenders": _by_name(_both(data, "summaries"), _contender_figures),
@@ -146,7 +153,21 @@ def to_json(data: ReportData) -> dict[str, Any]:
         },
         "training": [asdict(one) for one in data.curve],
         "cost": [asdict(one) for one in data.cost],
+        "learning_curve": None if data.learning is None else asdict(data.learning),
+        "bills": {one.contender: asdict(one) for one in data.bills},
+        "break_even": [asdict(one) for one in data.break_even],
+        "latency_alone_s": {name: _alone(taken) for name, taken in data.latencies.items() if taken},
         "environment": {one.name: one.value for one in data.environment},
+    }
+
+
+def _alone(taken: Sequence[float]) -> dict[str, float]:
+    """Return the median, the 95th percentile and the number of questions that were asked alone."""
+    ordered = sorted(taken)
+    return {
+        "p50": median(ordered),
+        "p95": ordered[min(len(ordered) - 1, round(0.95 * (len(ordered) - 1)))],
+        "n": len(ordered),
     }
 
 
@@ -216,8 +237,9 @@ def render_html(data: ReportData) -> str:
         _section("compared", "Is the difference real?", _comparisons(data)),
         _section("examples", "Worked examples", _worked_examples(data)),
         _section("words", "And the answers in words", _words(data)),
+        _section("bills", "What each way costs", _bills(data)),
         _section("dataset", "What it learned from", _dataset(data)),
-        _section("training", "How training went", _training(data)),
+        _section("training", "How training went", _training(data) + _learning(data)),
         _section("cost", "What it cost", _cost(data)),
         _section("made", "How this was made", _environment(data)),
     ]
@@ -243,7 +265,8 @@ def render_html(data: ReportData) -> str:
 </header>
 <main>
 <section id="why" aria-labelledby="why-title"><h2 id="why-title">Why</h2>
-<ul class="why">{"".join(f"<li>{escape(reason)}</li>" for reason in data.decision.why)}</ul></section>
+<ul class="why">{_items(data.decision.why)}</ul>
+{_change(data.decision)}</section>
 {"".join(sections)}
 </main>
 <footer><p>Made by Tunesmith. All figures are on the test sets' questions, which training never saw; intervals
@@ -253,14 +276,23 @@ are 95 %. The rows behind them are in the project's folder.</p></footer>
 """
 
 
+def _items(texts: Sequence[str]) -> str:
+    return "".join(f"<li>{escape(text)}</li>" for text in texts)
+
+
+def _change(decision: Decision) -> str:
+    if not decision.change:
+        return ""
+    return f'<h3>What would change the answer</h3>\n<ul class="why">{_items(decision.change)}</ul>\n'
+
+
 def _words(data: ReportData) -> str:
     """Return all about the answers in words, where they stand beside calls."""
     if data.words is None:
         return ""
     part = data.words
-    why = "".join(f"<li>{escape(reason)}</li>" for reason in part.decision.why)
     return (
-        f'<p>{escape(part.decision.sentence)}</p>\n<ul class="why">{why}</ul>\n'
+        f'<p>{escape(part.decision.sentence)}</p>\n<ul class="why">{_items(part.decision.why)}</ul>\n'
         + _figures(part, "words-")
         + _comparisons(part)
         + _worked_examples(part, "words-")
@@ -669,6 +701,87 @@ def _validation(curve: Sequence[CurvePoint]) -> str:
 def _speed(curve: Sequence[CurvePoint]) -> str:
     speeds = [one.tokens_per_second for one in curve if one.tokens_per_second is not None]
     return f" Median speed: {median(speeds):,.0f} tokens a second." if speeds else ""
+
+
+def _learning(data: ReportData) -> str:
+    """Return what the tuned contender scores after other trainings: on less, and with other seeds."""
+    if data.learning is None:
+        return ""
+    titles = (
+        "Examples",
+        "Share",
+        "Seed",
+        _sentence_case(measure_words(data.learning.metric)),
+        "All above it by",
+    )
+    rows = (
+        row(
+            f"{one.examples:,}",
+            (
+                cell(f"{one.fraction:.0%}"),
+                cell(f"{one.seed}"),
+                share_cell(one.score, strip=True),
+                NONE
+                if one.gain is None
+                else cell(
+                    f"{points(one.gain.difference)} ({points(one.gain.low)} to {points(one.gain.high)})"
+                ),
+            ),
+        )
+        for one in data.learning.points
+    )
+    caption = f"{data.learning.contender} on the set {data.learning.set}, trained anew for each line."
+    return "<h3>With fewer examples, and with other seeds</h3>\n" + tables.table(
+        "Learning curve", [Head(title) for title in titles], [body(rows)], caption=caption
+    )
+
+
+def _bills(data: ReportData) -> str:
+    """Return what making and asking each contender costs, and when the best has paid back."""
+    if not data.bills:
+        return ""
+    unit = {"USD": "US dollars", "s": "seconds here"}[data.bills[0].unit]
+    back = {one.against: one for one in data.break_even}
+    best = data.decision.best
+    heads = [
+        Head("Contender"),
+        Head("To make", unit),
+        Head("A thousand answers", unit),
+        Head("Alone", "seconds, median"),
+        Head(f"{best} is cheaper after", "questions"),
+    ]
+    rows = (
+        row(
+            code(one.contender),
+            (
+                cell(_amount(one.making)),
+                cell(_amount(one.per_thousand)),
+                _alone_cell(data.latencies.get(one.contender, ())),
+                _paid_back(back.get(one.contender)),
+            ),
+            marked=one.contender == best,
+        )
+        for one in sorted(data.bills, key=lambda one: cost_order(one.contender))
+    )
+    caption = (
+        "An answer costs its share of its batch's time; alone is what a user waits for. Making the dataset, which all "
+        "share, is not counted."
+    )
+    return tables.table("What each way costs", heads, [body(rows)], caption=caption)
+
+
+def _alone_cell(taken: Sequence[float]) -> str:
+    if not taken:
+        return NONE
+    found = _alone(taken)
+    under = f"p95 {found['p95']:.2f} of {found['n']}"
+    return f"<td>{found['p50']:.2f}{small(under)}</td>"
+
+
+def _paid_back(one: BreakEven | None) -> str:
+    if one is None:
+        return NONE
+    return cell("never" if one.questions is None else _amount(one.questions))
 
 
 def _cost(data: ReportData) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from tunesmith.errors import DatasetError
-from tunesmith.evaluating.names import adapter_of, is_tuned
+from tunesmith.evaluating.names import RETRIEVERS, adapter_of, is_tuned, retriever_of
 from tunesmith.evaluating.scores import Summarised, Summary, WordsSummary, columns
 from tunesmith.evaluating.statistics import Estimate, Metric, Paired, detectable_difference, paired_difference
 from tunesmith.records import Score
@@ -33,9 +33,17 @@ _FLOORS = {
 }
 _PARTS = {
     "few_shot": "few-shot examples",
+    "nearest_shots": "the nearest examples",
+    "bm25": "retrieval by words",
+    "faiss": "retrieval by vectors",
     "retrieval": "retrieval",
+    "pinecone": "retrieval at Pinecone",
     "tuned_retrieval": "tuned retrieval",
+    "reranked": "reranked passages",
+    "citations": "citations",
+    "tools": "tools",
     "constrained": "calls constrained to the catalogue",
+    "json": "answers held to a JSON schema",
 }
 _MEASURES = {
     "exact": "exact calls",
@@ -57,8 +65,8 @@ _SET_PHRASES = {
 class Decision:
     """What to do, in a sentence with its figures, and why.
 
-    `best` scores most on `set`; `cheapest` is the cheapest contender that cannot be told apart
-    from it.
+    `best` scores most on `set`; `cheapest` is the cheapest contender that cannot be told apart from it. `change` says
+    what could change the answer, and what of that was measured.
     """
 
     sentence: str
@@ -66,6 +74,7 @@ class Decision:
     cheapest: str
     set: str
     why: tuple[str, ...]
+    change: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,13 +106,20 @@ class _Evidence:
 def cost_order(contender: str) -> tuple[int, ...]:
     """Return a key that sorts contenders from cheap to dear, all a matter of what must be made and run.
 
-    Training the language model costs most, then tuning the encoder, then keeping an index, then longer
-    prompts, then a grammar: base < few_shot < retrieval < tuned_retrieval < tuned < combinations.
+    A classifier asks no language model. Training one costs most, then calling tools, which asks it more than once,
+    then tuning the encoder, then keeping an index and reranking its passages, then longer prompts, then a grammar:
+    classifier < base < few_shot < nearest_shots < bm25 < faiss < retrieval < pinecone < tuned_retrieval < tools <
+    tuned < combinations.
     """
     parts = contender.split("+")
-    retrieves = "retrieval" in parts or "tuned_retrieval" in parts
-    dear_to_cheap = (is_tuned(contender), "tuned_retrieval" in parts, retrieves, "few_shot" in parts)
-    return (*map(int, dear_to_cheap), int("constrained" in parts), len(parts))
+    searches = max((place for place, part in enumerate(RETRIEVERS, 1) if part in parts), default=0)
+    dear_to_cheap = (
+        *(is_tuned(contender), "tools" in parts, "tuned_retrieval" in parts),
+        *("reranked" in parts, searches, "citations" in parts),
+        *("nearest_shots" in parts, "few_shot" in parts),
+    )
+    held = "constrained" in parts or "json" in parts
+    return ("classifier" not in parts, *map(int, dear_to_cheap), int(held), len(parts))
 
 
 # Before the name of the contender that was shown a right entry with every question.
@@ -119,6 +135,8 @@ def describe(name: str) -> str:
     if name.startswith(ORACLE):
         return f"{describe(name.removeprefix(ORACLE))}, a right entry always shown first"
     parts = name.split("+")
+    if name == "classifier":
+        return "a classifier on embeddings"
     adapter = adapter_of(name)
     if adapter is not None:
         model = f"the model with the adapter {adapter}"
@@ -205,6 +223,7 @@ def decide(
         cheapest=cheapest.contender,
         set=evidence.set,
         why=tuple(_reasons(evidence, best, cheapest)),
+        change=tuple(_changes(evidence, best)),
     )
 
 
@@ -282,7 +301,11 @@ def _contender_advice(evidence: _Evidence, best: Summarised, cheapest: Summarise
         return _fine_tune(evidence, best)
     if "tuned_retrieval" in parts:
         return _enough(evidence, best, cheapest, _TUNE_THE_ENCODER)
-    if "retrieval" in parts:
+    if "classifier" in parts:
+        return _enough(evidence, best, cheapest, "Do not fine-tune, a classifier on embeddings is enough")
+    if "tools" in parts:
+        return _enough(evidence, best, cheapest, "Do not fine-tune, tools are enough")
+    if retriever_of(cheapest.contender) is not None:
         return _enough(evidence, best, cheapest, _RETRIEVAL_IS_ENOUGH)
     return _enough(evidence, best, cheapest, "Do not fine-tune, prompting is enough")
 
@@ -480,6 +503,22 @@ def _reason_power(evidence: _Evidence, best: Summarised) -> Iterator[str]:
         f"two must be about {100 * smallest:.1f} points to be found four times in five; smaller ones can "
         f"hide in "
         "the noise."
+    )
+
+
+def _changes(evidence: _Evidence, best: Summarised) -> Iterator[str]:
+    """Say what of retrieval and another base could change the answer; more data is the learning curve's to say."""
+    oracle = next((one for one in evidence.ceilings.values() if one.contender.startswith(ORACLE)), None)
+    if oracle is not None:
+        room = oracle.main.low > best.main.high
+        yield (
+            f"{'Better retrieval could' if room else 'Better retrieval alone is not shown to'} change it: with a right "
+            f"one always shown first, {describe(oracle.contender.removeprefix(ORACLE))} "
+            f"{'reaches' if room else 'has'} {_interval(oracle.main)}, and the best has {_interval(best.main)}."
+        )
+    yield (
+        "Another base model was not measured here: name one in [train] base, run again, and set the two side by side "
+        "with `tunesmith compare`."
     )
 
 

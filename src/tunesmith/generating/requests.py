@@ -49,11 +49,47 @@ def request_code(operation: Operation, *, also: str = "") -> str:
     for credential in _credentials(operation):
         _prove(credential, parts)
     arguments = {name: value for name, value in parts.items() if value != {}} | body
+    return _sent(operation, _url(operation), arguments, bool(body))
+
+
+def _sent(operation: Operation, url: str, arguments: Mapping[str, Any], has_body: bool) -> str:
     method = operation.method
-    takes_body = method in _TAKES_BODY or not body
+    takes_body = method in _TAKES_BODY or not has_body
     known = method in ("get", "post", "put", "patch", "delete", "head", "options") and takes_body
     function, first = (f"httpx.{method}", []) if known else ("httpx.request", [_written(method.upper())])
-    return _call(function, [*first, _url(operation)], arguments)
+    return _call(function, [*first, url], arguments)
+
+
+def given_code(operation: Operation, given: Mapping[str, Any]) -> str:
+    """Return the httpx call of an operation with the values given, by its parameters' names and `body`, and no others.
+
+    What proves who asks is the user's variable.
+    """
+    parts: dict[str, Any] = {"params": {}, "headers": {}, "cookies": {}}
+    places = {"query": "params", "header": "headers", "cookie": "cookies"}
+    for parameter in operation.parameters:
+        if (
+            parameter.name in given
+            and parameter.place != "path"
+            and parameter.name.lower() not in _SET_BY_ITSELF
+        ):
+            value = given[parameter.name]
+            spread = value if parameter.spreads and isinstance(value, dict) else {parameter.name: value}
+            parts[places[parameter.place]] |= spread
+    body = _given_body(operation, given["body"]) if "body" in given and operation.contents else {}
+    parts["headers"] |= body.pop("headers", {})
+    for credential in _credentials(operation):
+        _prove(credential, parts)
+    arguments = {name: value for name, value in parts.items() if value != {}} | body
+    return _sent(operation, _url(operation, given), arguments, bool(body))
+
+
+def _given_body(operation: Operation, value: Any) -> dict[str, Any]:
+    content = _content(operation)
+    assert content is not None
+    if content.kind == "raw":
+        return {"content": value, "headers": {"Content-Type": content.media}}
+    return {"data" if content.kind == "form" else "json": value}
 
 
 def tool_code(tool: ToolSchema, *, also: str = "") -> str:
@@ -70,7 +106,7 @@ def _only_required(schema: str) -> Any:
 # --- the parts of a request
 
 
-def _url(operation: Operation) -> str:
+def _url(operation: Operation, given: Mapping[str, Any] | None = None) -> str:
     server = operation.servers[0] if operation.servers else ""
     if not re.match(r"[A-Za-z][\w+.-]*://", server):
         server = "{base_url}" + server
@@ -81,7 +117,7 @@ def _url(operation: Operation) -> str:
         if name is None:
             pieces.append(piece)
             continue
-        value = _parameter_value(known[name]) if name in known else _Name(variable(name))
+        value = _path_value(name, known, given)
         is_plain = isinstance(value, str | int | float) and not isinstance(value, bool)
         # A slash would be read as another piece of the path, and a word may be that of another operation.
         usable = is_plain and re.fullmatch(r"[\w.:@=,+-]+", str(value)) is not None
@@ -89,6 +125,12 @@ def _url(operation: Operation) -> str:
     server = re.sub(r"\{([^{}]*)\}", lambda found: f"{{{variable(found[1])}}}", server)
     url = server.rstrip("/") + "".join(pieces)
     return f'f"{url}"' if "{" in url else f'"{url}"'
+
+
+def _path_value(name: str, known: Mapping[str, OperationParameter], given: Mapping[str, Any] | None) -> Any:
+    if given is not None and name in given:
+        return given[name]
+    return _parameter_value(known[name]) if name in known and given is None else _Name(variable(name))
 
 
 def _parameter_value(parameter: OperationParameter) -> Any:

@@ -20,6 +20,7 @@ from tunesmith.models.shelf import Say, silent
 if TYPE_CHECKING:
     from tunesmith.models.base import ChatModel
     from tunesmith.models.classifier import LocalClassifier
+    from tunesmith.models.cross_encoder import CrossEncoder
     from tunesmith.models.embedding import LocalEncoder
 
 Kind = Literal["bundled", "hf", "path", "gguf", "openai", "ft"]
@@ -147,6 +148,19 @@ def load_classifier(address: Address | str, *, say: Say = silent) -> LocalClassi
     _refuse_bundled(found, "model", "judge texts")
     _refuse_bundled(found, "encoder", "judge texts")
     return LocalClassifier.load(model_folder(found, say=say), name=str(found))
+
+
+def load_cross_encoder(address: Address | str, *, say: Say = silent) -> CrossEncoder:
+    """Return the cross-encoder at an address.
+
+    Raises AddressError if the address means nothing or a bundled model, ModelError if it cannot be had.
+    """
+    from tunesmith.models.cross_encoder import CrossEncoder
+
+    found = _parsed(address)
+    _refuse_bundled(found, "model", "rerank passages")
+    _refuse_bundled(found, "encoder", "rerank passages")
+    return CrossEncoder.load(model_folder(found, say=say), name=str(found))
 
 
 def locate(address: Address | str, *, say: Say = silent) -> Place:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from tunesmith.records import Answer, Conversation, Passage
 
@@ -43,6 +43,24 @@ class ChatModel(Protocol):
 
     def stream(self, conversation: Conversation, sampling: Sampling) -> Iterator[str]:
         """Yield pieces of the answer; joined they are what `reply` would have said."""
+        ...
+
+
+#: The functions that a conversation's model may call, each with its name, description and JSON schema of parameters.
+Functions = Callable[[Conversation], Sequence[Mapping[str, Any]]]
+
+
+@runtime_checkable
+class CallingModel(Protocol):
+    """A ChatModel with a way of its own to be told of functions; what it calls is in the answer's text, as JSON."""
+
+    @property
+    def knows_functions(self) -> bool:
+        """Whether it has one: of local models, the chat template says so."""
+        ...
+
+    def calling(self, functions: Functions) -> ChatModel:
+        """Return the same model, told of each conversation's functions."""
         ...
 
 

@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, cached_property
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from tunesmith.errors import ModelError
-from tunesmith.models.base import Sampling
+from tunesmith.models.base import Functions, Sampling
 from tunesmith.models.digest import check_base, read_note
 from tunesmith.models.hub import runs_code
 from tunesmith.models.quantised import quantise, round_to_four_bits
 from tunesmith.models.quiet import quiet
-from tunesmith.models.template import chat_text, ensure_template, use_template
+from tunesmith.models.template import chat_text, ensure_template, knows_functions, use_template
 from tunesmith.records import Answer, Conversation, Message
 
 if TYPE_CHECKING:
@@ -149,9 +149,13 @@ def load_model(
     return model
 
 
-def prompt_ids(tokenizer: PreTrainedTokenizerBase, conversation: Conversation) -> tuple[int, ...]:
+def prompt_ids(
+    tokenizer: PreTrainedTokenizerBase,
+    conversation: Conversation,
+    functions: Sequence[Mapping[str, Any]] = (),
+) -> tuple[int, ...]:
     """Return the ids of a conversation up to where the assistant speaks, as its own chat template renders it."""
-    text = chat_text(tokenizer, conversation, prompt=True)
+    text = chat_text(tokenizer, conversation, prompt=True, functions=functions)
     parts = stretches(tokenizer, text, answer_starts(tokenizer, conversation, text))
     return tuple(token for part in parts for token in part)
 
@@ -220,7 +224,8 @@ class LocalModel:
     """A chat model whose weights are in this process.
 
     `batch_size` bounds how many conversations are generated at once; `constraints`, if given, makes for each
-    conversation a Constraint on what may be said. Answers do not depend on which others share their batch beyond
+    conversation a Constraint on what may be said, and `functions` tells which functions its chat template shows the
+    model. Answers do not depend on which others share their batch beyond
     the rounding of the processor's arithmetic.
     """
 
@@ -232,6 +237,7 @@ class LocalModel:
         name: str,
         batch_size: int = 48,
         constraints: Callable[[Conversation], Constraint] | None = None,
+        functions: Functions | None = None,
     ) -> None:
         from tunesmith.models.attention import use_short_attention
 
@@ -241,6 +247,7 @@ class LocalModel:
         self._name = name
         self._batch_size = batch_size
         self._constraints = constraints
+        self._functions = functions
         self._ends = end_ids(tokenizer, model)
         self._around = around_words(tokenizer)
 
@@ -252,7 +259,28 @@ class LocalModel:
     def constrained(self, constraints: Callable[[Conversation], Constraint], name: str) -> LocalModel:
         """Return the same model, weights shared, that can only say what its constraints allow."""
         return LocalModel(
-            self.model, self.tokenizer, name=name, batch_size=self._batch_size, constraints=constraints
+            self.model,
+            self.tokenizer,
+            name=name,
+            batch_size=self._batch_size,
+            constraints=constraints,
+            functions=self._functions,
+        )
+
+    @cached_property
+    def knows_functions(self) -> bool:
+        """Whether its chat template has a way of its own to tell of functions."""
+        return knows_functions(self.tokenizer)
+
+    def calling(self, functions: Functions) -> LocalModel:
+        """Return the same model, weights and constraints shared, whose template shows each conversation's functions."""
+        return LocalModel(
+            self.model,
+            self.tokenizer,
+            name=self._name,
+            batch_size=self._batch_size,
+            constraints=self._constraints,
+            functions=functions,
         )
 
     def reply(self, conversations: Sequence[Conversation], sampling: Sampling) -> list[Answer]:
@@ -283,7 +311,8 @@ class LocalModel:
     def _row(self, index: int, conversation: Conversation, sampling: Sampling) -> _Row:
         import torch
 
-        prompt = prompt_ids(self.tokenizer, conversation)
+        functions = () if self._functions is None else self._functions(conversation)
+        prompt = prompt_ids(self.tokenizer, conversation, functions)
         limit = context_length(self.model)
         if limit is not None and len(prompt) + sampling.max_tokens > limit:
             raise ModelError(

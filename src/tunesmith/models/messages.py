@@ -8,7 +8,7 @@ it; the assistant's own name is not told.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
@@ -173,9 +173,7 @@ def conversation(
     `more` is told after that. Each assistant's message is one turn; results that follow each other are one turn of
     the user's, for templates want turns to alternate.
     """
-    told = (
-        [TOOLS + "\n".join(json.dumps(_described(function)) for function in functions)] if functions else []
-    )
+    told = [told_of([_described(function) for function in functions])] if functions else []
     words = "\n\n".join([*told, *more])
     turns = _joined(messages)
     if not words:
@@ -183,6 +181,16 @@ def conversation(
     if turns and turns[0].role == "system":
         return (Message("system", f"{turns[0].content}\n\n{words}"), *turns[1:])
     return (Message("system", words), *turns)
+
+
+def told_of(functions: Sequence[Mapping[str, Any]]) -> str:
+    """Return the words by which a model is told of functions, and of how to call one."""
+    return TOOLS + "\n".join(json.dumps(function) for function in functions)
+
+
+def result_of(name: str, words: str) -> str:
+    """Return the words by which the user tells a model what a function gave."""
+    return f"Result of {name}: {words}"
 
 
 def calls_in(text: str, names: frozenset[str]) -> tuple[Call, ...]:
@@ -223,7 +231,7 @@ def _joined(messages: Sequence[ChatMessage]) -> list[Message]:
 def _as_said(message: ChatMessage, names: dict[str, str]) -> tuple[Role, str]:
     if message.role in ("tool", "function"):
         name = message.name or names.get(message.tool_call_id or "", "the function")
-        return "user", f"Result of {name}: {message.words}"
+        return "user", result_of(name, message.words)
     if message.role == "assistant":
         calls = [Call(call.name, call.arguments).said for call in message.calls]
         return "assistant", "\n".join([*([message.words] if message.words else []), *calls])

@@ -8,11 +8,13 @@ import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from copy import copy
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from tunesmith.errors import ModelBusy, ModelError, ModelRefused, TrainingError
-from tunesmith.models.base import Sampling
+from tunesmith.models.base import Functions, Sampling
+from tunesmith.models.messages import Call
 from tunesmith.records import Answer, Conversation
 
 if TYPE_CHECKING:
@@ -51,6 +53,7 @@ class RemoteModel:
         self._client = OpenAI(base_url=base_url, api_key=api_key or key_from_environment(), timeout=SECONDS)
         self._impatient = self._client.with_options(max_retries=0)
         self._knows_schemas = True
+        self._functions: Functions | None = None
 
     @property
     def name(self) -> str:
@@ -84,6 +87,17 @@ class RemoteModel:
         if len(received) > said:
             yield received[said:]
 
+    @property
+    def knows_functions(self) -> bool:
+        """Whether it can be told of functions: it is part of the wire format."""
+        return True
+
+    def calling(self, functions: Functions) -> RemoteModel:
+        """Return the same model, told of each conversation's functions; its calls are the answer's text, one a line."""
+        told = copy(self)
+        told._functions = functions
+        return told
+
     def ask(self, conversation: Conversation, sampling: Sampling) -> Answer:
         """Return one answer without trying again, for who knows how to wait; safe to use from several threads.
 
@@ -110,7 +124,8 @@ class RemoteModel:
                 hint="Leave the question out, or ask another model.",
             )
         message, usage = choices[0].message, completion.usage
-        said = message.content or message.refusal or ""
+        called = [Call(one.function.name, one.function.arguments).said for one in message.tool_calls or ()]
+        said = "\n".join(called) or message.content or message.refusal or ""
         text = _cut(said, sampling.stop)
         return Answer(
             text=said if text is None else text,
@@ -136,6 +151,8 @@ class RemoteModel:
             "stream": stream,
             limit: sampling.max_tokens,
         }
+        if self._functions is not None and (functions := self._functions(conversation)):
+            request["tools"] = [{"type": "function", "function": dict(one)} for one in functions]
         if not (sampling.schema and self._knows_schemas):
             return client.chat.completions.create(**request)
         schema = {"name": "reply", "schema": json.loads(sampling.schema)}

@@ -7,8 +7,9 @@ lets a model think before it answers, it is told that it need not.
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from tunesmith.errors import ModelError
 from tunesmith.records import Conversation, Message
@@ -64,9 +65,23 @@ def use_template(tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:
         tokenizer.chat_template = (folder / FILE).read_bytes().decode()
 
 
-def chat_text(tokenizer: PreTrainedTokenizerBase, conversation: Conversation, *, prompt: bool = False) -> str:
+def knows_functions(tokenizer: PreTrainedTokenizerBase) -> bool:
+    """Tell whether the chat template has a way of its own to tell the model of functions."""
+    name = "function_that_is_looked_for"
+    asked: Conversation = (Message("user", "asked"),)
+    return name in chat_text(tokenizer, asked, prompt=True, functions=({"name": name, "parameters": {}},))
+
+
+def chat_text(
+    tokenizer: PreTrainedTokenizerBase,
+    conversation: Conversation,
+    *,
+    prompt: bool = False,
+    functions: Sequence[Mapping[str, Any]] = (),
+) -> str:
     """Return a conversation as the chat template renders it; as a `prompt`, up to where the assistant speaks.
 
+    `functions` (name, description, parameters as a JSON schema) are told in the template's own way, if it has one.
     Raises ModelError for a conversation that the template refuses, such as one of two users in a row.
     """
     from jinja2 import TemplateError
@@ -75,7 +90,7 @@ def chat_text(tokenizer: PreTrainedTokenizerBase, conversation: Conversation, *,
     refusals = (TemplateError, ValueError)
     has_system = bool(conversation) and conversation[0].role == "system"
     try:
-        text = _rendered(tokenizer, conversation, prompt)
+        text = _rendered(tokenizer, conversation, prompt, functions)
     except refusals as error:
         if not has_system:
             raise _refused(error) from error
@@ -83,16 +98,26 @@ def chat_text(tokenizer: PreTrainedTokenizerBase, conversation: Conversation, *,
         if not has_system or conversation[0].content.strip() in text:
             return text
     try:
-        return _rendered(tokenizer, _folded(conversation), prompt)
+        return _rendered(tokenizer, _folded(conversation), prompt, functions)
     except refusals as error:
         raise _refused(error) from error
 
 
-def _rendered(tokenizer: PreTrainedTokenizerBase, conversation: Conversation, prompt: bool) -> str:
+def _rendered(
+    tokenizer: PreTrainedTokenizerBase,
+    conversation: Conversation,
+    prompt: bool,
+    functions: Sequence[Mapping[str, Any]],
+) -> str:
     messages = [{"role": message.role, "content": message.content} for message in conversation]
+    tools = [{"type": "function", "function": dict(function)} for function in functions]
     return str(
         tokenizer.apply_chat_template(
-            messages, tokenize=False, add_generation_prompt=prompt, enable_thinking=False
+            messages,
+            tools=tools or None,
+            tokenize=False,
+            add_generation_prompt=prompt,
+            enable_thinking=False,
         )
     )
 

@@ -5,10 +5,14 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import Final
 
 from tunesmith.errors import DatasetError, ModelError
 from tunesmith.models.base import ChatModel, Retriever, Sampling
 from tunesmith.records import Answer, Conversation, Message, Passage
+
+#: How a model is told of the JSON schema that its answer must have.
+SCHEMA: Final = "Answer with JSON of this schema alone: "
 
 _ENTRIES_HEAD = "Entries that may help, the likeliest first:"
 _TEXTS_HEAD = "Passages that may help, the likeliest first:"
@@ -25,9 +29,9 @@ def few_shot(model: ChatModel, examples: Sequence[Conversation]) -> ChatModel:
     Raises DatasetError for an example that is not turns of user and assistant, the assistant's last.
     """
     for number, example in enumerate(examples, 1):
-        _check_turns(number, example)
+        check_turns(number, example)
     shown = tuple(message for example in examples for message in example)
-    return _Rewriting(model, f"{model.name}+few_shot", lambda conversation: _with_turns(conversation, shown))
+    return _Rewriting(model, f"{model.name}+few_shot", lambda conversation: with_turns(conversation, shown))
 
 
 def retrieving(
@@ -53,11 +57,34 @@ def with_passages(conversation: Conversation, passages: Sequence[Passage]) -> Co
     """
     if not passages:
         return conversation
-    at = _last_user(conversation)
     head = _ENTRIES_HEAD if all(passage.kind == "entry" for passage in passages) else _TEXTS_HEAD
     lines = "\n".join(f"- {passage.text}" for passage in passages)
-    text = f"{head}\n{lines}\n\nQuestion: {conversation[at].content}"
+    return asked_with(conversation, f"{head}\n{lines}")
+
+
+def asked_with(conversation: Conversation, shown: str) -> Conversation:
+    """Return the conversation whose last user message shows something ahead of the question.
+
+    Raises ModelError for a conversation in which the user says nothing.
+    """
+    at = _last_user(conversation)
+    text = f"{shown}\n\nQuestion: {conversation[at].content}"
     return (*conversation[:at], Message("user", text), *conversation[at + 1 :])
+
+
+def told(conversation: Conversation, words: str) -> Conversation:
+    """Return the conversation whose system message ends with the words, or is them where there is none."""
+    own = conversation[:1] if conversation and conversation[0].role == "system" else ()
+    text = "\n\n".join([*(message.content for message in own), words])
+    return (Message("system", text), *conversation[len(own) :])
+
+
+def in_schema(model: ChatModel, schema: str) -> ChatModel:
+    """Return the model that is told to answer with JSON of a schema, itself JSON.
+
+    A service is also sent the schema (`Sampling.schema`). Weights that are here are held to it by their constraint.
+    """
+    return _InSchema(model, schema)
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +102,30 @@ class _Rewriting:
     def stream(self, conversation: Conversation, sampling: Sampling) -> Iterator[str]:
         """Yield the model's answer to the rewritten conversation."""
         yield from self.model.stream(self.rewrite(conversation), sampling)
+
+
+@dataclass(frozen=True, slots=True)
+class _InSchema:
+    """A ChatModel that is told of a JSON schema."""
+
+    model: ChatModel
+    schema: str
+
+    @property
+    def name(self) -> str:
+        """The model's name, and that it answers with JSON."""
+        return f"{self.model.name}+json"
+
+    def reply(self, conversations: Sequence[Conversation], sampling: Sampling) -> list[Answer]:
+        """Return the model's answers to the conversations with the schema."""
+        shown = [told(conversation, SCHEMA + self.schema) for conversation in conversations]
+        return self.model.reply(shown, replace(sampling, schema=self.schema))
+
+    def stream(self, conversation: Conversation, sampling: Sampling) -> Iterator[str]:
+        """Yield the model's answer to the conversation with the schema."""
+        yield from self.model.stream(
+            told(conversation, SCHEMA + self.schema), replace(sampling, schema=self.schema)
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,8 +168,7 @@ class _Retrieving:
         yield from self.model.stream(with_passages(conversation, passages), sampling)
 
     def _search(self, conversations: Sequence[Conversation]) -> list[tuple[Passage, ...]]:
-        questions = [conversation[_last_user(conversation)].content for conversation in conversations]
-        return self.retriever.search(questions, self.count)
+        return self.retriever.search([question(one) for one in conversations], self.count)
 
 
 def _with_system(conversation: Conversation, system: str) -> Conversation:
@@ -126,18 +176,25 @@ def _with_system(conversation: Conversation, system: str) -> Conversation:
     return (Message("system", system), *conversation[len(own) :])
 
 
-def _with_turns(conversation: Conversation, turns: Conversation) -> Conversation:
+def with_turns(conversation: Conversation, turns: Conversation) -> Conversation:
+    """Return the conversation with the turns after its system message."""
     own = conversation[:1] if conversation and conversation[0].role == "system" else ()
     return (*own, *turns, *conversation[len(own) :])
 
 
-def _check_turns(number: int, example: Conversation) -> None:
+def check_turns(number: int, example: Conversation) -> None:
+    """Raise DatasetError unless an example is turns of user and assistant."""
     roles = [message.role for message in example]
     if not roles or roles != ["user", "assistant"] * (len(roles) // 2):
         raise DatasetError(
             f"example {number} of the few shots has the turns {', '.join(roles) or 'none'}",
             hint="An example is a user's question and the assistant's answer, in turn; no system message.",
         )
+
+
+def question(conversation: Conversation) -> str:
+    """Return what is asked: the last user message; raises ModelError where the user says nothing."""
+    return conversation[_last_user(conversation)].content
 
 
 def _last_user(conversation: Conversation) -> int:

@@ -12,19 +12,22 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from tunesmith.catalogue import Entry
 from tunesmith.errors import ArtifactError, DamagedArtifact, DatasetError
-from tunesmith.models.base import Encoder
+from tunesmith.models.base import Encoder, Retriever
 from tunesmith.records import Chunk, Passage, from_json, to_json
 from tunesmith.retrieving.passages import shown_text
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
+
+#: How entries are ranked: by BM25 over their words, or by the vectors of an encoder.
+Way = Literal["words", "vectors"]
 
 _LONGEST_SUMMARY = 120  # characters
 _MOST_WORDS = (
@@ -38,9 +41,11 @@ _FILES = ("index.json", "entries.npy", "bank.npy", "probe.npy")
 
 
 class RetrieveSettings(BaseModel):
-    """How many passages a question gets, and how much known questions count beside the entries' own texts.
+    """How many passages a question gets, how much known questions count, and who reranks or keeps the vectors.
 
-    Documents are cut into passages of up to `passage_tokens` tokens; an encoder does not read much further.
+    Documents are cut into passages of up to `passage_tokens` tokens; an encoder does not read much further. `reranker`
+    is the address of a cross-encoder (None: the language model as it was found), which orders the first `rerank_depth`.
+    `pinecone_index` is a name at Pinecone, or `pinecone_host` its address.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -48,6 +53,11 @@ class RetrieveSettings(BaseModel):
     count: int = Field(default=5, ge=1)
     bank_weight: float = Field(default=0.5, ge=0)
     passage_tokens: int = Field(default=120, ge=32)
+    reranker: str | None = None
+    rerank_depth: int = Field(default=10, ge=2)
+    pinecone_index: str | None = None
+    pinecone_host: str | None = None
+    pinecone_namespace: str = Field(default="tunesmith", pattern=r"[\x21-\x7e]{1,64}")
 
 
 def passage_text(entry: Entry, call: str = "") -> str:
@@ -209,6 +219,24 @@ class Index:
             ]
         return [tuple(self._passage(hit) for hit in hits[:count]) for hits in nearest]
 
+    def by(self, way: Way) -> Retriever:
+        """Return a Retriever over the same entries that ranks by one way alone.
+
+        By words, entries that share none with the question are not found, so that there may be fewer than asked for.
+        """
+        return _OneWay(self, way)
+
+    def search_by(self, way: Way, questions: Sequence[str], count: int) -> list[tuple[Passage, ...]]:
+        """Return for each question its nearest passages by one way alone, nearest first."""
+        if not questions:
+            return []
+        depth = min(count, len(self))
+        if way == "words":
+            nearest = self._lexical.search(questions, depth)
+        else:
+            nearest = self._nearest(self._encoder.embed(questions), depth)
+        return [tuple(map(self._passage, hits)) for hits in nearest]
+
     def save(self, folder: Path) -> None:
         """Write the index into the folder: vectors as .npy, the rest as JSON, the encoder not at all."""
         import numpy as np
@@ -294,6 +322,18 @@ class Index:
     @cached_property
     def _lexical(self) -> _Lexical:
         return _Lexical(self._contents.texts)
+
+
+@dataclass(frozen=True, slots=True)
+class _OneWay:
+    """A Retriever that ranks an index's entries by words alone, or by vectors alone."""
+
+    index: Index
+    way: Way
+
+    def search(self, questions: Sequence[str], count: int) -> list[tuple[Passage, ...]]:
+        """Return for each question its nearest passages, nearest first."""
+        return self.index.search_by(self.way, questions, count)
 
 
 _AGAIN = "Build it again: tunesmith run"

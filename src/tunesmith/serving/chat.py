@@ -14,7 +14,7 @@ from tunesmith.inference.requests import Finish, Generation, Piece, Result, Toke
 from tunesmith.inference.requests import Request as Wanted
 from tunesmith.models.local import prompt_ids
 from tunesmith.models.messages import Call
-from tunesmith.serving import asking, proxy
+from tunesmith.serving import asking, contending, proxy
 from tunesmith.serving.answers import STREAMS, as_events, as_json, data
 from tunesmith.serving.errors import invalid
 from tunesmith.serving.ids import new_id
@@ -30,7 +30,10 @@ router = api_router("/v1/chat/completions", "chat")
 
 @router.post("", responses=STREAMS)
 async def create(request: Request, server: Server, caller: Asker, body: CreateChat) -> Response:
-    """Answer a conversation."""
+    """Answer a conversation, by a model or by a project's contender."""
+    contenders = await anyio.to_thread.run_sync(server.contending, caller.organisation, body.model)
+    if contenders is not None:
+        return await contending.answer(contenders, server.limiter, caller, body, server.store.clock())
     model = await anyio.to_thread.run_sync(server.roster.find, caller.organisation, body.model)
     if isinstance(model, Remote):
         return await proxy.forward(request, model, "/chat/completions", body.model)

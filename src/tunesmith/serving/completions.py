@@ -30,6 +30,7 @@ _DEFAULT_TOKENS = 16
 @router.post("", responses=STREAMS)
 async def create(request: Request, server: Server, caller: Asker, body: CreateCompletion) -> Response:
     """Go on from texts, `n` times from each."""
+    await anyio.to_thread.run_sync(server.refuse_contender, caller.organisation, body.model)
     model = await anyio.to_thread.run_sync(server.roster.find, caller.organisation, body.model)
     if isinstance(model, Remote):
         return await proxy.forward(request, model, "/completions", body.model)

@@ -22,7 +22,12 @@ def list_all(server: Server, caller: Either) -> Response:
     """List all models that the caller may use."""
     tuned = [_tuned(model, caller.organisation) for model in server.roster.tuned(caller.organisation)]
     offered = [_offered(server.started, name) for name in server.options.models]
-    return as_json({"object": "list", "data": [*offered, *tuned]})
+    contenders = [
+        _offered(server.started, name)
+        for name in (() if server.contenders is None else server.contenders.names)
+        if name not in server.options.models
+    ]
+    return as_json({"object": "list", "data": [*offered, *contenders, *tuned]})
 
 
 @router.get("/{model:path}")
@@ -31,7 +36,7 @@ def retrieve(server: Server, caller: Either, model: str) -> Response:
     tuned = tuned_model(server.store, caller.organisation, model)
     if tuned is not None:
         return as_json(_tuned(tuned, caller.organisation))
-    if model in server.options.models:
+    if model in server.options.models or (server.contenders is not None and server.contenders.knows(model)):
         return as_json(_offered(server.started, model))
     raise not_found("model", model, param="model")
 

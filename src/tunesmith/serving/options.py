@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from typing import Annotated
 
 from pydantic import Field, TypeAdapter, ValidationError
@@ -20,6 +20,8 @@ Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 class Options:
     """How the server was started: `models` by the names that requests use, each an address or another name.
 
+    `project` is the folder of a project whose contenders are offered too.
+
     A body has at most `max_body_bytes`, a file `max_upload_bytes`. At most `most_engines` base models are in memory at
     once, each answering `most_rows` requests at a time; encoders read `embedded_tokens` of a text. A body must be whole
     after `body_seconds`, and no body may pause for longer than `idle_seconds`. With `metrics_in_base64` a job's
@@ -27,6 +29,7 @@ class Options:
     """
 
     models: Mapping[str, str] = field(default_factory=lambda: {"smollm2": "smollm2", "minilm": "minilm"})
+    project: str | None = None
     max_body_bytes: Positive = 32 * 2**20
     max_upload_bytes: Positive = 8 * 2**30
     most_engines: Positive = 3
@@ -37,7 +40,13 @@ class Options:
     metrics_in_base64: bool = False
 
 
-def options_from(models: Sequence[str], aliases: Sequence[str], settings: Sequence[str] = ()) -> Options:
+def options_from(
+    models: Sequence[str],
+    aliases: Sequence[str],
+    settings: Sequence[str] = (),
+    *,
+    project: str | None = None,
+) -> Options:
     """Return the options that words of the command line give.
 
     Models are [NAME=]ADDRESS, aliases NAME=TARGET, and all else KEY=VALUE. Without a model the embedded ones are
@@ -61,11 +70,11 @@ def options_from(models: Sequence[str], aliases: Sequence[str], settings: Sequen
         if target not in offered:
             parse(target)
         offered[name] = target
-    return _with_settings(offered, settings)
+    return replace(_with_settings(offered, settings), project=project)
 
 
 def _with_settings(models: Mapping[str, str], words: Sequence[str]) -> Options:
-    known = [each.name for each in fields(Options) if each.name != "models"]
+    known = [each.name for each in fields(Options) if each.name not in ("models", "project")]
     problems = list(_problems(words, known))
     given = {
         key: value

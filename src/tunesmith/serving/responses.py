@@ -41,6 +41,7 @@ _LONGEST: Final = 2048
 @router.post("", responses=STREAMS)
 async def create(request: Request, server: Server, caller: Asker, body: CreateResponse) -> HttpResponse:
     """Answer an input, after what the response before it remembers."""
+    await anyio.to_thread.run_sync(server.refuse_contender, caller.organisation, body.model)
     model = await anyio.to_thread.run_sync(server.roster.find, caller.organisation, body.model)
     if isinstance(model, Remote):
         return await proxy.forward(request, model, "/responses", body.model)
@@ -56,6 +57,7 @@ async def create(request: Request, server: Server, caller: Asker, body: CreateRe
 @router.post("/input_tokens")
 async def count(request: Request, server: Server, caller: Asker, body: Question) -> HttpResponse:
     """Count the tokens of an input as the model would read it."""
+    await anyio.to_thread.run_sync(server.refuse_contender, caller.organisation, body.model)
     model = await anyio.to_thread.run_sync(server.roster.find, caller.organisation, body.model)
     if isinstance(model, Remote):
         return await proxy.forward(request, model, "/responses/input_tokens", body.model)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,6 +12,7 @@ from tunesmith.errors import UsageError
 from tunesmith.serving.access import Access, is_loopback
 from tunesmith.serving.app import make_app
 from tunesmith.serving.blobs import Blobs
+from tunesmith.serving.contending import Contenders
 from tunesmith.serving.figures import Metrics
 from tunesmith.serving.home import Home
 from tunesmith.serving.jobs import Jobs
@@ -69,9 +70,11 @@ def serve(
 
 @contextmanager
 def open_services(root: Path, options: Options, *, database: str | None = None) -> Iterator[Services]:
-    """Lock a server's folder and yield its parts."""
+    """Lock a server's folder and yield its parts; raises UsageError or ConfigError for a project that is none."""
     home = Home.open(root)
-    with home.lock(), closing(open_store(home, database)) as store:
+    contenders = None if options.project is None else Contenders.open(Path(options.project))
+    ends = nullcontext() if contenders is None else closing(contenders)
+    with home.lock(), closing(open_store(home, database)) as store, ends:
         blobs, roster = Blobs(home, store), Roster(store, options)
         yield Services(
             home=home,
@@ -84,6 +87,7 @@ def open_services(root: Path, options: Options, *, database: str | None = None) 
             metrics=Metrics(store, roster),
             options=options,
             started=store.clock(),
+            contenders=contenders,
         )
 
 

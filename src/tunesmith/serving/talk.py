@@ -7,10 +7,10 @@ from typing import Any
 
 from tunesmith.inference.grammar import JSON
 from tunesmith.models.messages import Call, Function, calls_in, conversation
+from tunesmith.models.wrappers import SCHEMA
 from tunesmith.records import Conversation
 from tunesmith.serving.wire.chat import CreateChat
 
-FORMAT = "Answer with JSON of this schema alone: "
 ANY_OBJECT: dict[str, Any] = {"type": "object"}
 _MOST_CALLS = 16
 
@@ -19,7 +19,7 @@ def conversation_of(body: CreateChat) -> Conversation:
     """Return the messages as a model's chat template takes them, with what it must know of tools and form ahead."""
     more = []
     if body.response_format is not None and body.response_format.json_schema is not None:
-        more.append(FORMAT + json.dumps(body.response_format.json_schema.schema_))
+        more.append(SCHEMA + json.dumps(body.response_format.json_schema.schema_))
     return conversation(body.messages, body.callable, more=more)
 
 

@@ -1,0 +1,100 @@
+"""Two costs: making a contender and asking it; and after how many questions the dearer one to make has paid back."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from tunesmith.evaluating.names import is_tuned
+from tunesmith.records import Score
+
+Unit = Literal["USD", "s"]
+
+
+class ReportSettings(BaseModel):
+    """What the verdict about answers in words rests on, and what time and tokens cost.
+
+    `usd_per_hour` is the price of the machine that trains and answers, `usd_per_million` a service's for tokens read
+    and written. Without them costs are seconds of this machine.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    measure: Literal["f1", "exact_match", "rouge_l", "chrf", "similarity"] = "f1"
+    usd_per_hour: float | None = Field(default=None, gt=0)
+    usd_per_million: tuple[float, float] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """What making the parts took: seconds here, US dollars at a service."""
+
+    encoder_seconds: float
+    model_seconds: float
+    model_usd: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Bill:
+    """What a contender costs: once to make, and for a thousand answers; in US dollars, or seconds of this machine."""
+
+    contender: str
+    making: float
+    per_thousand: float
+    unit: Unit
+
+
+@dataclass(frozen=True, slots=True)
+class BreakEven:
+    """After how many questions `contender`, dearer to make than `against`, is the cheaper one; None: never."""
+
+    contender: str
+    against: str
+    questions: float | None
+
+
+def bills(
+    columns: Mapping[str, Sequence[Score]], made: Made, settings: ReportSettings, *, remote: bool
+) -> tuple[Bill, ...]:
+    """Return each contender's bill, from its answers on one set and from what making it took.
+
+    An answer costs its share of its batch's time on this machine, or at a service its tokens where their price is
+    known. What is not counted: the retriever's memory, a machine that waits, and the making of the dataset, which all
+    contenders share.
+    """
+    return tuple(_bill(name, scores, made, settings, remote) for name, scores in columns.items())
+
+
+def _bill(name: str, scores: Sequence[Score], made: Made, settings: ReportSettings, remote: bool) -> Bill:
+    answers = [score.answer for score in scores]
+    seconds = sum(answer.seconds for answer in answers) / len(answers)
+    tunes_encoder, tunes_model = "tuned_retrieval" in name.split("+"), is_tuned(name)
+    making = tunes_encoder * made.encoder_seconds + tunes_model * made.model_seconds
+    if remote and settings.usd_per_million is not None:
+        read, written = settings.usd_per_million
+        tokens = sum(read * answer.prompt_tokens + written * answer.completion_tokens for answer in answers)
+        rate = (settings.usd_per_hour or 0.0) / 3600
+        trained = tunes_model * (made.model_usd or 0.0) + tunes_encoder * made.encoder_seconds * rate
+        return Bill(name, trained, 1000 * tokens / len(answers) / 1e6, "USD")
+    if settings.usd_per_hour is not None and not remote:
+        rate = settings.usd_per_hour / 3600
+        return Bill(name, making * rate, 1000 * seconds * rate, "USD")
+    return Bill(name, making, 1000 * seconds, "s")
+
+
+def break_even(of: str, all_bills: Sequence[Bill]) -> tuple[BreakEven, ...]:
+    """Return when a contender has paid back against each one that is cheaper to make."""
+    mine = next(bill for bill in all_bills if bill.contender == of)
+    return tuple(
+        BreakEven(of, other.contender, _questions(mine, other))
+        for other in all_bills
+        if other.making < mine.making
+    )
+
+
+def _questions(one: Bill, other: Bill) -> float | None:
+    saved = (other.per_thousand - one.per_thousand) / 1000
+    return (one.making - other.making) / saved if saved > 0 else None
