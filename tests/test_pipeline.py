@@ -21,9 +21,10 @@ from tunesmith.artifacts import Artifact
 from tunesmith.config import Config
 from tunesmith.errors import DamagedArtifact, DatasetError, ModelError, ProjectBusy, SourceError, UsageError
 from tunesmith.evaluating.names import USUAL
+from tunesmith.evaluating.risks import Seen
 from tunesmith.models.local import fast_dtype
 from tunesmith.pipeline import STAGES, Show, needed_for, plan
-from tunesmith.project import Project
+from tunesmith.project import Project, Silent
 from tunesmith.records import Example, Score, Tally, read_jsonl
 
 if TYPE_CHECKING:
@@ -42,7 +43,10 @@ FILES = {
         "remarks.jsonl",
         "tally.json",
     },
-    "index": {f"index/{name}" for name in ("bank.npy", "entries.npy", "index.json", "probe.npy")},
+    "index": {
+        *(f"index/{name}" for name in ("bank.npy", "entries.npy", "index.json", "probe.npy")),
+        "passages.jsonl",
+    },
     "estimate": {"plan.json"},
     "encoder": {
         *(f"encoder/{name}" for name in ("config.json", "model.safetensors", "tokenizer.json")),
@@ -60,7 +64,9 @@ FILES = {
         "ranks.json",
         "run.json",
     },
-    "evaluate": {"ceilings.jsonl", "floors.jsonl", "scores.jsonl"},
+    "curve": {"trainings.json"},
+    "evaluate": {"ceilings.jsonl", "floors.jsonl", "latencies.json", "scores.jsonl"},
+    "risks": {"base.jsonl", "risks.json", "tuned.jsonl"},
     "report": {"report.html", "report.json"},
 }
 STOP = Path(__file__).parent / "toolbox" / "stop.py"
@@ -146,11 +152,13 @@ def test_what_was_counted(toolbox: Toolbox) -> None:
         "chunk": {"chunks": 12, "topics": 3},
         "generate": {"examples": 60, "written": 48, "rule": 12, "rejected": 0},
         "curate": {"train": 46, "valid": 5, "seen": 4, "unseen": 4, "asked": 10, "rejected": 1},
-        "index": {"entries": 12},
+        "index": {"entries": 12, "passages": 0},
         "estimate": {"tokens": sum(row["tokens"] for row in plan_rows if row["price"] == 0)},
         "encoder": {"questions": counts["encoder"]["questions"], "epochs": 3},
         "train": {"examples": 46, "steps": 12, "best step": run["best_step"], "tokens": run["tokens"]},
+        "curve": {"trainings": 0},
         "evaluate": {"contenders": 8, "questions": 18, "answers": 144},
+        "risks": counts["risks"],
         "report": {"contenders": 8, "comparisons": counts["report"]["comparisons"]},
     }
 
@@ -329,11 +337,16 @@ def test_running_up_to_a_stage_makes_only_what_it_needs(fresh: Project, record: 
         ("curate", {"seed": 1}, {"curate"}),
         ("retrieve", {"count": 2}, {"evaluate"}),
         ("retrieve", {"bank_weight": 0.1}, {"encoder"}),
+        ("retrieve", {"passage_tokens": 64}, {"index"}),
+        ("curve", {"fractions": (0.5,)}, {"curve"}),
+        ("report", {"usd_per_hour": 1.0}, {"report"}),
         ("encoder", {"base": "minilm"}, {"chunk", "index"}),
         ("encoder", {"epochs": 1}, {"estimate", "encoder"}),
         ("train", {"rank": 2}, {"estimate", "train"}),
         ("train", {"base": "smollm2"}, {"estimate", "train"}),
         ("evaluate", {"max_tokens": 8}, {"evaluate"}),
+        ("train", {"canaries": 2}, {"estimate", "train"}),
+        ("risks", {"rows": 4}, {"risks"}),
     ],
 )
 def test_a_setting_moves_only_what_hangs_on_it(
@@ -433,7 +446,7 @@ def test_an_adapter_from_elsewhere_is_evaluated_beside_the_others(
     """Only evaluating and the report are made again; the adapter answers every question, and the report names it."""
     with_adapter.run(show=record)
 
-    assert record.made == ["evaluate", "report"]
+    assert record.made == ["evaluate", "risks", "report"]
     scores = tuple(read_jsonl(Score, newest(with_adapter, "evaluate").file("scores.jsonl")))
     asked = {name: [one.example for one in scores if one.contender == name] for name in ("base", "mine")}
     assert asked["mine"] == asked["base"] != []
@@ -450,7 +463,7 @@ def test_an_adapter_counts_by_its_bytes(with_adapter: Project) -> None:
 
     after = {one.stage.name: one.id for one in plan(with_adapter.config)}
 
-    assert {name for name in after if after[name] != before[name]} == {"evaluate", "report"}
+    assert {name for name in after if after[name] != before[name]} == {"evaluate", "risks", "report"}
 
 
 def test_an_adapter_that_is_not_there_is_named(with_adapter: Project) -> None:
@@ -529,7 +542,7 @@ def test_a_changed_setting_makes_only_those_stages_again(
     before = {one.path.name for one in project.store.list()}
     changed = Project(replace(project.config, contenders=("base", "tuned+tuned_retrieval")))
     changed.run(show=record)
-    assert (record.made, record.reused) == (["evaluate", "report"], NAMES[:-2])
+    assert (record.made, record.reused) == (["evaluate", "risks", "report"], NAMES[:-3])
     assert before < {one.path.name for one in changed.store.list()}
     assert list(changed.report().json["contenders"]) == ["base", "tuned+tuned_retrieval"]
 
@@ -636,7 +649,7 @@ def test_a_killed_evaluation_asks_nothing_twice(
     ]
     project.run(show=record)
     whole, resumed = finished(toolbox.project), finished(project)
-    assert record.made == ["evaluate", "report"]
+    assert record.made == ["evaluate", "risks", "report"]
     assert len(kept) == sum((4, 4, 8, 2)[place % 4] for place in range(count))
     assert set(kept) <= set(lines_of(resumed["evaluate"].file("scores.jsonl")))
     assert [one.id for one in resumed.values()] == [resumed[name].id for name in resumed]
@@ -753,3 +766,121 @@ def test_a_project_is_not_run_by_several_processes(fresh: Project, monkeypatch: 
         fresh.run()
     assert "docs/several-machines.md" in (caught.value.hint or "")
     assert {state.state for state in fresh.status()} == {"to do"}
+
+
+# --- risks
+
+
+def test_risks_are_looked_for_and_shown(toolbox: Toolbox) -> None:
+    """The stage leaves what was seen of both models and the figures; the report shows them, and has them as JSON."""
+    made = finished(toolbox.project)["risks"]
+    found = json.loads(made.file("risks.json").read_text(encoding="utf-8"))
+    seen = {
+        name: {one.what for one in read_jsonl(Seen, made.file(f"{name}.jsonl"))} for name in ("base", "tuned")
+    }
+
+    assert set(found["checks"]) == {"memorisation", "refusal"}
+    assert seen["base"] == seen["tuned"]
+    assert {"loss of training rows", "loss of held-out rows", "hidden orders obeyed"} <= seen["base"]
+    assert found["checks"]["memorisation"]["membership by loss"]["n"] == 8 + 8
+    assert next(one["name"] for one in found["unmeasured"]) == "exposure of planted secrets"
+    report = toolbox.project.report()
+    assert report.json["risks"] == found
+    assert "What the tuning risks" in report.html.read_text(encoding="utf-8")
+
+
+def test_without_checks_no_model_is_loaded(toolbox: Toolbox, tmp_path: Path, record: Record) -> None:
+    """The stage is made, holds nothing, and the report has no section on it."""
+    project = toolbox.copy(tmp_path / "copy")
+    path = project.config.path
+    text = path.read_text(encoding="utf-8").replace('["memorisation", "refusal"]', "[]")
+    path.write_text(text, encoding="utf-8")
+    project = Project.open(project.path)
+
+    project.run(show=record)
+
+    assert record.made == ["risks", "report"]
+    assert record.counts["risks"] == {"figures": 0, "worse": 0, "not measured": 0}
+    assert record.steps["risks"] == []
+    assert "What the tuning risks" not in project.report().html.read_text(encoding="utf-8")
+
+
+def test_planted_secrets_are_trained_on_and_their_exposure_is_told(
+    toolbox: Toolbox, tmp_path: Path, record: Record
+) -> None:
+    """Secrets that [train] plants are counted where training says what it did, and ranked where risks are told."""
+    project = toolbox.copy(tmp_path / "copy")
+    path = project.config.path
+    text = path.read_text(encoding="utf-8").replace("[train]\n", "[train]\ncanaries = 2\n")
+    path.write_text(text, encoding="utf-8")
+    project = Project.open(project.path)
+
+    found = project.risks(show=record)
+
+    notes = json.loads(newest(project, "train").file("run.json").read_text(encoding="utf-8"))["notes"]
+    assert "2 made-up secrets were planted in 3 rows: canaries in [train]" in notes
+    [exposed] = [one for one in found.risks if one.name == "exposure of planted secrets"]
+    assert exposed.n == 2
+    assert "2 secrets were planted in 3 rows: [train] canaries." in record.said
+
+
+class StoppingAtSecond(Silent):
+    """A Show that interrupts when the second check of a model is done."""
+
+    def progress(self, done: int, total: int, note: str = "") -> None:
+        """Interrupt, or go on."""
+        if done == 2:
+            raise KeyboardInterrupt
+
+
+def test_a_kill_between_two_checks_costs_none_of_them(toolbox: Toolbox, tmp_path: Path) -> None:
+    """What was seen of a model is kept check by check, and read instead of looked for again."""
+    project = toolbox.copy(tmp_path / "copy")
+    shutil.rmtree(newest(project, "risks").path)
+    with pytest.raises(KeyboardInterrupt):
+        project.run("risks", show=StoppingAtSecond())
+    [kept] = project.store.root.glob("drafts/risks-*/**/base-refusal.jsonl")
+    kept.write_text(kept.read_text(encoding="utf-8").replace('"said":"', '"said":"KEPT '), encoding="utf-8")
+
+    project.run("risks")
+
+    seen = read_jsonl(Seen, newest(project, "risks").file("base.jsonl"))
+    assert [one.said[:5] for one in seen if one.what == "hidden orders obeyed"] == ["KEPT "] * 20
+
+
+def test_a_learning_curve_trains_on_parts_and_with_other_seeds(
+    toolbox: Toolbox, fresh: Project, record: Record
+) -> None:
+    """Half of the examples and another seed are trained anew; the whole is the project's own training."""
+    config = with_settings(fresh.config, "curve", fractions=(0.5,), seeds=(0, 1))
+    project = Project(config)
+
+    project.run(None, record)
+
+    found = project.report().json["learning_curve"]
+    points = [(one["examples"], one["fraction"], one["seed"]) for one in found["points"]]
+    assert points == [(23, 0.5, 0), (46, 1.0, 0), (46, 1.0, 1)]
+    assert record.counts["curve"] == {"trainings": 2}
+    [half, whole, other] = found["points"]
+    assert whole["gain"] is None
+    assert half["gain"]["difference"] == pytest.approx(whole["score"]["value"] - half["score"]["value"])
+    assert other["score"]["n"] == 10
+    own = project.report().json["contenders"][found["contender"]]["asked"]["exact"]
+    assert whole["score"] == own
+    changes = " ".join(project.report().json["change"])
+    assert "From 23 to 46 examples" in changes
+    assert "2 seeds" in changes
+    assert "With fewer examples" in project.report().html.read_text(encoding="utf-8")
+
+
+def test_costs_are_told_in_seconds_or_money(toolbox: Toolbox) -> None:
+    """Making and asking stand apart; the dearer one to make is held against each cheaper one."""
+    report = toolbox.project.report().json
+    bills = report["bills"]
+    assert set(bills) == set(report["contenders"])
+    assert {bill["unit"] for bill in bills.values()} == {"s"}
+    assert bills["base"]["making"] == 0 < bills["tuned"]["making"] < bills["tuned+tuned_retrieval"]["making"]
+    assert all(bill["per_thousand"] > 0 for bill in bills.values())
+    alone = report["latency_alone_s"]["base"]
+    assert 0 < alone["p50"] <= alone["p95"]
+    assert alone["n"] == toolbox.project.config.evaluate.timed

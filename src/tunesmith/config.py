@@ -28,6 +28,7 @@ from tunesmith.evaluating.costs import ReportSettings
 from tunesmith.evaluating.curve import CurveSettings
 from tunesmith.evaluating.evaluate import EvaluateSettings
 from tunesmith.evaluating.names import PARTS, USUAL, check_adapter, check_name, with_adapters
+from tunesmith.evaluating.risks.record import RisksSettings
 from tunesmith.generating.generate import GenerateSettings
 from tunesmith.models.address import is_remote
 from tunesmith.models.tools import ToolSettings
@@ -154,6 +155,7 @@ class Config:
     evaluate: EvaluateSettings = field(default_factory=EvaluateSettings)
     curve: CurveSettings = field(default_factory=CurveSettings)
     report: ReportSettings = field(default_factory=ReportSettings)
+    risks: RisksSettings = field(default_factory=RisksSettings)
 
     @property
     def folder(self) -> Path:
@@ -176,6 +178,7 @@ _TABLES: Final[dict[str, tuple[type[BaseModel], ...]]] = {
     "evaluate": (EvaluateTable, EvaluateSettings),
     "curve": (CurveSettings,),
     "report": (ReportSettings,),
+    "risks": (RisksSettings,),
 }
 
 
@@ -287,6 +290,7 @@ _EXPLAINED: Final[dict[str, dict[str, _Why]]] = {
         "too_long": _Why("what becomes of longer ones: refuse, cut or drop"),
         "evaluate_every": _Why("steps between two looks at the validation loss, each with a checkpoint"),
         "patience": _Why("looks without a better loss before training stops"),
+        "canaries": _Why("made-up secrets planted among the rows, to measure what is kept of such"),
         "seed": _Why("another seed shuffles otherwise"),
     },
     "tools": {
@@ -313,6 +317,12 @@ _EXPLAINED: Final[dict[str, dict[str, _Why]]] = {
         "measure": _Why("what the verdict about words rests on: f1, exact_match, rouge_l, chrf, similarity"),
         "usd_per_hour": _Why("the price of this machine; left out, costs are told in seconds", 0.8),
         "usd_per_million": _Why("a service's, for a million tokens read, and written", [0.5, 1.5]),
+    },
+    "risks": {
+        "checks": _Why("which are made; [] makes none"),
+        "rows": _Why("training rows that are looked at, and as many held-out ones"),
+        "max_tokens": _Why("an answer is cut after so many tokens"),
+        "seed": _Why("another seed picks other rows"),
     },
 }
 

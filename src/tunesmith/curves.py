@@ -37,8 +37,9 @@ class Training:
 
 
 def settings(config: Config) -> dict[str, Any]:
-    """Return what the learning curve is told."""
-    return {"curve": config.curve.model_dump()}
+    """Return what the learning curve is told: nothing more where none is wanted, so that nothing else moves it."""
+    wanted = bool(config.curve.fractions or config.curve.seeds)
+    return {"curve": config.curve.model_dump()} | (steps.evaluate_settings(config) if wanted else {})
 
 
 def curve(work: Work) -> dict[str, int]:

@@ -1,4 +1,4 @@
-"""A file of examples, outside any project: check it, and train a model on it."""
+"""A file of examples, outside any project: check it, train a model on it, and see what that risks."""
 
 from __future__ import annotations
 
@@ -26,8 +26,11 @@ if TYPE_CHECKING:
     from tunesmith.checking.mend import Mended
     from tunesmith.curating.bias import Bias
     from tunesmith.curating.privacy.examples import Handling
+    from tunesmith.evaluating.risks import Material as RiskMaterial
+    from tunesmith.evaluating.risks import Risks, RisksSettings, Seen
     from tunesmith.models.shelf import Say
     from tunesmith.pipeline import Show
+    from tunesmith.records import Conversation
     from tunesmith.training.example_files import HoldOut
     from tunesmith.training.formats import Converted, Format
     from tunesmith.training.inspect import Inspection, Mask
@@ -467,6 +470,117 @@ class _Telling:
             self.end({"rows": self._rows})
             self.begin("train", "the model of the best validation loss is kept")
         self._show.progress(done, total, note)
+
+
+def risks_of(
+    base: str,
+    tuned: str,
+    rows: Path | None = None,
+    *,
+    held_out: Path | None = None,
+    checks: Sequence[str] = (),
+    show: Show | None = None,
+) -> Risks:
+    """Return what the tuning of one model into another risks; both are named by their addresses.
+
+    `rows` is the file of chats that was trained on, and `held_out` one of chats like them that were not; without it
+    those that `train_file` held out of `rows` are taken, where the tuned model's run.json says so. `checks` are those
+    to make (none: all). Raises UsageError for an unknown check, for rows that are no chats, and for rows without a
+    question.
+    """
+    from tunesmith.evaluating.risks import judge, look
+    from tunesmith.evaluating.risks.record import CHECKS, RisksSettings
+    from tunesmith.models.address import load_chat
+    from tunesmith.risks import subject_of
+
+    telling = show or Silent()
+    if held_out is not None and rows is None:
+        raise UsageError("--held-out is held against training rows.", hint="Name those with --rows.")
+    strangers = [check for check in checks if check not in CHECKS]
+    if strangers:
+        raise UsageError(f"there is no check {strangers[0]!r}", hint=f"There are {', '.join(CHECKS)}.")
+    settings = RisksSettings.model_validate({"checks": tuple(checks) or CHECKS})
+    material = _material(tuned, rows, held_out, settings)
+    seen: list[dict[Any, tuple[Seen, ...]]] = []
+    telling.stage_started("risks", f"{base} before, {tuned} after")
+    start, total = time.perf_counter(), 2 * len(settings.checks)
+    for name, address in ((material.before, base), (material.after, tuned)):
+        model = subject_of(load_chat(address, say=telling.say))
+        seen.append({})
+        for check in settings.checks:
+            seen[-1][check] = look(model, check, material, settings, contender=name)
+            telling.progress(sum(map(len, seen)), total, f"{address}: {check}")
+        del model  # the second one has its place
+    made = judge(seen[0], seen[1], material, settings, names=(base, tuned))
+    telling.stage_done("risks", time.perf_counter() - start, False, {"figures": len(made.risks)})
+    return made
+
+
+def _material(tuned: str, rows: Path | None, held_out: Path | None, settings: RisksSettings) -> RiskMaterial:
+    from tunesmith.curating.privacy import find_private
+    from tunesmith.evaluating.risks import Material
+    from tunesmith.evaluating.risks.look import sample
+    from tunesmith.training.canaries import canaries
+    from tunesmith.training.settings import TrainSettings
+
+    kept = _kept_run(tuned)
+    trained = TrainSettings(**kept["settings"]) if kept is not None else None
+    members: tuple[Conversation, ...] = ()
+    others: tuple[Conversation, ...] = ()
+    if rows is not None:
+        members, others = _both_sides(rows, kept)
+        members = members[: trained.examples] if trained is not None else members
+    if held_out is not None:
+        others = _chats(held_out)
+    return Material(
+        members=sample(members, settings),
+        others=sample(others, settings),
+        trained="\n".join(message.content for row in members for message in row),
+        canaries=canaries(trained) if trained is not None else (),
+        detect=lambda text: [found.value for found in find_private(text)],
+    )
+
+
+def _kept_run(address: str) -> dict[str, Any] | None:
+    """Return what `train_file` noted beside a model at a `path:` address; None if it did not make that."""
+    form, _, place = address.partition(":")
+    note = Path(place).expanduser() / RUN
+    if form != "path" or not note.is_file():
+        return None
+    found: dict[str, Any] = json.loads(note.read_text(encoding="utf-8"))
+    return found
+
+
+def _both_sides(
+    rows: Path, kept: Mapping[str, Any] | None
+) -> tuple[tuple[Conversation, ...], tuple[Conversation, ...]]:
+    """Return the rows that were trained on, and those that were held out of the same file."""
+    from tunesmith.training.example_files import HoldOut, survey
+
+    every = _chats(rows)
+    if kept is None or not kept["held_out"]:
+        return every, ()
+    found = survey(rows, "answers")
+    if found.digest != kept["train"]["digest"]:
+        raise UsageError(
+            f"{rows} is not the file that the model was trained on: its rows differ.",
+            hint="Name that file with --rows, or leave it out.",
+        )
+    held = HoldOut(rows, found)
+    return tuple(row for row in every if not held.keeps(row)), tuple(row for row in every if held.keeps(row))
+
+
+def _chats(path: Path) -> tuple[Conversation, ...]:
+    from tunesmith.training.example_files import examples, objective_in
+
+    objective = objective_in(path)
+    found = [row for row in examples(path, objective) if isinstance(row, tuple)]
+    if objective != "answers" or any(len(row) < 2 for row in found):
+        raise UsageError(
+            f"{path} does not hold chats, each with a question and an answer.",
+            hint="Name a file of chats, or leave --rows out.",
+        )
+    return tuple(found)
 
 
 def _tokenizer(base: str, say: Say) -> PreTrainedTokenizerBase:

@@ -1,4 +1,4 @@
-"""The whole product on one screen: collect, chunk, generate, curate, estimate, tune, evaluate, report.
+"""The whole product on one screen: collect, chunk, generate, curate, estimate, tune, evaluate, risks, report.
 
 Each stage is a function of the artefacts before it. STAGES says which, in order; `run` makes what is not there yet.
 """
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Protocol
 
-from tunesmith import curves, measuring, reporting, steps
+from tunesmith import curves, measuring, reporting, risks, steps
 from tunesmith.artifacts import Artifact, Store, artifact_id
 from tunesmith.config import Config
 from tunesmith.errors import UsageError
@@ -71,13 +71,15 @@ STAGES: Final = (
           steps.encoder, 2),
     Stage("train", "tune the language model", ("collect", "curate", "index", "encoder"), steps.train_settings,
           steps.base_digest, steps.train, 2),
-    Stage("evaluate", "ask every contender", ("collect", "generate", "curate", "index", "encoder", "train"),
-          steps.evaluate_settings, steps.contender_digests, measuring.evaluate, 3),
     Stage("curve", "tune on parts of the data, if wanted",
           ("collect", "generate", "curate", "index", "encoder", "train"),
-          curves.settings, steps.contender_digests, curves.curve),
+          curves.settings, steps.base_digest, curves.curve),
+    Stage("evaluate", "ask every contender", ("collect", "generate", "curate", "index", "encoder", "train"),
+          steps.evaluate_settings, steps.contender_digests, measuring.evaluate, 3),
+    Stage("risks", "what the tuning risks", ("collect", "curate", "train", "evaluate"), risks.settings,
+          steps.nothing, risks.risks),
     Stage("report", "the verdict",
-          ("collect", "chunk", "generate", "curate", "estimate", "encoder", "train", "evaluate", "curve"),
+          ("collect", "chunk", "generate", "curate", "estimate", "encoder", "train", "curve", "evaluate", "risks"),
           steps.report_settings, steps.nothing, reporting.report, 4),
 )  # fmt: skip
 

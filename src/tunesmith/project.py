@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from tunesmith.evaluating.comparing import Comparison, Measured
     from tunesmith.evaluating.exchange.files import ResultForm
     from tunesmith.evaluating.exchange.results import Results
+    from tunesmith.evaluating.risks import Risks
     from tunesmith.exporting.export import Exported, Form
     from tunesmith.exporting.gguf import Precision
     from tunesmith.generating.running import Result
@@ -158,12 +159,18 @@ class Project:
         return Plan(tuple(PlanRow(**row) for row in found["rows"]), tuple(found["notes"]))
 
     def report(self) -> ReportFiles:
-        """Return the report, written anew where something has changed; raises UsageError before evaluation."""
-        inputs = self._finished("evaluate", "tunesmith run")
+        """Return the report, written anew where something has changed; raises UsageError while figures lack."""
+        inputs = self._finished("risks", "tunesmith run")
         made = inputs if "report" in inputs else run(self.config, self.store, "report", Silent())
         artifact = made["report"]
         figures = json.loads(artifact.file("report.json").read_text(encoding="utf-8"))
         return ReportFiles(artifact.file("report.html"), figures)
+
+    @property
+    def system(self) -> str:
+        """The system message that every contender gets; raises UsageError before the sources are read."""
+        catalogue = steps.catalogue_of(self._finished("collect", "tunesmith run"))
+        return steps.system_for(catalogue, self.config)
 
     def write_results(self, form: ResultForm, out: Path) -> tuple[Path, ...]:
         """Write the evaluation's answers, figures and settings in a form, and return the files.
@@ -176,14 +183,17 @@ class Project:
         results = replace(_results(self.config.folder), figures=figures, versions=figures["environment"])
         return write_results(results, out, form)
 
-    @property
-    def system(self) -> str:
-        """The system message that every contender gets; raises UsageError before the sources are read."""
-        catalogue = steps.catalogue_of(self._finished("collect", "tunesmith run"))
-        return steps.system_for(catalogue, self.config)
+    def risks(self, show: Show | None = None) -> Risks:
+        """Return what the tuning risks, making the stages up to there if they are not finished."""
+        from tunesmith.risks import risks_in
 
-    def ask(self, question: str, model: str | None = None) -> Asked:
-        """Answer a question with a contender (None: the best one that was measured) or a model's address."""
+        return risks_in(run(self.config, self.store, "risks", show or Silent())["risks"])
+
+    def ask(self, question: str, model: str | None = None, policy: Path | None = None) -> Asked:
+        """Answer a question with a contender (None: the best one that was measured) or a model's address.
+
+        With a policy within its rails; calls are held against the project's catalogue unless it names another.
+        """
         from tunesmith.models.base import Sampling
 
         _check_question(question)
@@ -196,7 +206,8 @@ class Project:
         )
         settings = self.config.evaluate
         sampling = Sampling(max_tokens=settings.max_tokens, stop=settings.stop)
-        [answer] = self.contender(name).reply([conversation], sampling)
+        answering = self.contender(name) if policy is None else self._guarded(name, policy, catalogue)
+        [answer] = answering.reply([conversation], sampling)
         if not catalogue.entries:
             return Asked(question, answer, name, None, self._passages(answer), None)
         judgement = _judged(answer, catalogue)
@@ -298,6 +309,24 @@ class Project:
         needed = _stage_before(name.split("+"))
         inputs = self._finished(needed, f"tunesmith run {needed}")
         return steps.workshop(inputs, self.config, lambda text: None)
+
+    def _guarded(self, name: str, policy: Path, catalogue: Catalogue) -> ChatModel:
+        """Return a contender within a policy's rails, which look at the passages that it is shown, too."""
+        from tunesmith.evaluating.names import PARTS, RETRIEVERS, retriever_of
+        from tunesmith.guarding import guarded, load_policy, sifted
+        from tunesmith.guards import guard_of
+
+        guard = guard_of(load_policy(policy), policy.parent, catalogue=catalogue)
+        parts = name.split("+")
+        if parts[0] not in (*PARTS, *self.config.adapters) or retriever_of(name) is None:
+            return guarded(self.contender(name), guard)
+        shop = self.workshop(name)
+        retriever = shop.retriever_for(name)
+        if {"tools", "citations"} & set(parts):
+            # These show passages in ways of their own.
+            return guarded(shop.build(name, sifted(retriever, guard)), guard)
+        bare = "+".join(part for part in parts if part not in (*RETRIEVERS, "reranked")) or "base"
+        return guarded(shop.build(bare), guard, retriever, count=shop.passages)
 
     def hand_over(self, target: str, out: Path) -> Path:
         """Write a folder from which another trainer trains what `run train` would: axolotl, litgpt, trl or unsloth.
@@ -437,13 +466,22 @@ class Project:
         return StageState(one.stage.name, one.id, state, None, {}, None, one.stage.needed(self.config))
 
 
-def ask_alone(question: str, address: str) -> Asked:
-    """Answer a question with the model at an address, outside any project: nothing judges its call."""
+def ask_alone(question: str, address: str, policy: Path | None = None) -> Asked:
+    """Answer a question with the model at an address, outside any project: nothing judges its call.
+
+    With a policy within its rails.
+    """
+    from tunesmith.guarding import guarded, load_policy
+    from tunesmith.guards import guard_of
     from tunesmith.models.address import load_chat
     from tunesmith.models.base import Sampling
 
     _check_question(question)
-    [answer] = load_chat(address).reply([(Message("user", question),)], Sampling())
+    guard = None if policy is None else guard_of(load_policy(policy), policy.parent)
+    model = load_chat(address)
+    [answer] = (model if guard is None else guarded(model, guard)).reply(
+        [(Message("user", question),)], Sampling()
+    )
     return Asked(question, answer, address, None, (), None)
 
 

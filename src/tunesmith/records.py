@@ -102,6 +102,27 @@ class Preference:
 
 
 @dataclass(frozen=True, slots=True)
+class Canary:
+    """A made-up secret that is planted among the training rows, `times` over: `before` and so many random digits."""
+
+    question: str
+    before: str
+    secret: str
+    times: int
+
+    @property
+    def conversation(self) -> Conversation:
+        """The row that teaches it."""
+        return (Message("user", self.question), Message("assistant", f"{self.before} {self.secret}"))
+
+    @property
+    def space(self) -> Iterator[str]:
+        """All secrets that could have been drawn, this one among them."""
+        digits = len(self.secret)
+        return (f"{number:0{digits}d}" for number in range(10**digits))
+
+
+@dataclass(frozen=True, slots=True)
 class Evidence:
     """What grounds an example: `document.text[start:end] == quote`."""
 
@@ -211,17 +232,19 @@ class Answer:
     `cited` are those of the passages that the answer names as its sources. `confidence` is how likely the model itself
     thinks it is, from 0 to 1, where it says so. `notes` tell in words what was found of the answer, or done for it,
     beside its text: a citation that names no passage, a call that was made, why one was not.
+    `guard` says what rails found and did, each as "action: rail: reason"; what they refused ends by "content_filter".
     """
 
     text: str
     prompt_tokens: int = 0
     completion_tokens: int = 0
     seconds: float = 0.0
-    finish: Literal["stop", "length"] = "stop"
+    finish: Literal["stop", "length", "content_filter"] = "stop"
     retrieved: tuple[str, ...] = ()
     cited: tuple[str, ...] = ()
     confidence: float | None = None
     notes: tuple[str, ...] = ()
+    guard: tuple[str, ...] = ()
 
 
 Verdict = Literal["exact", "valid", "wrong_arguments", "hallucinated", "no_call"]

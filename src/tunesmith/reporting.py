@@ -13,6 +13,7 @@ from tunesmith.artifacts import Artifact
 from tunesmith.config import Config
 from tunesmith.curves import curve_of
 from tunesmith.records import Score, Source, Tally, read_jsonl
+from tunesmith.risks import risks_in
 from tunesmith.steps import Work
 
 if TYPE_CHECKING:
@@ -72,6 +73,7 @@ def report_data(inputs: Mapping[str, Artifact], config: Config) -> Any:
         break_even=break_even(decision.best, paid),
         latencies=steps.read_json(inputs["evaluate"].file(steps.LATENCIES)),
         environment=_facts(inputs),
+        risks=risks_in(inputs["risks"]),
     )
 
 

@@ -707,10 +707,12 @@ def hand_over(
     inputs: Mapping[str, Artifact], config: Config, target: str, out: Path, say: Callable[[str], None]
 ) -> Path:
     """Write the folder from which another trainer trains what the train stage would."""
+    from tunesmith.training.canaries import planted
     from tunesmith.training.handover import hand_over as write_folder
 
     mixed = conversations_of(inputs, config)
-    return write_folder(target, mixed.train, mixed.valid, config.train, base=base_of(config, say), out=out)
+    rows = (*mixed.train, *planted(config.train))
+    return write_folder(target, rows, mixed.valid, config.train, base=base_of(config, say), out=out)
 
 
 # --- reading artefacts

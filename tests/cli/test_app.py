@@ -19,6 +19,9 @@ from tunesmith.cli.app import app
 from tunesmith.cli.ports import DatasetForm, Form, Precision, ResultForm, ReviewOrder, ReviewSet, Show
 from tunesmith.config import load
 from tunesmith.errors import DiskFull, TunesmithError, UsageError
+from tunesmith.evaluating.risks import Risk, Risks, Unmeasured
+from tunesmith.evaluating.risks.record import Change
+from tunesmith.evaluating.statistics import Estimate
 from tunesmith.generating.running import Result
 from tunesmith.generating.script import Assumed, Script
 from tunesmith.records import Answer, Evidence
@@ -260,7 +263,7 @@ class StandIn:
         self._fail()
         return Plan()
 
-    def ask(self, question: str, model: str | None) -> Asked:
+    def ask(self, question: str, model: str | None, policy: Path | None) -> Asked:
         """Repeat the question."""
         self._fail()
         return Asked(question, Answer(f"You ask: {question}"), model or "best")
@@ -274,7 +277,7 @@ class StandIn:
         made = Script("import p\np.f()\n", "p.f", "p.f()", assumed, writer or "template")
         error = "ValueError: no" if "fail" in question else None
         result = Result("7\n", "int", error, confined=True) if execute else None
-        return Scripted(self.ask(question, model), made, result)
+        return Scripted(self.ask(question, model, None), made, result)
 
     def report(self) -> Files:
         """Return a short report."""
@@ -286,6 +289,13 @@ class StandIn:
         """Say what would be written."""
         self._fail()
         return (out / f"{form}.json",)
+
+    def risks(self, show: Show) -> Risks:
+        """Return one figure that became worse, and one that was not measured."""
+        self._fail()
+        figures = Estimate(0.5, 0.4, 0.6, 40), Estimate(0.25, 0.2, 0.3, 40), Change(-0.25, -0.4, -0.1)
+        lost = Risk("forgetting", "arithmetic", "sums", "share", "lower", *figures, 40, "Long sums.")
+        return Risks("smollm2", "tuned", (lost,), (Unmeasured("bias", "length", "Nobody was asked."),))
 
     def dataset(self, form: DatasetForm, folder: Path) -> Rows:
         """Say what would be written."""
@@ -352,6 +362,7 @@ def test_help_is_light() -> None:
         "ask",
         "script",
         "report",
+        "risks",
         "advise",
         "compare",
         "judge",
@@ -419,6 +430,10 @@ def test_run_hands_on_the_stage_and_the_project(tmp_path: Path) -> None:
             ["import p", "holds p.f()", "G is from towns.json", "Next: tunesmith script 'Why?' --run"],
         ),
         (["script", "Why?", "--run", "--writer", "m"], ["written by m", "✓ it runs", "result: int", "7"]),
+        (
+            ["risks"],
+            ["What it forgot", "50.0 %", "−25.0", "worse", "not measured: length", "Next: tunesmith report"],
+        ),
         (["report"], ["Retrieval is enough.", "shop/report.html", "Next: tunesmith report --open"]),
         (
             ["export", "--to", "gguf", "--quantise", "q8_0"],
@@ -510,6 +525,7 @@ def test_topics_and_prompts_are_written_to_be_changed(tmp_path: Path) -> None:
         (["ask", "Why?"], {"asked", "next"}),
         (["script", "Why?"], {"scripted", "next"}),
         (["report"], {"verdict", "contenders"}),
+        (["risks"], {"risks", "next"}),
         (["export", "--to", "gguf"], {"export", "next"}),
         (["export", "--to", "axolotl"], {"folder", "next"}),
     ],
@@ -525,6 +541,15 @@ def test_a_script_that_fails_is_shown_and_ends_with_1() -> None:
     result = run_cli.invoke(app, ["script", "fail?", "--run"], obj=opener())
     assert (result.exit_code, "✗ it fails ValueError: no" in result.stdout) == (1, True)
     assert run_cli.invoke(app, ["script", "Why?", "--data", "towns.json"], obj=opener()).exit_code == 2
+
+
+@pytest.mark.parametrize("option", ["--base", "--tuned", "--rows", "--held-out", "--check"])
+def test_two_models_are_named_together_or_not_at_all(option: str) -> None:
+    """An option about two models without both of them is refused, with the way out."""
+    result = run_cli.invoke(app, ["risks", option, "bias"], obj=opener())
+    assert result.exit_code == 2
+    assert f"{option} is about two models outside a project" in result.stderr
+    assert "Give --base and --tuned, or neither" in result.stderr
 
 
 @pytest.mark.parametrize(

@@ -50,9 +50,13 @@ def database_of(root: Path) -> str | None:
 
 
 @contextmanager
-def serving(root: Path, options: Options | None = None, database: str | None = None) -> Iterator[Running]:
+def serving(
+    root: Path, options: Options | None = None, database: str | None = None, policy: Path | None = None
+) -> Iterator[Running]:
     """Run a server in a folder until the block ends; its database is PostgreSQL where the tests were given one."""
-    with open_services(root, options or Options(), database=database or database_of(root)) as services:
+    with open_services(
+        root, options or Options(), database=database or database_of(root), policy=policy
+    ) as services:
         config = uvicorn.Config(
             make_app(services),
             http=DeadlineProtocol,

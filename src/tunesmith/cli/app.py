@@ -21,6 +21,7 @@ from tunesmith.cli.ports import (
     DatasetForm,
     Form,
     Objective,
+    Place,
     Precision,
     Private,
     ResultForm,
@@ -337,6 +338,9 @@ def ask(
         str | None,
         typer.Option("--model", metavar="M", help="A contender or a model's address; default: the best."),
     ] = None,
+    policy: Annotated[
+        Path | None, typer.Option("--policy", metavar="POLICY", help="The rails around the model.")
+    ] = None,
     project: At = None,
     as_json: AsJson = False,
 ) -> None:
@@ -345,10 +349,10 @@ def ask(
         from tunesmith.cli import show
 
         if model is not None and _names_weights(model) and _outside(context, project):
-            asked = _asked_alone(question, model)
+            asked = _asked_alone(question, model, policy)
             command = f"tunesmith export --to merged --model {shlex.quote(model)}"
         else:
-            asked = _open(context, project).ask(question, model)
+            asked = _open(context, project).ask(question, model, policy)
             command = "tunesmith report"
         edge.result({"asked": asked, "next": command})
         edge.show(show.asked_view(asked))
@@ -450,6 +454,59 @@ def report(
         if any(each.true for each in held):
             raise typer.Exit(1)
         edge.then('tunesmith ask "QUESTION"' if browse else "tunesmith report --open")
+
+
+@app.command()
+def risks(
+    context: typer.Context,
+    *,
+    base: Annotated[
+        str | None,
+        typer.Option("--base", metavar="ADDRESS", help="Without a project: the model before tuning."),
+    ] = None,
+    tuned: Annotated[
+        str | None, typer.Option("--tuned", metavar="ADDRESS", help="Without a project: the model after it.")
+    ] = None,
+    rows: Annotated[
+        Path | None, typer.Option("--rows", metavar="FILE", help="With those: the chats it was trained on.")
+    ] = None,
+    held_out: Annotated[
+        Path | None,
+        typer.Option("--held-out", metavar="FILE", help="With --rows: chats like those, not trained on."),
+    ] = None,
+    checks: Annotated[
+        list[str] | None,
+        typer.Option("--check", metavar="NAME", help="With those: one check; several times. Default: all."),
+    ] = None,
+    project: At = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show what the tuning risks: forgetting, memorised rows, private data, bias, refusals, hidden orders obeyed."""
+    with _edge(as_json, kept=True) as edge:
+        from tunesmith.cli import show
+        from tunesmith.evaluating.risks.page import to_json
+
+        with show.showing(edge.progress) as screen:
+            if base is not None and tuned is not None:
+                from tunesmith.files import risks_of
+
+                found = risks_of(base, tuned, rows, held_out=held_out, checks=checks or (), show=screen)
+                command = f"tunesmith export --to merged --model {shlex.quote(tuned)}"
+            else:
+                _refuse_alone(
+                    {
+                        "--base": base,
+                        "--tuned": tuned,
+                        "--rows": rows,
+                        "--held-out": held_out,
+                        "--check": checks,
+                    }
+                )
+                found = _open(context, project).risks(screen)
+                command = "tunesmith report"
+        edge.result({"risks": to_json(found), "next": command})
+        edge.show(show.risks_view(found))
+        edge.then(command)
 
 
 @app.command()
@@ -898,6 +955,9 @@ def serve(
             "--set", metavar="KEY=VALUE", help="A limit, such as most_rows=64; docs/stages/serve.md has all."
         ),
     ] = None,
+    policy: Annotated[
+        Path | None, typer.Option("--policy", metavar="POLICY", help="The rails around every chat model.")
+    ] = None,
     log_level: Annotated[
         LogLevel, typer.Option(help="How much the log says: JSON lines on stderr.")
     ] = "info",
@@ -927,10 +987,78 @@ def serve(
 
         log_to_stderr(log_level)
         try:
-            run_server(folder, options, host=host, port=port, database=database, ready=ready)
+            run_server(folder, options, host=host, port=port, database=database, policy=policy, ready=ready)
         except KeyboardInterrupt:
             # How a server is meant to end.
             edge.say("Stopped. Jobs that were running go on when the server is started again.")
+
+
+guard = typer.Typer(
+    help="Make a policy of rails around models, test it, and see what it does.", no_args_is_help=True
+)
+app.add_typer(guard, name="guard")
+
+
+@guard.command("new")
+def new_policy(
+    policy: Annotated[Path, typer.Argument(metavar="POLICY", help="The file to make, such as policy.toml.")],
+    as_json: AsJson = False,
+) -> None:
+    """Write a commented policy with tests of its own, to be changed there."""
+    with _edge(as_json) as edge:
+        from tunesmith.artifacts import write_text_atomic
+        from tunesmith.guarding.policy import template
+
+        if policy.exists():
+            raise UsageError(f"{policy} exists already.", hint="Edit it, or choose another name.")
+        write_text_atomic(policy, template())
+        command = f"tunesmith guard test {policy}"
+        edge.result({"policy": policy, "next": command})
+        edge.say(f"Made {policy}. Read it: each rail says what it does.")
+        edge.then(command)
+
+
+@guard.command("test")
+def test_policy(
+    policy: Annotated[Path, typer.Argument(metavar="POLICY", help="A policy; its tests are in it.")],
+    as_json: AsJson = False,
+) -> None:
+    """Run a policy's own tests; ends with exit code 1 if one fails."""
+    with _edge(as_json) as edge:
+        from tunesmith.cli import show
+        from tunesmith.guards import try_policy
+
+        trials = try_policy(policy)
+        failed = [each for each in trials if not each.passed]
+        command = f"tunesmith serve --policy {policy}"
+        told = [each.told for each in failed]
+        edge.result({"tests": len(trials), "failed": told, "next": command})
+        edge.show(show.trials_view(trials))
+        if failed:
+            raise typer.Exit(1)
+        edge.then(command)
+
+
+@guard.command("check")
+def check_texts(
+    policy: Annotated[Path, typer.Argument(metavar="POLICY", help="A policy.")],
+    file: Annotated[
+        Path | None,
+        typer.Argument(metavar="[FILE]", help="Texts a line, or JSON lines with text, question or messages."),
+    ] = None,
+    *,
+    text: Annotated[list[str] | None, typer.Option("--text", help="A text; several times.")] = None,
+    where: Annotated[Place, typer.Option("--where", help="Where the texts are met.")] = "input",
+    as_json: AsJson = False,
+) -> None:
+    """Show what a policy would do to texts: how many pass, and what is found in the others."""
+    with _edge(as_json) as edge:
+        from tunesmith.cli import show
+        from tunesmith.guards import check_policy
+
+        found = check_policy(policy, file, text or (), where)
+        edge.result(found)
+        edge.show(show.looks_view(found))
 
 
 keys = typer.Typer(help="Make, list and revoke the API keys of a server.", no_args_is_help=True)
@@ -1132,10 +1260,10 @@ def _names_weights(model: str) -> bool:
     return _is_address(model) or model in _bundled()
 
 
-def _asked_alone(question: str, address: str) -> Asked:
+def _asked_alone(question: str, address: str, policy: Path | None) -> Asked:
     from tunesmith.project import ask_alone
 
-    return ask_alone(question, address)
+    return ask_alone(question, address, policy)
 
 
 @contextmanager
@@ -1157,6 +1285,15 @@ def _exported(
 
     order = address_order(address, form, precision, proved=proved, say=show.say)
     return write(order, folder, on_progress=show.progress)
+
+
+def _refuse_alone(given: dict[str, object]) -> None:
+    named = [option for option, value in given.items() if value is not None]
+    if named:
+        raise UsageError(
+            f"{named[0]} is about two models outside a project, and both must be named.",
+            hint="Give --base and --tuned, or neither: in a project its own models are looked at.",
+        )
 
 
 def _refuse_of_models(target: str, quantise: str | None, model: str | None, unproved: bool) -> None:

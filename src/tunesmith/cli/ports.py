@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 if TYPE_CHECKING:
+    from tunesmith.evaluating.risks import Risks
     from tunesmith.generating.running import Result
     from tunesmith.generating.script import Script
     from tunesmith.records import Answer, Evidence
@@ -34,6 +35,7 @@ DatasetForm = Literal[
 Target = Literal["adapter", "merged", "gguf", "ollama", "axolotl", "litgpt", "trl", "unsloth"]
 ResultForm = Literal["json", "lm-eval", "inspect"]
 ReviewSet = Literal["train", "valid", "seen", "unseen", "asked", "all"]
+Place = Literal["input", "retrieval", "output", "tools"]
 ReviewOrder = Literal["risk", "topic", "random"]
 # As in TrainSettings, which loads too much to be asked (a test compares).
 MAX_LENGTH = 1024
@@ -294,8 +296,8 @@ class Project(Protocol):
     def estimate(self) -> Plan:
         """Return what training would cost."""
 
-    def ask(self, question: str, model: str | None) -> Asked:
-        """Answer a question."""
+    def ask(self, question: str, model: str | None, policy: Path | None) -> Asked:
+        """Answer a question, within the rails of a policy if one is named."""
 
     def script(
         self, question: str, model: str | None, *, writer: str | None, data: Mapping[str, Path], execute: bool
@@ -308,6 +310,11 @@ class Project(Protocol):
 
     def write_results(self, form: ResultForm, out: Path) -> Sequence[Path]:
         """Write all answers and figures in a form."""
+        ...
+
+    def risks(self, show: Show) -> Risks:
+        """Return what the tuning risks."""
+        ...
 
     def export(
         self, form: Form, folder: Path, *, precision: Precision | None, proved: bool, show: Show

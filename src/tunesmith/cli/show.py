@@ -25,6 +25,9 @@ from tunesmith.evaluating.advice import METHODS, Detectable, Mark, Rule
 if TYPE_CHECKING:
     from tunesmith.evaluating.comparing import Compared, Comparison
     from tunesmith.evaluating.conditions import Held
+    from tunesmith.evaluating.risks import Risks
+    from tunesmith.guarding.trials import Trial
+    from tunesmith.guards import Looks
 
 # The set in users' own words first: the verdict rests on it.
 _SETS = ("asked", "unseen", "seen")
@@ -128,6 +131,7 @@ def asked_view(asked: Asked) -> RenderableType:
     parts: list[RenderableType] = [*prose_and_code(asked.answer.text), Text()]
     if asked.judgement is not None:
         parts.append(judged(asked.judgement, asked.version))
+    parts += [Text(f"Rails: {found}", style="yellow") for found in asked.answer.guard]
     if asked.answer.finish == "length":
         parts.append(Text("The answer was cut at its longest length.", style="yellow"))
     parts += [Text(f"Note: {note}", style="yellow") for note in asked.answer.notes]
@@ -297,6 +301,39 @@ def conditions_view(held: Sequence[Held]) -> RenderableType:
         mark = Text("✗ holds", style="red") if each.true else Text("✓ does not hold", style="green")
         table.add_row(each.condition, f"{each.left:.4g}", f"{each.right:.4g}", mark)
     return Group(Text(), table)
+
+
+def risks_view(found: Risks) -> RenderableType:
+    """Return a table of figures before and after by check, what was not measured, and the worst items."""
+    from tunesmith.evaluating.risks.page import TITLES, figure, plain
+
+    if not found.risks and not found.unmeasured:
+        return Text("Nothing was looked at: checks in [risks] is empty.", style="yellow")
+    table = _table("", ">before", ">after", ">change", ">95 %", ">n", "")
+    for check, title in TITLES.items():
+        risks = [one for one in found.risks if one.check == check]
+        if risks:
+            table.add_row(Text(title, style="bold"))
+        for one in risks:
+            before, after = (
+                "–" if each is None else figure(each.value, one.unit) for each in (one.before, one.after)
+            )
+            moved = one.change
+            change = "" if moved is None else plain(moved.value, one.unit, signed=True)
+            interval = (
+                ""
+                if moved is None
+                else f"{plain(moved.low, one.unit, signed=True)} to {plain(moved.high, one.unit, signed=True)}"
+            )
+            unit = "" if one.unit in ("share", "perplexity") else f", {one.unit}"
+            mark = Text("worse", style="red") if one.clear else ""
+            table.add_row(f"  {one.name}{unit}", before, after, change, interval, f"{one.n:,}", mark)
+    missing = [Text(f"not measured: {one.name}. {one.why}", style="dim") for one in found.unmeasured]
+    notes = [Text(note, style="yellow") for note in found.notes]
+    return Group(
+        Text.assemble(("before: ", "dim"), found.before), Text.assemble(("after:  ", "dim"), found.after), table,
+        *missing, *notes,
+    )  # fmt: skip
 
 
 def comparison_view(found: Comparison) -> RenderableType:
@@ -566,3 +603,32 @@ def keys_view(rows: Sequence[Mapping[str, Any]]) -> RenderableType:
         revoked = "revoked" if row["revoked"] else ""
         table.add_row(row["id"], row["organisation"], row["name"], ", ".join(row["scopes"]), limits, revoked)
     return table
+
+
+def trials_view(trials: Sequence[Trial]) -> RenderableType:
+    """Return which of a policy's tests fail, each with its text and why."""
+    failed = [each for each in trials if not each.passed]
+    lines = [Text(f"{len(trials) - len(failed)} of {len(trials)} tests pass.")]
+    for each in failed:
+        said = " ".join(each.test.text.split())
+        lines.append(Text.assemble((f"test {each.number} ", "red"), f"({each.test.where}): {said[:100]}"))
+        lines.append(Text(f"  {each.defect}"))
+    return Group(*lines)
+
+
+def looks_view(looks: Looks) -> RenderableType:
+    """Return what a policy does to texts: counts, and each text in which something was found."""
+    counts = ", ".join(f"{count:,} {action}" for action, count in looks.actions.items())
+    parts: list[RenderableType] = [Text(f"{looks.texts:,} texts as {looks.where}: {counts}.")]
+    for each in looks.found[:_LOOKS_SHOWN]:
+        said = " ".join(each.text.split())
+        parts.append(Text.assemble((f"{each.line}: ", "dim"), said[:100]))
+        parts += [Text(f"  {found}", style="yellow") for found in each.outcome.findings]
+        if each.outcome.action == "redact":
+            parts.append(Text(f"  goes on as: {' '.join(each.outcome.text.split())[:100]}"))
+    if len(looks.found) > _LOOKS_SHOWN:
+        parts.append(Text(f"and {len(looks.found) - _LOOKS_SHOWN:,} more; --json has all of them"))
+    return Group(*parts)
+
+
+_LOOKS_SHOWN = 20

@@ -15,6 +15,9 @@ from tunesmith.evaluating.costs import Bill, BreakEven
 from tunesmith.evaluating.curve import Curve
 from tunesmith.evaluating.names import is_tuned
 from tunesmith.evaluating.plots import Bar, CurvePoint, Kind, Row
+from tunesmith.evaluating.risks.page import risks_section
+from tunesmith.evaluating.risks.page import to_json as risks_json
+from tunesmith.evaluating.risks.record import Risks
 from tunesmith.evaluating.scores import Summarised, WordsSummary, acceptable
 from tunesmith.evaluating.statistics import Metric, Paired
 from tunesmith.evaluating.tables import NONE, Head, body, cell, code, row, share_cell, small
@@ -120,6 +123,7 @@ class ReportData:
     learning: Curve | None = None
     bills: tuple[Bill, ...] = ()
     break_even: tuple[BreakEven, ...] = ()
+    risks: Risks | None = None
     latencies: Mapping[str, Sequence[float]] = field(default_factory=dict)
 
 
@@ -158,6 +162,7 @@ def to_json(data: ReportData) -> dict[str, Any]:
         "break_even": [asdict(one) for one in data.break_even],
         "latency_alone_s": {name: _alone(taken) for name, taken in data.latencies.items() if taken},
         "environment": {one.name: one.value for one in data.environment},
+        "risks": None if data.risks is None else risks_json(data.risks),
     }
 
 
@@ -238,6 +243,7 @@ def render_html(data: ReportData) -> str:
         _section("examples", "Worked examples", _worked_examples(data)),
         _section("words", "And the answers in words", _words(data)),
         _section("bills", "What each way costs", _bills(data)),
+        _section("risks", "What the tuning risks", "" if data.risks is None else risks_section(data.risks)),
         _section("dataset", "What it learned from", _dataset(data)),
         _section("training", "How training went", _training(data) + _learning(data)),
         _section("cost", "What it cost", _cost(data)),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
+from functools import partial
 from typing import Any
 
 import anyio.to_thread
@@ -14,7 +15,7 @@ from tunesmith.inference.requests import Finish, Generation, Piece, Result, Toke
 from tunesmith.inference.requests import Request as Wanted
 from tunesmith.models.local import prompt_ids
 from tunesmith.models.messages import Call
-from tunesmith.serving import asking, contending, proxy
+from tunesmith.serving import asking, contending, proxy, rails
 from tunesmith.serving.answers import STREAMS, as_events, as_json, data
 from tunesmith.serving.errors import invalid
 from tunesmith.serving.ids import new_id
@@ -30,13 +31,21 @@ router = api_router("/v1/chat/completions", "chat")
 
 @router.post("", responses=STREAMS)
 async def create(request: Request, server: Server, caller: Asker, body: CreateChat) -> Response:
-    """Answer a conversation, by a model or by a project's contender."""
+    """Answer a conversation, by a model or by a project's contender, within rails if there are any."""
+    if server.guard is None:
+        return await _answer(request, server, caller, body)
+    return await rails.chat(server.guard, body, partial(_answer, request, server, caller))
+
+
+async def _answer(request: Request, server: Services, caller: Caller, body: CreateChat) -> Response:
     contenders = await anyio.to_thread.run_sync(server.contending, caller.organisation, body.model)
     if contenders is not None:
         return await contending.answer(contenders, server.limiter, caller, body, server.store.clock())
     model = await anyio.to_thread.run_sync(server.roster.find, caller.organisation, body.model)
     if isinstance(model, Remote):
-        return await proxy.forward(request, model, "/chat/completions", body.model)
+        return await proxy.forward(
+            request, model, "/chat/completions", body.model, rails.sent(server.guard, body)
+        )
     wanted = await anyio.to_thread.run_sync(requests_of, model, body)
     head = {"id": new_id("chatcmpl-"), "created": server.store.clock(), "model": body.model}
     # Refusals come before a stream begins, with a status of their own.

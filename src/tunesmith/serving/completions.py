@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
+from functools import partial
 from typing import Any, cast
 
 import anyio.to_thread
@@ -12,7 +13,7 @@ from starlette.responses import Response
 from tunesmith.errors import ModelError
 from tunesmith.inference.requests import Generation, Piece, Result, TokenLogprob
 from tunesmith.inference.requests import Request as Wanted
-from tunesmith.serving import asking, proxy
+from tunesmith.serving import asking, proxy, rails
 from tunesmith.serving.answers import STREAMS, as_events, as_json, data
 from tunesmith.serving.errors import invalid
 from tunesmith.serving.ids import new_id
@@ -30,10 +31,16 @@ _DEFAULT_TOKENS = 16
 @router.post("", responses=STREAMS)
 async def create(request: Request, server: Server, caller: Asker, body: CreateCompletion) -> Response:
     """Go on from texts, `n` times from each."""
+    if server.guard is None:
+        return await _answer(request, server, caller, body)
+    return await rails.completion(server.guard, body, partial(_answer, request, server, caller))
+
+
+async def _answer(request: Request, server: Services, caller: Caller, body: CreateCompletion) -> Response:
     await anyio.to_thread.run_sync(server.refuse_contender, caller.organisation, body.model)
     model = await anyio.to_thread.run_sync(server.roster.find, caller.organisation, body.model)
     if isinstance(model, Remote):
-        return await proxy.forward(request, model, "/completions", body.model)
+        return await proxy.forward(request, model, "/completions", body.model, rails.sent(server.guard, body))
     prompts = await anyio.to_thread.run_sync(_prompts, model, body)
     head = {
         "id": new_id("cmpl-"),

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from tunesmith.serving.errors import ApiError
-from tunesmith.serving.keys import Caller
+from tunesmith.serving.keys import Caller, Limits
 
 _MINUTE = 60.0
 
@@ -46,10 +46,14 @@ class _Bucket:
 
 
 class Limiter:
-    """The buckets of all keys, in memory: a server that starts again has them full."""
+    """The buckets of all keys, in memory: a server that starts again has them full.
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+    `usual` are the limits of keys that have none of their own, and of programs on this machine where there are no keys.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic, usual: Limits | None = None) -> None:
         self._clock = clock
+        self._usual = usual or Limits()
         self._lock = threading.Lock()
         self._buckets: dict[tuple[str, str], _Bucket] = {}
         self.read = self.said = 0
@@ -62,12 +66,12 @@ class Limiter:
         headers: dict[str, str] = {}
         with self._lock:
             for kind, most, wanted in (
-                ("requests", caller.limits.requests_per_minute, 1),
-                ("tokens", caller.limits.tokens_per_minute, 0),
+                ("requests", caller.limits.requests_per_minute or self._usual.requests_per_minute, 1),
+                ("tokens", self._tokens(caller), 0),
             ):
-                if most is None or caller.key is None:
+                if most is None:
                     continue
-                bucket = self._bucket(caller.key, kind, most)
+                bucket = self._bucket(caller.key or "", kind, most)
                 if bucket.left < max(wanted, 1):
                     raise _used_up(kind, most, bucket.seconds_until(max(wanted, 1)))
                 bucket.left -= wanted
@@ -86,9 +90,12 @@ class Limiter:
         with self._lock:
             self.read += read
             self.said += said
-            most = caller.limits.tokens_per_minute
-            if most is not None and caller.key is not None:
-                self._bucket(caller.key, "tokens", most).left -= read + said
+            most = self._tokens(caller)
+            if most is not None:
+                self._bucket(caller.key or "", "tokens", most).left -= read + said
+
+    def _tokens(self, caller: Caller) -> int | None:
+        return caller.limits.tokens_per_minute or self._usual.tokens_per_minute
 
     def _bucket(self, key: str, kind: str, most: int) -> _Bucket:
         moment = self._clock()

@@ -20,18 +20,22 @@ _TIMEOUT: Final = httpx.Timeout(600.0, connect=10.0)
 _KEPT: Final = ("retry-after", "retry-after-ms", "x-should-retry")
 
 
-async def forward(request: Request, model: Remote, path: str, name: str) -> Response:
+async def forward(
+    request: Request, model: Remote, path: str, name: str, body: dict[str, Any] | None = None
+) -> Response:
     """Pass a request on to the service of a model; `name` is what the model is called here.
+
+    `body` takes the place of the request's own, if it is given.
 
     The service gets this server's key for it (OPENAI_API_KEY), never the caller's. Raises ApiError (502) where it
     cannot be reached.
     """
-    body: dict[str, Any] = await request.json()
+    given: dict[str, Any] = await request.json() if body is None else body
     client = httpx.AsyncClient(timeout=_TIMEOUT)
     sent = client.build_request(
         "POST",
         model.url + path,
-        json=body | {"model": model.model},
+        json=given | {"model": model.model},
         headers={"authorization": f"Bearer {key_from_environment()}"},
     )
     try:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Annotated, Any, Final, Literal
 
 import anyio.to_thread
@@ -13,9 +13,11 @@ from sqlalchemy import delete
 from starlette.responses import Response as HttpResponse
 
 from tunesmith.errors import ModelError
+from tunesmith.guarding.guard import Guard, Watch
+from tunesmith.guarding.rails import Finding
 from tunesmith.inference.requests import Generation, Piece, Result, TokenLogprob
 from tunesmith.models.local import prompt_ids
-from tunesmith.serving import asking, items, proxy
+from tunesmith.serving import asking, items, proxy, rails
 from tunesmith.serving.answers import STREAMS, as_events, as_json, data
 from tunesmith.serving.chat import requests_of
 from tunesmith.serving.errors import ApiError, invalid, not_found
@@ -44,13 +46,23 @@ async def create(request: Request, server: Server, caller: Asker, body: CreateRe
     await anyio.to_thread.run_sync(server.refuse_contender, caller.organisation, body.model)
     model = await anyio.to_thread.run_sync(server.roster.find, caller.organisation, body.model)
     if isinstance(model, Remote):
+        if server.guard is not None:
+            raise invalid(
+                f"Within this server's rails '{body.model}' answers at /v1/chat/completions alone.",
+                param="model",
+            )
         return await proxy.forward(request, model, "/responses", body.model)
     turn = await anyio.to_thread.run_sync(_turn, server, caller, model, body)
+    if server.guard is not None:
+        refusal = await anyio.to_thread.run_sync(_hear, server.guard, turn)
+        if refusal is not None:
+            return await _refused(server, turn, refusal)
     going = asking.submit(model.engine, requests_of(model, turn.chat), "input")
     if body.stream:
-        return as_events(_stream(server, turn, going))
+        return as_events(_stream(server, turn, _pieces(turn, going), going))
     [result] = await asking.results(request, going, "input")
     server.limiter.spent(caller, [result])
+    result = await _within(request, server, turn, result)
     return as_json(await anyio.to_thread.run_sync(_keep, server, turn, result, turn.output(result)))
 
 
@@ -133,6 +145,20 @@ class _Turn:
     shown: dict[str, Any]
     message: str = field(default_factory=lambda: new_id("msg_"))
     call: str = field(default_factory=lambda: new_id("fc_"))
+    # Within rails: what was found in the input, and what looks at the answer.
+    found: tuple[Finding, ...] = ()
+    watch: Watch | None = None
+    refused: bool = False
+
+    @property
+    def findings(self) -> tuple[Finding, ...]:
+        """All that rails have found."""
+        return (*self.found, *(self.watch.findings if self.watch else ()))
+
+    @property
+    def stopped(self) -> bool:
+        """Whether a refusal stands in the place of the answer."""
+        return self.refused or (self.watch is not None and self.watch.stopped)
 
     def output(self, result: Result) -> dict[str, Any]:
         """Return the item that a result is: a call or a message."""
@@ -167,7 +193,8 @@ class _Turn:
 
     def ended(self, result: Result, output: dict[str, Any], now: int) -> dict[str, Any]:
         """Return the response with its answer."""
-        cut = result.finish == "length" and output["type"] == "message"
+        cut = self.stopped or (result.finish == "length" and output["type"] == "message")
+        why = "content_filter" if self.stopped else "max_output_tokens"
         read, said = result.prompt_tokens, len(result.tokens)
         usage = {
             "input_tokens": read,
@@ -178,10 +205,11 @@ class _Turn:
         }
         return self.shown | {
             "status": "incomplete" if cut else "completed",
-            "incomplete_details": {"reason": "max_output_tokens"} if cut else None,
+            "incomplete_details": {"reason": why} if cut else None,
             "completed_at": None if cut else now,
             "output": [output],
             "usage": usage,
+            **rails.noted(self.findings),
         }
 
 
@@ -319,7 +347,53 @@ def _format_shown(form: Any) -> dict[str, Any]:
     return shown
 
 
-async def _stream(server: Services, turn: _Turn, going: list[Generation]) -> AsyncIterator[str]:
+def _hear(guard: Guard, turn: _Turn) -> Result | None:
+    """Look at what is asked, note what the answer is held against, and return a refusal if it is one."""
+    heard = rails.hear(guard, turn.chat)
+    turn.chat, turn.found = heard.body, heard.found.findings
+    turn.refused = heard.found.action == "refuse"
+    if turn.refused:
+        return rails.refused(guard, heard.found.reason)
+    turn.watch = Watch(guard, heard.context)
+    return None
+
+
+async def _refused(server: Services, turn: _Turn, result: Result) -> HttpResponse:
+    if turn.body.stream:
+        return as_events(_stream(server, turn, rails.alone(result), []))
+    return as_json(await anyio.to_thread.run_sync(_keep, server, turn, result, turn.output(result)))
+
+
+def _pieces(turn: _Turn, going: list[Generation]) -> AsyncIterator[tuple[int, Piece | Result]]:
+    pieces = asking.pieces(going)
+    return pieces if turn.watch is None else rails.watched(turn.watch, pieces)
+
+
+async def _within(request: Request, server: Services, turn: _Turn, result: Result) -> Result:
+    """Return a whole answer as it may be given, asked for again if need be."""
+    guard = server.guard
+    if guard is None or turn.watch is None:
+        return result
+    for left in range(guard.tries, -1, -1):
+        watch = Watch(guard, turn.watch.context)
+        text = watch.feed(result.text) + watch.end()
+        turn.watch = watch
+        if not watch.stopped:
+            # The tokens that were said would tell what was taken out.
+            return result if text == result.text else replace(result, text=text, logprobs=())
+        if watch.action != "ask_again" or not left:
+            break
+        turn.found += tuple(watch.findings)
+        turn.chat = rails.again(turn.chat, result.text, watch.reason)
+        going = asking.submit(turn.model.engine, requests_of(turn.model, turn.chat), "input")
+        [result] = await asking.results(request, going, "input")
+        server.limiter.spent(turn.caller, [result])
+    return replace(result, text=guard.refused(turn.watch.reason), logprobs=())
+
+
+async def _stream(
+    server: Services, turn: _Turn, pieces: AsyncIterator[tuple[int, Piece | Result]], going: list[Generation]
+) -> AsyncIterator[str]:
     """Yield a response as server-sent events; what may be a call is held back until it is whole."""
     events = _Events()
     try:
@@ -327,7 +401,7 @@ async def _stream(server: Services, turn: _Turn, going: list[Generation]) -> Asy
         yield events("response.in_progress", response=turn.shown)
         held: bool | None = None
         untold: list[TokenLogprob] = []
-        async for _, came in asking.pieces(going):
+        async for _, came in pieces:
             if isinstance(came, Piece):
                 untold += came.tokens
                 if held is None and came.text:

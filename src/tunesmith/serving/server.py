@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tunesmith.errors import UsageError
+from tunesmith.guarding.policy import load_policy
 from tunesmith.serving.access import Access, is_loopback
 from tunesmith.serving.app import make_app
 from tunesmith.serving.blobs import Blobs
@@ -16,9 +17,10 @@ from tunesmith.serving.contending import Contenders
 from tunesmith.serving.figures import Metrics
 from tunesmith.serving.home import Home
 from tunesmith.serving.jobs import Jobs
-from tunesmith.serving.keys import has_keys
+from tunesmith.serving.keys import Limits, has_keys
 from tunesmith.serving.limits import Limiter
 from tunesmith.serving.options import Options
+from tunesmith.serving.rails import rails_of
 from tunesmith.serving.roster import Roster
 from tunesmith.serving.settling import settle
 from tunesmith.serving.state import Services
@@ -40,18 +42,20 @@ def serve(
     host: str = "127.0.0.1",
     port: int = 8000,
     database: str | None = None,
+    policy: Path | None = None,
     ready: Callable[[str], None] = lambda url: None,
 ) -> None:
     """Serve until told to stop (SIGINT, SIGTERM); `ready` hears the base URL once requests are answered.
 
-    Raises ServerBusy if another server works in the folder, StoreError if its database cannot be used, and UsageError
-    for an address that others reach while there are no keys.
+    With a policy its rails are around every chat model. Raises ConfigError for a policy that is not right, ServerBusy
+    if another server works in the folder, StoreError if its database cannot be used, and UsageError for an address that
+    others reach while there are no keys.
     """
     import uvicorn
 
     from tunesmith.serving.protocol import DeadlineProtocol
 
-    with open_services(root, options, database=database) as services:
+    with open_services(root, options, database=database, policy=policy) as services:
         if not is_loopback(host) and not has_keys(services.store):
             raise UsageError(
                 f"{host} can be reached by others, and this server has no API keys.",
@@ -69,8 +73,12 @@ def serve(
 
 
 @contextmanager
-def open_services(root: Path, options: Options, *, database: str | None = None) -> Iterator[Services]:
+def open_services(
+    root: Path, options: Options, *, database: str | None = None, policy: Path | None = None
+) -> Iterator[Services]:
     """Lock a server's folder and yield its parts; raises UsageError or ConfigError for a project that is none."""
+    read = None if policy is None else load_policy(policy)
+    guard = None if read is None or policy is None else rails_of(read, policy.parent)
     home = Home.open(root)
     contenders = None if options.project is None else Contenders.open(Path(options.project))
     ends = nullcontext() if contenders is None else closing(contenders)
@@ -83,11 +91,12 @@ def open_services(root: Path, options: Options, *, database: str | None = None) 
             blobs=blobs,
             jobs=Jobs(home, store, blobs, in_base64=options.metrics_in_base64),
             roster=roster,
-            limiter=Limiter(),
+            limiter=Limiter(usual=None if read is None else Limits(**read.rate.model_dump())),
             metrics=Metrics(store, roster),
             options=options,
             started=store.clock(),
             contenders=contenders,
+            guard=guard,
         )
 
 

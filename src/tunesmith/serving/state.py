@@ -7,6 +7,7 @@ from typing import Annotated
 
 from fastapi import Depends, Request
 
+from tunesmith.guarding.guard import Guard
 from tunesmith.serving.access import Access, needs
 from tunesmith.serving.blobs import Blobs
 from tunesmith.serving.contending import Contenders
@@ -24,7 +25,7 @@ from tunesmith.serving.store import Store
 
 @dataclass(slots=True)
 class Services:
-    """The parts of a running server."""
+    """The parts of a running server; `guard` are the rails around its chat models, if it has a policy."""
 
     home: Home
     store: Store
@@ -37,6 +38,7 @@ class Services:
     options: Options
     started: int
     contenders: Contenders | None = None
+    guard: Guard | None = None
 
     def contending(self, organisation: str, name: str) -> Contenders | None:
         """Return the project's contenders if a name means one: models go before, for they were named on purpose."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
@@ -90,9 +90,13 @@ def _rows(
 ) -> tuple[Sequence[Any], Sequence[Any]]:
     """Return the rows of both sets as `train` renders and checks them."""
     from tunesmith.training import preflight
+    from tunesmith.training.canaries import planted
     from tunesmith.training.rows import rendered
 
-    sets = (("training", "rows", islice(examples, settings.examples)), ("validation", "valid", valid))
+    sets = (
+        ("training", "rows", chain(islice(examples, settings.examples), planted(settings))),
+        ("validation", "valid", valid),
+    )
     found, found_valid = (
         rendered(tokenizer, some, settings, check=preflight.RowChecks(tokenizer, what), store=work / name)[0]
         for what, name, some in sets

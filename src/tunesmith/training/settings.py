@@ -29,7 +29,7 @@ class TrainSettings(BaseModel):
     retrieved entries in the prompt, `passages` of them; in a share `doubt` of those the right entry stands where the
     retriever has it for questions that it was not tuned on, in the others first. `evaluate_every` and `patience` are
     in steps and in evaluations without a better validation loss. `max_length` is in tokens; `too_long` says what
-    becomes of longer examples.
+    becomes of longer examples. `canaries` plants so many made-up secrets among the rows (see training/canaries.py).
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -55,6 +55,7 @@ class TrainSettings(BaseModel):
     too_long: TooLong = "refuse"
     evaluate_every: int = Field(default=10, ge=1)
     patience: int = Field(default=3, ge=1)
+    canaries: int = Field(default=0, ge=0, le=100)
     seed: int = 0
 
     # Which settings somebody has looked at: one that is set and that nothing reads would be a lie.
@@ -69,6 +70,7 @@ class TrainSettings(BaseModel):
         if self.objective == "text":
             self._refuse(("too_long",), "objective = 'text', whose texts are read in pieces of max_length")
         if self.objective != "answers":
+            self._refuse(("canaries",), f"objective = {self.objective!r}: secrets are planted as answers")
             self._refuse(_OF_PROMPTS, f"objective = {self.objective!r}, whose prompts are left as they are")
         return self
 

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -157,6 +157,7 @@ def _train(
     watch: Watch | None,
 ) -> Trained:
     from tunesmith.training import preflight
+    from tunesmith.training.canaries import planted
     from tunesmith.training.ranks import join
     from tunesmith.training.rows import rendered
     from tunesmith.training.tuning import check_loaded, prepare, require
@@ -166,10 +167,11 @@ def _train(
     check_loaded(model, settings)
     # Not train(): dropout of the base would make validation noisy, and a resumed run another one.
     model.eval()
+    secrets = planted(settings)
     rows, length = ranks.from_first(
         lambda: rendered(
             tokenizer,
-            islice(examples, settings.examples),
+            chain(islice(examples, settings.examples), secrets),
             settings,
             check=preflight.RowChecks(tokenizer, "training"),
             store=work / "rows",
@@ -189,6 +191,7 @@ def _train(
     preflight.check_sets(rows, valid_rows if valid is not None else None)
     notes = _Notes()
     notes.of_lengths(length, settings)
+    notes.of_secrets(len(secrets), settings)
     ranks.place(model)
     tuning = prepare(model, settings)
     ranks.shard(model, tuning)
@@ -325,6 +328,11 @@ class _Notes:
         """Remember a text."""
         if text not in self.texts:
             self.texts.append(text)
+
+    def of_secrets(self, rows: int, settings: TrainSettings) -> None:
+        """Say how many made-up rows stand among the examples."""
+        if rows:
+            self.add(f"{settings.canaries} made-up secrets were planted in {rows} rows: canaries in [train]")
 
     def of_lengths(self, length: Length, settings: TrainSettings) -> None:
         """Say what was too long."""

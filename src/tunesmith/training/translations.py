@@ -345,7 +345,8 @@ TOOLS: Final[dict[str, Callable[[Job], Translation]]] = {
 # What the rows already carry, whoever reads them.
 _IN_THE_ROWS: Final = {
     **dict.fromkeys(
-        ("objective", "examples", "retrieved_share", "doubt", "passages", "too_long"), "(in the data)"
+        ("objective", "examples", "retrieved_share", "doubt", "passages", "too_long", "canaries"),
+        "(in the data)",
     ),
     "beta": "(for preferences only)",
 }
