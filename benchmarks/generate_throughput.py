@@ -13,8 +13,10 @@ held to the catalogue (constrained); up to 80 new tokens, greedily, an answer en
 - ratio_processor: the same in seconds of the processor, which other work on the machine changes little.
 - ratio.CONTENDER: ratio_vs_generate for each alone; processor.CONTENDER: ratio_processor.
 - ratio_spread: the largest ratio of a repeat less the smallest, as a share of the median.
-- same_answers: the share of answers that are the same, byte for byte; same_between_batches is that of generate at its
-  best batch size and at its second best, since sums in another order round to another token where two are as likely.
+- same_in_float32: the share of answers to the first questions that are the same in both, byte for byte, in float32.
+- same_answers: the same in the arithmetic that is timed. In bfloat16, sums in another order round to another token
+  where two are nearly as likely, and the rest of the answer is another: same_between_batches is the share for generate
+  alone, at its best batch size and at its second best.
 - kept_seconds: what asking all of it again takes with answers kept on disk (models/keeping.py).
 """
 
@@ -54,9 +56,10 @@ class Plan:
     questions: int
     repeats: int
     batches: tuple[int, ...]
+    exact: int  # questions that are asked in float32
 
 
-FULL, QUICK = Plan(96, 3, (8, 16, 32, 64)), Plan(8, 1, (4, 8))
+FULL, QUICK = Plan(96, 3, (8, 16, 32, 64), 12), Plan(8, 1, (4, 8), 2)
 
 
 @dataclass(frozen=True, slots=True)
@@ -270,8 +273,26 @@ def measure(plan: Plan) -> dict[str, float]:
 
         again = [run_round(by_kept) for _ in range(2)][1] if plan is FULL else None
     figures = dict(_figures(mine, theirs, best))
+    figures["same_in_float32"] = same_in_float32(plan, work, tokenizer)
     figures["same_between_batches"] = same(tried[best], tried[second])
     return figures | ({} if again is None else {"kept_seconds": again.whole})
+
+
+def same_in_float32(plan: Plan, work: Work, tokenizer: Any) -> float:
+    """Return the share of answers to the first questions that are the same in float32."""
+    import torch
+
+    model = LocalModel(load_model(locate(MODEL).folder, dtype=torch.float32), tokenizer, name=MODEL)
+    models, generate = ours(model, work), Generate(tokenizer, torch.float32)
+    first = {name: found[: plan.exact] for name, found in work.conversations.items()}
+    say(f"in float32, {plan.exact} questions each")
+    mine = run_round(lambda name: lambda: ask_ours(models[name], first[name]))
+    theirs = run_round(
+        lambda name: (
+            lambda: generate.ask(first[name], plan.exact, work.constraint if name == "constrained" else None)
+        )
+    )
+    return same(mine, theirs)
 
 
 def _figures(mine: Sequence[Round], theirs: Sequence[Round], best: int) -> Iterator[tuple[str, float]]:
