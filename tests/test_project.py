@@ -15,6 +15,7 @@ import pytest
 from tunesmith.catalogue import judge
 from tunesmith.config import Config
 from tunesmith.errors import AddressError, DamagedArtifact, DatasetError, UsageError
+from tunesmith.evaluating.exchange.files import ResultForm
 from tunesmith.evaluating.names import USUAL
 from tunesmith.pipeline import STAGES, plan
 from tunesmith.project import Project, RunResult, Silent, compare_runs
@@ -440,6 +441,25 @@ def test_two_runs_side_by_side(toolbox: Toolbox, tmp_path: Path) -> None:
     assert all(row.paired.difference == 0 and not row.lost and not row.won for row in found.rows)
     assert folder.name in found.second
     assert found.rows[0].set == "asked"
+
+
+@pytest.mark.parametrize("form", ["json", "lm-eval", "inspect"])
+def test_a_project_is_compared_with_its_exported_results(
+    toolbox: Toolbox, tmp_path: Path, form: ResultForm
+) -> None:
+    """Every contender, floor and ceiling finds itself, and nothing has changed; our form keeps figures and settings."""
+    out = tmp_path / ("results.json" if form == "json" else "results")
+    toolbox.project.write_results(form, out)
+    found, itself = (compare_runs(toolbox.project.path, other) for other in (out, toolbox.project.path))
+    assert {(row.contender, row.set, row.first) for row in found.rows} == {
+        (row.contender, row.set, row.first) for row in itself.rows
+    }
+    assert all(row.paired.difference == 0 and not row.lost for row in found.rows)
+    assert (found.only_first, found.only_second, found.notes) == ((), (), ())
+    if form == "json":
+        told = json.loads(out.read_text(encoding="utf-8"))
+        assert told["figures"]["verdict"] == toolbox.project.report().json["verdict"]
+        assert told["settings"]["evaluate"]["max_tokens"] == toolbox.project.config.evaluate.max_tokens
 
 
 def test_what_is_no_evaluation_is_not_compared(toolbox: Toolbox, fresh: Project, tmp_path: Path) -> None:

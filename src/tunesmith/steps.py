@@ -1030,6 +1030,7 @@ def workshop(
 
     `tuned` is the folder of a training that takes the place of the project's own.
     """
+    from tunesmith.inference.packed import pack
     from tunesmith.models.address import Place, is_remote, load_chat
     from tunesmith.models.constrained import CatalogueGrammar
     from tunesmith.models.local import LocalModel, load_model, load_tokenizer
@@ -1040,8 +1041,10 @@ def workshop(
         return loaded(Place(base_of(config, say), adapter), name)
 
     def loaded(place: Place, name: str) -> ChatModel:
+        model = load_model(place.folder, dtype=dtype, adapter=place.adapter)
+        pack(model)  # it is only read from now on, and says the same
         return LocalModel(
-            load_model(place.folder, dtype=dtype, adapter=place.adapter),
+            model,
             load_tokenizer(place.folder, adapter=place.adapter),
             name=name,
             batch_size=config.evaluate.batch_size,

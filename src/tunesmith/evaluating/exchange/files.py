@@ -34,7 +34,7 @@ def write_results(results: Results, out: Path, form: ResultForm) -> tuple[Path, 
 
 def holds_results(path: Path) -> bool:
     """Tell whether a path may hold results: a JSON file, or a folder with such in it or in folders of its own."""
-    return path.is_file() or bool(_result_files(path))
+    return (path.is_file() and path.suffix == ".json") or bool(_result_files(path))
 
 
 def read_results(path: Path) -> Results:
