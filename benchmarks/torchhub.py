@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Final
 
 from tunesmith.catalogue import Call, Catalogue, Entry, Parameter, bind, calls_in, find_code
-from tunesmith.records import Example, Score, fingerprint
+from tunesmith.records import Example, Score, Verdict, fingerprint
 
 API_FILE: Final = "torchhub_api.jsonl"
 ROWS_FILE: Final = "torchhub_train.json"  # JSON lines in spite of its name
@@ -220,5 +220,5 @@ def judged(score: Score, example: Example, hub: Hub) -> Score:
         return replace(score, verdict="no_call", called=None, reason=heard.reason)
     if heard.entry is None:
         return replace(score, verdict="hallucinated", called=heard.call, reason=heard.reason)
-    verdict = "exact" if heard.entry == example.entry else "valid"
+    verdict: Verdict = "exact" if heard.entry == example.entry else "valid"
     return replace(score, verdict=verdict, called=heard.entry, reason="")
