@@ -12,7 +12,7 @@ Metrics are shares of the questions: exact (repository and model are the row's),
 as the dataset names it), valid (exists in the catalogue, arguments bind), hallucinated (calls torch.hub.load for
 something that does not exist), published (Gorilla's own metric) and published_hallucinated (the same).
 CONTENDER.ahead_of_nearest is how far its exact calls are ahead of those of the nearest training question's answer,
-on the same questions; `.low` and `.high` are its interval.
+on the same questions, also for the other floors; `.low` and `.high` are its interval.
 
 --work keeps what is done, so that a run that was killed goes on; --quick takes few rows, to see that all of it works.
 """
@@ -437,7 +437,7 @@ def figures_of(
     for name, rows in found.items():
         for metric, marks in marks_of(rows, test, hub, known).items():
             figures[f"{name}.{metric}"] = sum(marks) / len(marks)
-        if not name.startswith(("floor", "ceiling")):
+        if name != "floor.nearest" and not name.startswith("ceiling"):
             ahead = paired_difference(rows, found["floor.nearest"], "exact")
             figures |= {
                 f"{name}.ahead_of_nearest": ahead.difference,
