@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -17,6 +19,7 @@ def test_each_of_the_eight_tasks_has_one_rule() -> None:
         assert len(rule.marks) == len(METHODS)
         assert "begin" in rule.marks
         assert rule.sources
+        assert (Path(__file__).parents[2] / rule.example / "run.py").is_file()
 
 
 @pytest.mark.parametrize(

@@ -236,7 +236,7 @@ class Letters:
     def embed(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """Return counts of letters, as vectors of length one."""
         counts_T_26 = np.array([[text.count(chr(97 + at)) + 0.01 for at in range(26)] for text in texts])
-        return (counts_T_26 / np.linalg.norm(counts_T_26, axis=1, keepdims=True)).astype(np.float32)
+        return np.asarray(counts_T_26 / np.linalg.norm(counts_T_26, axis=1, keepdims=True), dtype=np.float32)
 
 
 def test_off_topic_is_far_from_everything() -> None:

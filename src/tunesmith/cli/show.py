@@ -284,6 +284,7 @@ def rules_view(rules: Sequence[Rule], sizes: Sequence[Detectable]) -> Renderable
         [rule] = rules
         parts += [Text(), Text(rule.why), Text.assemble(("Tune when: ", "bold"), rule.tune_when)]
         parts.append(Text(f"Found by: {'; '.join(rule.sources)}", style="dim"))
+        parts.append(Text(f"Measured with small models: {rule.example} in Tunesmith's sources", style="dim"))
     else:
         parts.append(Text("tunesmith advise TASK gives the reason, and when tuning pays.", style="dim"))
     asked = ", ".join(f"{size.questions:,} one of {100 * size.difference:.0f} points" for size in sizes)

@@ -23,13 +23,17 @@ METHODS: Final[tuple[Method, ...]] = ("prompts", "tools", "embeddings", "fine-tu
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """What to try for a task, a mark for each of METHODS; when tuning pays, the reason, and whose finding it is."""
+    """What to try for a task, a mark for each of METHODS; when tuning pays, the reason, and whose finding it is.
+
+    `example` is the folder of the example in which small models were measured at the task (docs/when-to-fine-tune.md).
+    """
 
     task: str
     marks: tuple[Mark, Mark, Mark, Mark]
     tune_when: str
     why: str
     sources: tuple[str, ...]
+    example: str
 
 
 _FALSE_PROMISE = "Gudibande et al. 2023, arXiv:2305.15717"
@@ -51,6 +55,7 @@ RULES: Final = (
         "Not yet: what should be tuned is known only after the prompt's failures have been read.",
         "A prompt is changed in a minute, and its failures become the first test questions.",
         (_LIMA,),
+        "examples/prototyping",
     ),
     Rule(
         "automated workflow integration",
@@ -58,6 +63,7 @@ RULES: Final = (
         "Calls still go wrong though the right entry was shown, or the functions' list is too long for a prompt.",
         "A call must exist and bind: a schema or a grammar makes sure of that, tuning alone does not.",
         (_GORILLA, _GUIDED),
+        "examples/workflow-integration",
     ),
     Rule(
         "consistent task execution",
@@ -65,6 +71,7 @@ RULES: Final = (
         "The same form is wanted every time, many times a day, and a few hundred good examples are at hand.",
         "Form and style are what tuning teaches with few examples; a grammar enforces form without any.",
         (_LIMA, _GUIDED),
+        "examples/consistent-execution",
     ),
     Rule(
         "semantic search",
@@ -72,6 +79,7 @@ RULES: Final = (
         "Tune the encoder, not the language model, on questions of your users with the pieces that answer them.",
         "Finding is what embeddings are for, and a language model only words what was found.",
         (_SBERT,),
+        "examples/semantic-search",
     ),
     Rule(
         "content clustering",
@@ -79,6 +87,7 @@ RULES: Final = (
         "The clusters follow words and not what matters to you: tune the encoder on pairs that belong together.",
         "Clusters are near each other in an embedding; a language model is of use to name them.",
         (_SBERT,),
+        "examples/content-clustering",
     ),
     Rule(
         "specialised domain adaptation",
@@ -86,6 +95,7 @@ RULES: Final = (
         "Retrieval finds the right piece and the model still does not use it, or speaks of it wrongly.",
         "New facts come in by retrieval; tuned in, they are learned slowly and bring hallucination with them.",
         (_FINE_TUNING_OR_RETRIEVAL, _NEW_KNOWLEDGE, _RAFT),
+        "examples/domain-adaptation",
     ),
     Rule(
         "personalised interaction",
@@ -93,6 +103,7 @@ RULES: Final = (
         "One voice for all users is wanted, and a prompt does not keep it; what differs by user stays in retrieval.",
         "What is known of a user changes daily and must be forgotten on request; weights can do neither.",
         (_LAMP, _FALSE_PROMISE),
+        "examples/personalised-interaction",
     ),
     Rule(
         "classification",
@@ -100,6 +111,7 @@ RULES: Final = (
         "Some hundred labelled rows are at hand: a small tuned model, or a classifier on embeddings, beats prompts.",
         "Labels are learned from few rows, cost next to nothing to run, and can be counted right or wrong.",
         (_SMALL_CLASSIFIERS, _SETFIT),
+        "examples/classification",
     ),
 )
 
