@@ -48,8 +48,16 @@ def test_what_is_commented_out_in_it_is_right_as_well(tmp_path: Path) -> None:
 
 def test_all_problems_are_told_with_lines_and_nearest_names(tmp_path: Path) -> None:
     """Unknown tables, unknown keys and wrong values, each at its line."""
-    wrong = 'refusl = "x"\n[input.injektion]\n[output.private]\naction = "stop"\n'
-    text = wrong + '[[test]]\ntext = "a"\n[[test]]\nwhere = "in"\ntext = "b"\n'
+    text = """refusl = "x"
+[input.injektion]
+[output.private]
+action = "stop"
+[[test]]
+text = "a"
+[[test]]
+where = "in"
+text = "b"
+"""
     with pytest.raises(ConfigError) as caught:
         load_policy(written(tmp_path, text))
     assert caught.value.message.split("\n")[1:] == [
