@@ -884,3 +884,15 @@ def test_costs_are_told_in_seconds_or_money(toolbox: Toolbox) -> None:
     alone = report["latency_alone_s"]["base"]
     assert 0 < alone["p50"] <= alone["p95"]
     assert alone["n"] == toolbox.project.config.evaluate.timed
+
+
+def test_another_contender_asks_nothing_again(toolbox: Toolbox, fresh: Project) -> None:
+    """What the others said in an earlier run stands, with the seconds that it took then."""
+    before = list(read_jsonl(Score, finished(fresh)["evaluate"].file("scores.jsonl")))
+    more = Project(replace(fresh.config, contenders=(*fresh.config.contenders, "bm25")))
+
+    more.run("evaluate")
+
+    after = list(read_jsonl(Score, finished(more)["evaluate"].file("scores.jsonl")))
+    assert [one for one in after if one.contender != "bm25"] == before
+    assert len(after) == len(before) + 18

@@ -112,7 +112,7 @@ def _evaluate_calls(work: Work, shop: Workshop, sets: Sets, told: _After) -> _Me
     for name in config.contenders:
         work.say(f"asking {name}")
         made.scores += ask_all(
-            {name: shop.build(name)},
+            {name: steps.kept(shop.build(name), name, work.inputs, config)},
             sets,
             catalogue,
             system=steps.system_of(catalogue),
@@ -175,7 +175,7 @@ def _evaluate_words(work: Work, shop: Workshop, sets: Sets, names: Sequence[str]
         work.say(f"asking {name} for answers in words")
         made.scores += ask(
             name,
-            shop.build(name),
+            steps.kept(shop.build(name), name, work.inputs, config),
             sets,
             f"words-{name}",
             told.after(len(made.scores)),

@@ -1100,6 +1100,38 @@ def workshop(
 SHOTS = 3
 
 
+def kept(model: ChatModel, name: str, inputs: Mapping[str, Artifact], config: Config) -> ChatModel:
+    """Return a contender that answers from what it said in an earlier run, if nothing that it hangs on has changed.
+
+    So another contender, or another question, costs no more than its own answers. They come with the seconds that they
+    took then.
+    """
+    from tunesmith.evaluating.names import is_tuned, retriever_of
+    from tunesmith.models.keeping import keeping
+
+    parts = set(name.split("+"))
+    hangs_on = {
+        "collect": True,
+        "index": retriever_of(name) is not None,
+        "curate": bool(parts & {"few_shot", "nearest_shots", "classifier"}),
+        "encoder": "tuned_retrieval" in parts,
+        "train": is_tuned(name),
+    }
+    identity = fingerprint(
+        name,
+        [inputs[stage].id for stage, does in hangs_on.items() if does],
+        config.train.base,
+        contender_digests(config),
+        config.retrieve.model_dump(),
+        config.tools.model_dump(),
+        read_json(inputs["train"].file(ARITHMETIC)) if ARITHMETIC in inputs["train"].manifest.files else None,
+    )
+    return keeping(model, config.folder / ".tunesmith" / ANSWERS, identity=identity)
+
+
+ANSWERS = "answers"  # what contenders have said, for all runs of a project
+
+
 def in_words_workshop(shop: Workshop, inputs: Mapping[str, Artifact], config: Config) -> Workshop:
     """Return a workshop of the same models whose few shots are answered in words."""
     rows = about_texts(examples_of(inputs, "train"))
