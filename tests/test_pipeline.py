@@ -886,10 +886,12 @@ def test_costs_are_told_in_seconds_or_money(toolbox: Toolbox) -> None:
     assert alone["n"] == toolbox.project.config.evaluate.timed
 
 
-def test_another_contender_asks_nothing_again(toolbox: Toolbox, fresh: Project) -> None:
+def test_another_contender_asks_nothing_again(toolbox: Toolbox, tmp_path: Path) -> None:
     """What the others said in an earlier run stands, with the seconds that it took then."""
-    before = list(read_jsonl(Score, finished(fresh)["evaluate"].file("scores.jsonl")))
-    more = Project(replace(fresh.config, contenders=(*fresh.config.contenders, "bm25")))
+    shutil.copytree(toolbox.project.path, tmp_path / "copy")
+    copy = Project.open(tmp_path / "copy")
+    before = list(read_jsonl(Score, finished(copy)["evaluate"].file("scores.jsonl")))
+    more = Project(replace(copy.config, contenders=(*copy.config.contenders, "bm25")))
 
     more.run("evaluate")
 
