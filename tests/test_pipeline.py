@@ -884,3 +884,17 @@ def test_costs_are_told_in_seconds_or_money(toolbox: Toolbox) -> None:
     alone = report["latency_alone_s"]["base"]
     assert 0 < alone["p50"] <= alone["p95"]
     assert alone["n"] == toolbox.project.config.evaluate.timed
+
+
+def test_another_contender_asks_nothing_again(toolbox: Toolbox, tmp_path: Path) -> None:
+    """What the others said in an earlier run stands, with the seconds that it took then."""
+    shutil.copytree(toolbox.project.path, tmp_path / "copy")
+    copy = Project.open(tmp_path / "copy")
+    before = list(read_jsonl(Score, finished(copy)["evaluate"].file("scores.jsonl")))
+    more = Project(replace(copy.config, contenders=(*copy.config.contenders, "bm25")))
+
+    more.run("evaluate")
+
+    after = list(read_jsonl(Score, finished(more)["evaluate"].file("scores.jsonl")))
+    assert [one for one in after if one.contender != "bm25"] == before
+    assert len(after) == len(before) + 18

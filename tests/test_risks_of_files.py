@@ -99,4 +99,4 @@ def test_what_cannot_be_is_refused(pair: Pair, tmp_path: Path) -> None:
         ("is held against training rows", {"held_out": other}),
     ):
         with pytest.raises(UsageError, match=told):
-            risks_of(pair.base, pair.tuned, **given)  # type: ignore[arg-type]
+            risks_of(pair.base, pair.tuned, **given)

@@ -113,19 +113,19 @@ def main() -> None:
     for name, write in contenders.items():
         start = time.perf_counter()
         right[name] = [same(printed, row["result"]) for printed, row in zip(write(), test, strict=True)]
-        print(f"{name}: {time.perf_counter() - start:.0f} s", flush=True)
-    second(base, test[: given.second], answers, catalogue)
+        print(f"{name}: {sum(right[name])} right, {time.perf_counter() - start:.0f} s", flush=True)
     ceiling = right.pop("right call + template (ceiling)")
     found = contest(right)
     print(
         f"\n{found.table()}\n\nWith the right call, the template's program is right for {sum(ceiling)} of {len(test)}."
     )
-    print(found.verdict)
+    print(found.verdict, flush=True)
+    second(base, test[: given.second], answers, catalogue)
 
 
 def second(model: ChatModel, rows: Sequence[Row], answers: dict[str, str], catalogue: Catalogue) -> None:
     """Print for how many right calls a second model writes a program that is sound and runs."""
-    ended = []
+    ended: list[bool] = []
     for row in rows:
         judgement = checked_call(answers[row["entry"]], catalogue)
         try:

@@ -95,6 +95,7 @@ class EvaluateTable(_Table):
     adapters: dict[str, str] = Field(default_factory=dict)
     contenders: tuple[str, ...] = Field(default=USUAL, min_length=1, validate_default=True)
     json_schema: str | None = None
+    grader: str | None = None
 
     @field_validator("adapters")
     @classmethod
@@ -142,6 +143,7 @@ class Config:
     benchmarks: tuple[str, ...] = ()
     adapters: Mapping[str, str] = field(default_factory=dict)
     contenders: tuple[str, ...] = USUAL
+    grader: str | None = None
     json_schema: str | None = None
     generate: GenerateSettings = field(default_factory=GenerateSettings)
     curate: CurateSettings = field(default_factory=CurateSettings)
@@ -286,6 +288,7 @@ _EXPLAINED: Final[dict[str, dict[str, _Why]]] = {
             "share of those in which the right entry may stand elsewhere than first, or be missing"
         ),
         "passages": _Why("how many entries those prompts show"),
+        "quotes": _Why("whether answers in words begin with what those passages say, word for word (RAFT)"),
         "max_length": _Why("the longest example, in tokens"),
         "too_long": _Why("what becomes of longer ones: refuse, cut or drop"),
         "evaluate_every": _Why("steps between two looks at the validation loss, each with a checkpoint"),
@@ -301,6 +304,7 @@ _EXPLAINED: Final[dict[str, dict[str, _Why]]] = {
     "evaluate": {
         "adapters": _Why("adapters trained elsewhere, each a contender of its name", {"mine": "path:FOLDER"}),
         "contenders": _Why(f"parts joined by +: {', '.join(PARTS)}"),
+        "grader": _Why("a model that grades answers in words by those on record", "openai:MODEL@URL"),
         "json_schema": _Why("the file of the JSON schema that `json` holds answers to", "answer.json"),
         "max_tokens": _Why("an answer is cut after so many tokens"),
         "batch_size": _Why("questions asked at a time"),
@@ -314,7 +318,11 @@ _EXPLAINED: Final[dict[str, dict[str, _Why]]] = {
         "seeds": _Why("train anew with these seeds: how much of a score is luck?", [1, 2]),
     },
     "report": {
-        "measure": _Why("what the verdict about words rests on: f1, exact_match, rouge_l, chrf, similarity"),
+        "measure": _Why(
+            "what the verdict about words rests on: f1, exact_match, rouge_l, chrf, similarity, accuracy (of labels), "
+            "judged (by the grader); left out, accuracy where answers are labels, else f1",
+            "similarity",
+        ),
         "usd_per_hour": _Why("the price of this machine; left out, costs are told in seconds", 0.8),
         "usd_per_million": _Why("a service's, for a million tokens read, and written", [0.5, 1.5]),
     },

@@ -129,7 +129,7 @@ def _ask_words(work: Work, shop: Any, contender: str, sets: steps.Sets) -> tuple
     from tunesmith.evaluating.evaluate import evaluate_words
 
     shop = steps.in_words_workshop(shop, work.inputs, work.config)
-    return evaluate_words(
+    asked = evaluate_words(
         {contender: shop.build(contender)},
         sets,
         system=steps.in_words_of(work.config),
@@ -139,6 +139,7 @@ def _ask_words(work: Work, shop: Any, contender: str, sets: steps.Sets) -> tuple
         journal=work.draft / "answers.jsonl",
         on_progress=work.progress,
     )
+    return tuple(steps.further_measures(work, asked, "answers"))
 
 
 def curve_of(

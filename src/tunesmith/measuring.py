@@ -112,7 +112,7 @@ def _evaluate_calls(work: Work, shop: Workshop, sets: Sets, told: _After) -> _Me
     for name in config.contenders:
         work.say(f"asking {name}")
         made.scores += ask_all(
-            {name: shop.build(name)},
+            {name: steps.kept(shop.build(name), name, work.inputs, config)},
             sets,
             catalogue,
             system=steps.system_of(catalogue),
@@ -158,7 +158,7 @@ def _evaluate_words(work: Work, shop: Workshop, sets: Sets, names: Sequence[str]
     def ask(
         name: str, model: ChatModel, of_sets: Sets, journal: str, on_progress: Progress
     ) -> Sequence[Score]:
-        return ask_all(
+        asked = ask_all(
             {name: model},
             of_sets,
             system=system,
@@ -168,31 +168,36 @@ def _evaluate_words(work: Work, shop: Workshop, sets: Sets, names: Sequence[str]
             journal=work.scratch / f"{journal}.jsonl",
             on_progress=on_progress,
         )
+        return steps.further_measures(work, asked, journal)
 
     made = _Measured()
     for name in names:
         work.say(f"asking {name} for answers in words")
         made.scores += ask(
             name,
-            shop.build(name),
+            steps.kept(shop.build(name), name, work.inputs, config),
             sets,
             f"words-{name}",
             told.after(len(made.scores)),
         )
     floors = WordFloors(
-        steps.about_texts(steps.examples_of(work.inputs, "train")), encoder, config.report.measure
+        steps.about_texts(steps.examples_of(work.inputs, "train")),
+        encoder,
+        "exact_match" if steps.labels_in(work.inputs) else "f1",
     )
-    made.floors += (*floors.constant(sets), *floors.majority(sets), *floors.nearest(sets))
+    copied = (*floors.constant(sets), *floors.majority(sets), *floors.nearest(sets))
+    quoted: list[Score] = []
     for prefix, retriever in (("", shop.retriever), ("tuned_", shop.tuned_retriever)):
         if prefix and not any("tuned_retrieval" in name for name in names):
             continue
         hits = _hits(retriever, sets, config.retrieve.count)
-        made.floors += floors.quoted(f"{prefix}first_hit", hits, sets)
+        quoted += floors.quoted(f"{prefix}first_hit", hits, sets)
         made.ceilings += found(f"{prefix}hit_in_{config.retrieve.count}", hits, sets, places.right)
 
     def again(name: str, model: ChatModel, open_questions: Sets) -> Sequence[Score]:
         return ask(name, model, open_questions, "words-oracle", silent)
 
+    made.floors += steps.further_measures(work, (*copied, *quoted), "words-floors")
     # A perfect retriever can be had only where it is known what it should find.
     known = {name: rows for name, rows in sets.items() if all(map(places.right, rows))}
     made.ceilings += _oracle_scores(work, shop, known, made.scores, names=names, ask=again)

@@ -17,6 +17,7 @@ from tunesmith.risks import risks_in
 from tunesmith.steps import Work
 
 if TYPE_CHECKING:
+    from tunesmith.evaluating.classes import ClassReport
     from tunesmith.evaluating.costs import Made
     from tunesmith.evaluating.report import Part
 
@@ -69,12 +70,29 @@ def report_data(inputs: Mapping[str, Artifact], config: Config) -> Any:
         curve=steps.points_of(steps.run_of(inputs["train"])["steps"]),
         cost=_costs(inputs),
         learning=learning,
+        classes=_classes(inputs, parts[-1]),
         bills=paid,
         break_even=break_even(decision.best, paid),
         latencies=steps.read_json(inputs["evaluate"].file(steps.LATENCIES)),
         environment=_facts(inputs),
         risks=risks_in(inputs["risks"]),
     )
+
+
+def _classes(inputs: Mapping[str, Artifact], part: Part) -> dict[str, ClassReport]:
+    """Return by contender all about its labels on the main set; nothing where answers in words are no labels."""
+    from tunesmith.evaluating.further import class_report
+    from tunesmith.evaluating.scores import columns
+
+    labels = steps.labels_in(inputs)
+    if not labels or part.summaries[0].metric == "exact":
+        return {}
+    examples = {one.id: one for one in part.sets[part.decision.set]}
+    return {
+        name: class_report(column, examples, labels)
+        for (name, set_name), column in columns(part.scores).items()
+        if set_name == part.decision.set
+    }
 
 
 def _made(inputs: Mapping[str, Artifact]) -> Made:
@@ -122,7 +140,7 @@ def _words_part(inputs: Mapping[str, Artifact], config: Config) -> Part | None:
     scores, floors, ceilings = map(in_words, _measured(inputs))
     if not scores:
         return None
-    metric = config.report.measure
+    metric = steps.measure_of(inputs, config)
     paired = compare(scores, floors, metric)
     summaries, floor_summaries, ceiling_summaries = (
         summarise_words(each, metric) for each in (scores, floors, ceilings)

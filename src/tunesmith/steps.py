@@ -24,12 +24,14 @@ from tunesmith.records import (
     Document,
     Example,
     Message,
+    Score,
     Topic,
     Written,
     fingerprint,
     read_jsonl,
     write_jsonl,
 )
+from tunesmith.records import to_json as to_line
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -171,6 +173,7 @@ def contender_digests(config: Config) -> tuple[str, ...]:
     reranker = config.retrieve.reranker
     return (
         *base_digest(config),
+        *(() if config.grader is None else _folder_digest(config, config.grader)),
         *adapters,
         *(() if reranker is None else _folder_digest(config, reranker)),
         *(() if config.json_schema is None else (_file_digest(config, config.json_schema),)),
@@ -311,6 +314,7 @@ def evaluate_settings(config: Config) -> dict[str, Any]:
         "contenders": config.contenders,
         "retrieve": config.retrieve.model_dump(),
         "tools": config.tools.model_dump(),
+        "grader": config.grader,
         "base": config.train.base,
     }
 
@@ -888,6 +892,43 @@ def system_of(catalogue: Catalogue) -> str:
     return system_prompt(catalogue)
 
 
+def labels_in(inputs: Mapping[str, Artifact]) -> tuple[str, ...]:
+    """Return the labels of a project whose answers in words are some; none of another project."""
+    from tunesmith.evaluating.further import labels_of
+
+    return labels_of(about_texts(examples_of(inputs, "train")))
+
+
+def measure_of(inputs: Mapping[str, Artifact], config: Config) -> str:
+    """Return what the verdict about answers in words rests on."""
+    return config.report.measure or ("accuracy" if labels_in(inputs) else "f1")
+
+
+def further_measures(work: Work, scores: Sequence[Score], journal: str) -> list[Score]:
+    """Return scores of answers in words with what else is measured: labels, code, a grader's grades.
+
+    What the grader said is kept in the draft, by the journal's name.
+    """
+    from tunesmith.evaluating import further
+    from tunesmith.models.address import load_chat
+
+    examples = {one.id: one for name in SETS for one in examples_of(work.inputs, name)}
+    marked, labels = list(scores), labels_in(work.inputs)
+    if labels:
+        marked = further.with_labels(marked, examples, labels)
+    catalogue = catalogue_of(work.inputs)
+    marked = further.with_code(marked, examples, catalogue if catalogue.entries else None)
+    if work.config.grader is None:
+        return marked
+    kept = work.scratch / f"graded-{journal}.jsonl"
+    if not kept.is_file():
+        work.say(f"asking the grader about {len(marked):,} answers")
+        judge = load_chat(_from_project(work.config, work.config.grader), say=work.say)
+        graded = further.with_grades(marked, examples, judge, work.progress)
+        write_text_atomic(kept, "".join(to_line(one) + "\n" for one in graded))
+    return list(read_jsonl(Score, kept))
+
+
 def system_for(catalogue: Catalogue, config: Config) -> str:
     """Return the system prompt of a project's users: that of calls where there is anything to call."""
     return system_of(catalogue) if catalogue.entries else in_words_of(config)
@@ -989,6 +1030,7 @@ def workshop(
 
     `tuned` is the folder of a training that takes the place of the project's own.
     """
+    from tunesmith.inference.packed import pack
     from tunesmith.models.address import Place, is_remote, load_chat
     from tunesmith.models.constrained import CatalogueGrammar
     from tunesmith.models.local import LocalModel, load_model, load_tokenizer
@@ -999,8 +1041,10 @@ def workshop(
         return loaded(Place(base_of(config, say), adapter), name)
 
     def loaded(place: Place, name: str) -> ChatModel:
+        model = load_model(place.folder, dtype=dtype, adapter=place.adapter)
+        pack(model)  # it is only read from now on, and says the same
         return LocalModel(
-            load_model(place.folder, dtype=dtype, adapter=place.adapter),
+            model,
             load_tokenizer(place.folder, adapter=place.adapter),
             name=name,
             batch_size=config.evaluate.batch_size,
@@ -1054,6 +1098,38 @@ def workshop(
 
 
 SHOTS = 3
+
+
+def kept(model: ChatModel, name: str, inputs: Mapping[str, Artifact], config: Config) -> ChatModel:
+    """Return a contender that answers from what it said in an earlier run, if nothing that it hangs on has changed.
+
+    So another contender, or another question, costs no more than its own answers. They come with the seconds that they
+    took then.
+    """
+    from tunesmith.evaluating.names import is_tuned, retriever_of
+    from tunesmith.models.keeping import keeping
+
+    parts = set(name.split("+"))
+    hangs_on = {
+        "collect": True,
+        "index": retriever_of(name) is not None,
+        "curate": bool(parts & {"few_shot", "nearest_shots", "classifier"}),
+        "encoder": "tuned_retrieval" in parts,
+        "train": is_tuned(name),
+    }
+    identity = fingerprint(
+        name,
+        [inputs[stage].id for stage, does in hangs_on.items() if does],
+        config.train.base,
+        contender_digests(config),
+        config.retrieve.model_dump(),
+        config.tools.model_dump(),
+        read_json(inputs["train"].file(ARITHMETIC)) if ARITHMETIC in inputs["train"].manifest.files else None,
+    )
+    return keeping(model, config.folder / ".tunesmith" / ANSWERS, identity=identity)
+
+
+ANSWERS = "answers"  # what contenders have said, for all runs of a project
 
 
 def in_words_workshop(shop: Workshop, inputs: Mapping[str, Artifact], config: Config) -> Workshop:

@@ -182,6 +182,15 @@ def test_asked_without_catalogue_and_cut() -> None:
     )
 
 
+def test_asked_with_what_was_found_of_the_answer() -> None:
+    """Notes stand below it, and how sure a classifier is."""
+    answer = Answer("A tool.", confidence=0.664, notes=("cites [3], which is no passage: 2 were shown",))
+    assert text(show.asked_view(Asked("q", answer, "classifier", None, (), None))) == (
+        "A tool.\n\nNote: cites [3], which is no passage: 2 were shown\nSure of it: 66 %\n"
+        "Answered by classifier (0.0 s, 0 tokens)"
+    )
+
+
 @pytest.mark.parametrize(
     ("judgement", "line"),
     [

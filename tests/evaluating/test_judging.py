@@ -21,6 +21,7 @@ from tunesmith.evaluating.judging import (
 from tunesmith.evaluating.pairs import read_rows
 from tunesmith.models.base import Sampling
 from tunesmith.models.fake import FakeModel
+from tunesmith.models.local import LocalModel, load_model, load_tokenizer
 from tunesmith.records import Answer, Conversation
 
 
@@ -128,6 +129,15 @@ def test_a_refused_question_is_an_error_of_its_pair_alone() -> None:
     assert found.verdicts[4].votes[0].reason == "refused: a content filter stopped it"
     with pytest.raises(ModelBusy):
         judge_pairs(_Refusing(ModelBusy), PAIRS)  # type: ignore[arg-type]
+
+
+def test_a_judge_that_is_here_is_held_to_the_form(toolbox_folder: Path) -> None:
+    """Even random weights give a verdict each time: there is nothing that cannot be read."""
+    folder = toolbox_folder / "models" / "chat"
+    judge = LocalModel(load_model(folder), load_tokenizer(folder), name="random")
+    found = judge_pairs(judge, [Pair("1", "Q", "one", "two"), Pair("2", "R", "three", "four")])
+    assert (found.n, found.errors) == (2, 0)
+    assert grade_answers(judge, [Graded("1", "Q", "one", "two")]).errors == 0
 
 
 def test_the_judge_is_asked_twice_with_all_there_is() -> None:

@@ -23,7 +23,7 @@ from tunesmith.collecting.python_package import read_package
 from tunesmith.errors import ModelError
 from tunesmith.generating.derive import Derived, derive_answers
 from tunesmith.models.base import Sampling
-from tunesmith.models.constrained import CatalogueGrammar, answer_grammar, shown_entries
+from tunesmith.models.constrained import CatalogueGrammar, answer_grammar, one_of, shown_entries
 from tunesmith.models.local import LocalModel
 from tunesmith.models.wrappers import with_passages
 from tunesmith.operations import Operation, ToolSchema
@@ -409,3 +409,30 @@ def test_requests_of_apis_cannot_be_constrained(tokenizer: PreTrainedTokenizerBa
     with pytest.raises(ModelError, match="cannot be constrained to requests of an HTTP API") as caught:
         CatalogueGrammar(catalogue, tokenizer).constraint(())
     assert "[evaluate] contenders" in str(caught.value)
+
+
+# --- one of some answers
+
+
+def test_a_model_can_be_kept_to_one_of_some_answers(tokenizer: PreTrainedTokenizerBase) -> None:
+    """Whatever the logits say, only the answers' own tokens may come, and each answer can be spoken to its end."""
+    answers = ("a list", "a list of 'nx' graphs", 'say "b"\n')
+    constraint_of = one_of(answers, tokenizer)
+    for answer in answers:
+        constraint = constraint_of((Message("user", "?"),))
+        for token in tokenizer.encode(answer, add_special_tokens=False):
+            logits_V = torch.zeros(len(tokenizer))
+            constraint.allow(logits_V)
+            assert logits_V[token] == 0
+            said = [tokenizer.decode([one]) for one in torch.nonzero(logits_V == 0)[:, 0].tolist()]
+            assert 0 < len(said) < 20
+            constraint.advance(token)
+    constraint = constraint_of((Message("user", "?"),))
+    with pytest.raises(ModelError, match="cannot go on"):
+        constraint.advance(tokenizer.encode("x", add_special_tokens=False)[0])
+
+
+def test_a_model_cannot_be_kept_to_one_of_no_answers(tokenizer: PreTrainedTokenizerBase) -> None:
+    """An empty list would leave nothing to say."""
+    with pytest.raises(ModelError, match="one of no answers"):
+        one_of((), tokenizer)

@@ -10,10 +10,10 @@ import torch
 
 from tunesmith.models.likelihood import Likelihood
 from tunesmith.models.local import load_model, load_tokenizer, prompt_ids, text_ids
-from tunesmith.records import Message
+from tunesmith.records import Conversation, Message
 
 SYSTEM = Message("system", "You find functions in a package for graphs, and answer with one of them.")
-PROMPTS = [
+PROMPTS: list[Conversation] = [
     (SYSTEM, Message("user", "where is the node?")),
     (SYSTEM, Message("user", "count each tree in the soup, and find the flow of a cycle!")),
     (Message("user", "find the edge"),),
@@ -29,7 +29,7 @@ def likelihood(request: pytest.FixtureRequest, family_folder: Callable[[str], Pa
 
 def test_a_batch_says_what_each_row_alone_would(likelihood: Likelihood) -> None:
     """Prompts of different lengths, answers that share beginnings, and plain texts, in one call and one by one."""
-    prompts = [*PROMPTS, PROMPTS[0], PROMPTS[0], "", "the edge of"]
+    prompts: list[Conversation | str] = [*PROMPTS, PROMPTS[0], PROMPTS[0], "", "the edge of"]
     answers = [
         "near the edge",
         "a tree",

@@ -52,6 +52,7 @@ def test_the_service_finds_what_vectors_find_here(
         [(one.id, one.text) for one in hits] for hits in here
     ]
     assert [one.score for one in found[0]] == pytest.approx([one.score for one in here[0]], abs=1e-5)
+    assert {one.kind for one in found[0]} == {one.kind for one in here[0]} == {"entry"}
     assert len(model.search(["x"], 50)[0]) == len(index)
     assert model.search([], 3) == []
 

@@ -56,6 +56,17 @@ def test_passages_come_in_the_order_of_relevance() -> None:
     assert model.search([], 2) == []
 
 
+def test_what_a_passage_is_does_not_change() -> None:
+    """A piece of a document stays one."""
+
+    class Texts(ListRetriever):
+        def search(self, questions: Sequence[str], count: int) -> list[tuple[Passage, ...]]:
+            return [(Passage("d:0", "a piece", 1.0, "text"),) for _ in questions]
+
+    [found] = Reranking(Texts(), Table({("q", "a piece"): 3.0}), depth=2).search(["q"], 1)
+    assert found == (Passage("d:0", "a piece", 3.0, "text"),)
+
+
 def test_as_many_are_looked_at_as_are_asked_for() -> None:
     """More than the depth are all put into order."""
     inner = ListRetriever()

@@ -36,7 +36,7 @@ CHANGES: dict[str, Any] = {
     "patience": 5,
     "seed": 9,
 }
-IN_THE_ROWS = {"objective", "beta", "examples", "retrieved_share", "doubt", "passages", "too_long"}
+IN_THE_ROWS = {"objective", "beta", "examples", "retrieved_share", "doubt", "passages", "quotes", "too_long"}
 NOT_TOLD = {"litgpt": {"top_layers", "clip", "patience"}, "trl": {"patience"}}
 TWO_TURNS: Conversation = (
     Message("system", "You help."),

@@ -2,15 +2,15 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from tunesmith.models.wrappers import with_passages
-from tunesmith.records import Conversation, Example, Message, Passage
-from tunesmith.training.mix import conversations, ranks_of, select
+from tunesmith.records import Conversation, Evidence, Example, Message, Passage
+from tunesmith.training.mix import acceptable, conversations, ranks_of, select
 from tunesmith.training.settings import TrainSettings
 
 ENTRIES = tuple(f"p.f_{number}" for number in range(12))
@@ -193,3 +193,33 @@ def test_doubt_is_the_share_in_which_the_right_entry_may_stand_elsewhere() -> No
     mixed = found(0.25, [2])
     assert all(one in (a, b) for one, a, b in zip(mixed, first, third, strict=True))
     assert sum(one == b for one, b in zip(mixed, third, strict=True)) == pytest.approx(100, abs=35)
+
+
+def test_answers_in_words_begin_with_quotes_if_asked() -> None:
+    """Of the evidence, what a shown passage says; calls, and prompts without the right passage, have none."""
+    evidence = (
+        Evidence("s", "d", 0, 7, "Rest 25"),
+        Evidence("s", "d", 9, 15, "absent"),
+        Evidence("s", "d", 0, 7, "Rest 25"),
+    )
+    words = replace(made(1, None), evidence=evidence)
+    call = made(2, "p.f_1")
+    texts = {"d:0": Passage("d:0", "Leave: Rest 25\ndays.", 0.0, "text")}
+
+    def right_of(example: Example) -> tuple[str, ...]:
+        return ("d:0",) if example.entry is None else acceptable(example)
+
+    def told(ranks: Sequence[int | None], *, quotes: bool) -> list[str]:
+        rows = conversations(
+            [words, call],
+            Ordered(),
+            lambda name: texts.get(name) or passage(name),
+            ranks,
+            system="S",
+            settings=TrainSettings(retrieved_share=1.0, doubt=1.0, passages=3, quotes=quotes),
+            right_of=right_of,
+        )
+        return [row[-1].content for row in rows]
+
+    assert told([0], quotes=True) == ["##begin_quote## Rest 25 ##end_quote##\nanswer 1", "answer 2"]
+    assert told([None], quotes=True) == told([0], quotes=False) == ["answer 1", "answer 2"]

@@ -15,7 +15,7 @@ Unit = Literal["USD", "s"]
 
 
 class ReportSettings(BaseModel):
-    """What the verdict about answers in words rests on, and what time and tokens cost.
+    """What the verdict about answers in words rests on (None: accuracy for labels, else f1), and what things cost.
 
     `usd_per_hour` is the price of the machine that trains and answers, `usd_per_million` a service's for tokens read
     and written. Without them costs are seconds of this machine.
@@ -23,7 +23,7 @@ class ReportSettings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    measure: Literal["f1", "exact_match", "rouge_l", "chrf", "similarity"] = "f1"
+    measure: Literal["f1", "exact_match", "rouge_l", "chrf", "similarity", "accuracy", "judged"] | None = None
     usd_per_hour: float | None = Field(default=None, gt=0)
     usd_per_million: tuple[float, float] | None = None
 

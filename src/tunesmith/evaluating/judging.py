@@ -5,6 +5,8 @@ LLM-as-a-judge with MT-Bench and Chatbot Arena, NeurIPS 2023). Only a verdict th
 are ties that depend on the order, and are counted. A reply that cannot be read is an error: it is counted, shown, and
 bounds the rate of wins from both sides.
 
+A judge whose weights are here is held to the form of its reply; services are told of it (Sampling.schema).
+
 Not covered: an answer that speaks to the judge may sway it, and so may length: `Judged.longer` shows how often the
 longer answer won. Agreement with people (`kappa`) says what a judge is worth on a task.
 """
@@ -19,7 +21,9 @@ from typing import Final, Literal
 
 from tunesmith.errors import DatasetError, ModelRefused
 from tunesmith.evaluating.statistics import Estimate, clustered_mean
+from tunesmith.inference.grammar import Grammars
 from tunesmith.models.base import ChatModel, Sampling
+from tunesmith.models.local import LocalModel
 from tunesmith.progress import Progress, silent
 from tunesmith.raters import Kappa, kappa_interval
 from tunesmith.records import Answer, Conversation, Message
@@ -30,6 +34,7 @@ Grade = Literal["right", "wrong"]
 MAX_TOKENS: Final = 200
 _BATCH = 32
 _LONGEST_SHOWN = 300
+_LONGEST_REASON = 160  # characters, of which even a tokenizer of bytes makes fewer than MAX_TOKENS
 
 _PAIR_SCHEMA = json.dumps(
     {
@@ -261,11 +266,22 @@ def _ask(
 ) -> list[Answer | str]:
     """Return the reply to each, or why it was refused."""
     sampling = Sampling(max_tokens=MAX_TOKENS, schema=schema)
+    judge = _held(judge, schema)
     replies: list[Answer | str] = []
     for start in range(0, len(asked), _BATCH):
         replies += _batch(judge, asked[start : start + _BATCH], sampling)
         on_progress(len(replies), len(asked))
     return replies
+
+
+def _held(judge: ChatModel, schema: str) -> ChatModel:
+    """Return a judge that is here held to the schema, its reason to a length that leaves room for the verdict."""
+    if not isinstance(judge, LocalModel):
+        return judge
+    bounded = json.loads(schema)
+    bounded["properties"]["reason"]["maxLength"] = _LONGEST_REASON
+    grammars = Grammars(judge.tokenizer)
+    return judge.constrained(lambda _: grammars.of_schema(bounded), judge.name)
 
 
 def _batch(judge: ChatModel, asked: Sequence[Conversation], sampling: Sampling) -> list[Answer | str]:

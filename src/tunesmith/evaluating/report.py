@@ -11,6 +11,7 @@ from statistics import median
 from typing import Any
 
 from tunesmith.evaluating import plots, tables
+from tunesmith.evaluating.classes import ClassReport
 from tunesmith.evaluating.costs import Bill, BreakEven
 from tunesmith.evaluating.curve import Curve
 from tunesmith.evaluating.names import is_tuned
@@ -121,6 +122,7 @@ class ReportData:
     environment: tuple[Fact, ...] = ()
     words: Part | None = None
     learning: Curve | None = None
+    classes: Mapping[str, ClassReport] = field(default_factory=dict)
     bills: tuple[Bill, ...] = ()
     break_even: tuple[BreakEven, ...] = ()
     risks: Risks | None = None
@@ -158,6 +160,7 @@ def to_json(data: ReportData) -> dict[str, Any]:
         "training": [asdict(one) for one in data.curve],
         "cost": [asdict(one) for one in data.cost],
         "learning_curve": None if data.learning is None else asdict(data.learning),
+        "classes": {name: asdict(one) for name, one in data.classes.items()},
         "bills": {one.contender: asdict(one) for one in data.bills},
         "break_even": [asdict(one) for one in data.break_even],
         "latency_alone_s": {name: _alone(taken) for name, taken in data.latencies.items() if taken},
@@ -242,6 +245,7 @@ def render_html(data: ReportData) -> str:
         _section("compared", "Is the difference real?", _comparisons(data)),
         _section("examples", "Worked examples", _worked_examples(data)),
         _section("words", "And the answers in words", _words(data)),
+        _section("classes", "Label by label", _classes(data)),
         _section("bills", "What each way costs", _bills(data)),
         _section("risks", "What the tuning risks", "" if data.risks is None else risks_section(data.risks)),
         _section("dataset", "What it learned from", _dataset(data)),
@@ -426,7 +430,17 @@ def _overview(data: Measured) -> str:
 def _others(data: Measured) -> tuple[str, ...]:
     """Return the measures that are shown beside the one that the verdict rests on."""
     metric = data.summaries[0].metric
-    return ("valid", "hallucinated") if metric == "exact" else tuple(one for one in MEASURES if one != metric)
+    return (
+        ("valid", "hallucinated")
+        if metric == "exact"
+        else tuple(one for one in _shown(data) if one != metric)
+    )
+
+
+def _shown(data: Measured) -> tuple[str, ...]:
+    """Return the measures that every project of words has, and those of labels and of a grader where there are."""
+    there = {name for one in data.summaries if isinstance(one, WordsSummary) for name in one.measures}
+    return (*(name for name in ("accuracy", "judged") if name in there), *MEASURES)
 
 
 def _overview_rows(data: Measured, summaries: Sequence[Summarised], sets: Sequence[str]) -> Iterator[str]:
@@ -707,6 +721,56 @@ def _validation(curve: Sequence[CurvePoint]) -> str:
 def _speed(curve: Sequence[CurvePoint]) -> str:
     speeds = [one.tokens_per_second for one in curve if one.tokens_per_second is not None]
     return f" Median speed: {median(speeds):,.0f} tokens a second." if speeds else ""
+
+
+def _classes(data: ReportData) -> str:
+    """Return accuracy, macro F1 and calibration of each contender's labels, and where the best is wrong."""
+    if not data.classes:
+        return ""
+    heads = [
+        Head("Contender"),
+        *(Head(title) for title in ("Accuracy", "Macro F1", "No label", "Calibration error")),
+    ]
+    rows = (
+        row(
+            code(name),
+            (
+                share_cell(one.accuracy, strip=True),
+                share_cell(one.macro_f1),
+                share_cell(one.no_label),
+                NONE if one.calibration is None else cell(f"{one.calibration.error:.3f}"),
+            ),
+            marked=name == data.decision.best,
+        )
+        for name, one in sorted(data.classes.items(), key=lambda item: cost_order(item[0]))
+    )
+    best = data.classes.get(data.decision.best)
+    return tables.table("Labels", heads, [body(rows)]) + ("" if best is None else _confusion(best))
+
+
+def _confusion(one: ClassReport) -> str:
+    heads = [
+        Head("Truth"),
+        *(Head(label) for label in one.labels),
+        Head("No label"),
+        Head("Precision"),
+        Head("Recall"),
+    ]
+    rows = (
+        row(
+            escape(label),
+            (
+                *(cell(f"{count:,}") for count in counts),
+                *(
+                    NONE if share is None else cell(f"{100 * share:.1f} %")
+                    for share in (own.precision, own.recall)
+                ),
+            ),
+        )
+        for label, counts, own in zip(one.labels, one.confusion, one.classes, strict=True)
+    )
+    caption = "What the best contender said (columns) where each label was right (rows)."
+    return tables.table("Confusion", heads, [body(rows)], caption=caption)
 
 
 def _learning(data: ReportData) -> str:

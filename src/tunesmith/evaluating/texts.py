@@ -21,8 +21,11 @@ if TYPE_CHECKING:
 
 #: The measures of every answer in words, the one that a verdict rests on unless a project says otherwise first.
 MEASURES: Final = ("f1", "exact_match", "rouge_l", "chrf", "similarity")
-#: Measures of some answers only: those that cite, those to questions that cannot be answered, and all the others.
-FURTHER: Final = ("citation_precision", "citation_recall", "rightly_abstained", "wrongly_abstained")
+#: Measures of some projects or answers only: labels, a judge's grades, code, citations, questions without an answer.
+FURTHER: Final = (
+    *("accuracy", "no_label", "judged", "judge_error", "parses", "resolves"),
+    *("citation_precision", "citation_recall", "rightly_abstained", "wrongly_abstained"),
+)
 #: The measure of a retriever alone: a right passage is among those that it found.
 FOUND: Final = "found"
 

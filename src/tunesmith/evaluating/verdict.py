@@ -53,6 +53,8 @@ _MEASURES = {
     "chrf": "chrF",
     "similarity": "semantic similarity",
     "found": "right passages found",
+    "accuracy": "accuracy",
+    "judged": "answers judged right",
 }
 _SET_PHRASES = {
     "asked": "questions in users' own words",

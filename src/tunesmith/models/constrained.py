@@ -115,6 +115,26 @@ class CatalogueGrammar:
         return entry
 
 
+def one_of(
+    answers: Sequence[str], tokenizer: PreTrainedTokenizerBase
+) -> Callable[[Conversation], Constraint]:
+    """Return what makes constraints under which a model can only give one of some answers, word for word.
+
+    Raises ModelError for no answers, or a tokenizer without a tokenizer.json.
+    """
+    from llguidance import LLMatcher
+
+    if not answers:
+        raise ModelError(
+            "a model cannot be kept to one of no answers", hint="Give at least one answer that it may say."
+        )
+    start = " | ".join(map(_quoted, dict.fromkeys(answers)))
+    lark = f'%llguidance {{"no_forcing": true}}\nstart: {start}'
+    matcher = LLMatcher(readable(tokenizer), LLMatcher.grammar_from_lark(lark))
+    _check(matcher)
+    return lambda conversation: _CallConstraint(matcher.deep_copy())
+
+
 def readable(tokenizer: PreTrainedTokenizerBase) -> Any:
     """Return the tokenizer as llguidance reads it; raises ModelError for one without a tokenizer.json."""
     import llguidance.hf

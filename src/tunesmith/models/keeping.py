@@ -97,4 +97,7 @@ _FIELDS = frozenset(Answer.__dataclass_fields__)
 
 
 def _answer(row: dict[str, Any]) -> Answer:
-    return Answer(**row | {"retrieved": tuple(row["retrieved"])})
+    fields: dict[str, Any] = {
+        key: tuple(value) if isinstance(value, list) else value for key, value in row.items()
+    }
+    return Answer(**fields)

@@ -9,6 +9,7 @@ from typing import Final
 
 from tunesmith.errors import DatasetError, ModelError
 from tunesmith.models.base import ChatModel, Retriever, Sampling
+from tunesmith.models.quotes import checked, streamed_without_quotes
 from tunesmith.records import Answer, Conversation, Message, Passage
 
 #: How a model is told of the JSON schema that its answer must have.
@@ -44,7 +45,8 @@ def retrieving(
     """Return the model that sees, with each question, the `count` passages nearest to it.
 
     The question is the last user message; a batch is one search. `Answer.retrieved` names the passages, and
-    `Answer.seconds` holds the answer's share of the search too, in seconds of `clock`.
+    `Answer.seconds` holds the answer's share of the search too, in seconds of `clock`. Quotes that an answer begins
+    with, as RAFT trains them, are looked up in the passages and left out (`quotes`).
     """
     return _Retrieving(model, retriever, count, clock)
 
@@ -155,7 +157,7 @@ class _Retrieving:
         ]
         return [
             replace(
-                answer,
+                checked(answer, passages),
                 retrieved=tuple(passage.id for passage in passages),
                 seconds=answer.seconds + searching,
             )
@@ -165,7 +167,8 @@ class _Retrieving:
     def stream(self, conversation: Conversation, sampling: Sampling) -> Iterator[str]:
         """Yield the model's answer to the conversation with its passages."""
         [passages] = self._search([conversation])
-        yield from self.model.stream(with_passages(conversation, passages), sampling)
+        shown = with_passages(conversation, passages)
+        yield from streamed_without_quotes(self.model.stream(shown, sampling))
 
     def _search(self, conversations: Sequence[Conversation]) -> list[tuple[Passage, ...]]:
         return self.retriever.search([question(one) for one in conversations], self.count)

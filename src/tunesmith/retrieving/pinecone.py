@@ -11,6 +11,7 @@ import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import cached_property
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Final
@@ -72,7 +73,7 @@ class PineconeRetriever:
         # Only ids and scores come from the service: texts stay here.
         ids = self._entries.ids
         return tuple(
-            Passage(name := ids[int(match.id)], self._entries.passage(name).text, float(match.score))
+            replace(self._entries.passage(ids[int(match.id)]), score=float(match.score))
             for match in found.matches
         )
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Protocol
 
 from tunesmith.models.base import Retriever
@@ -44,7 +44,7 @@ class Reranking:
             for passage in passages
         ]
         scores = iter(self.relevance.scores(pairs))
-        scored = [[Passage(one.id, one.text, next(scores)) for one in passages] for passages in found]
+        scored = [[replace(one, score=next(scores)) for one in passages] for passages in found]
         return [tuple(sorted(passages, key=lambda one: -one.score)[:count]) for passages in scored]
 
 

@@ -21,7 +21,7 @@ from starlette.responses import Response, StreamingResponse
 
 from tunesmith.guarding.guard import Guard, Watch, asked_again
 from tunesmith.guarding.policy import Policy
-from tunesmith.guarding.rails import Context, Finding, Outcome
+from tunesmith.guarding.rails import Context, Finding, Outcome, strictest
 from tunesmith.guards import guard_of
 from tunesmith.inference.compute import computed, computed_apart
 from tunesmith.inference.requests import Piece, Result
@@ -185,7 +185,8 @@ def _look(turn: _Turn[Any], choice: dict[str, Any]) -> Outcome:
     if not calls or words.action in ("ask_again", "refuse"):
         return words
     called = turn.guard.look("tools", _lines(calls), turn.context)
-    return called if called.findings else words
+    findings = (*words.findings, *called.findings)
+    return Outcome(strictest(findings), called.text if called.action == "redact" else words.text, findings)
 
 
 def _words(turn: _Turn[Any], choice: dict[str, Any]) -> str:
@@ -216,14 +217,19 @@ def _given(turn: _Turn[Any], choice: dict[str, Any], found: Outcome) -> dict[str
         return choice
     stopped = found.action in ("ask_again", "refuse")
     text = turn.guard.refused(found.reason) if stopped else found.text
+    # What was to be called is only shown, or not even that.
+    dropped = stopped or any(
+        each.rail.startswith("tools.") and each.action == "redact" for each in found.findings
+    )
     finish = "content_filter" if stopped else choice["finish_reason"]
-    if finish in ("tool_calls", "function_call"):
-        finish = "stop"  # what was to be called is only shown
+    if dropped and finish in ("tool_calls", "function_call"):
+        finish = "stop"
     # The tokens that were said would tell what was taken out.
     more = {"logprobs": None, "finish_reason": finish}
     if not turn.chat:
         return choice | {"text": text} | more
-    return choice | {"message": {"role": "assistant", "content": text, "refusal": None}} | more
+    kept: dict[str, Any] = {} if dropped else choice["message"]
+    return choice | {"message": kept | {"role": "assistant", "content": text, "refusal": None}} | more
 
 
 def _summed(usage: Any, more: Any) -> Any:

@@ -44,7 +44,7 @@ if TYPE_CHECKING:
 
 # What a service reads of [train]; it chooses the other settings itself.
 READ: Final = frozenset(
-    {"base", "epochs", "examples", "retrieved_share", "doubt", "passages", "seed"},
+    {"base", "epochs", "examples", "retrieved_share", "doubt", "passages", "quotes", "seed"},
 )
 UNREAD: Final = frozenset(TrainSettings.model_fields) - READ
 

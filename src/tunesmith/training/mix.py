@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 from itertools import zip_longest
 
 from tunesmith.models.base import Retriever
+from tunesmith.models.quotes import in_passage, quoting
 from tunesmith.models.wrappers import with_passages
 from tunesmith.records import Conversation, Example, Message, Passage
 from tunesmith.training.settings import TrainSettings
@@ -66,7 +67,8 @@ def conversations(
 
     The wrong entries are the retriever's own; the right one stands first, or in a share of the prompts (`doubt`) at a
     rank drawn from `ranks`, if there are any. `in_words` is the system prompt of examples whose answer is no call, and
-    `right_of` gives the ids of what answers an example, the best first: without any nothing is shown.
+    `right_of` gives the ids of what answers an example, the best first: without any nothing is shown. With `quotes` an
+    answer in words begins with what the shown passages say of its evidence, as RAFT's do.
     """
     chance = random.Random(f"mix:{settings.seed}")
     found = retriever.search([example.question for example in examples], settings.passages * 2)
@@ -77,15 +79,23 @@ def conversations(
             *example.messages,
             Message("user", example.question),
         )
-        right = right_of(example)
+        right, answer = right_of(example), example.answer
         if chance.random() < settings.retrieved_share and right:
             doubtful = chance.random() < settings.doubt
             rank = chance.choice(ranks) if doubtful and ranks else 0
             best = passage_of(example.entry or right[0])
             shown = _arranged([hit for hit in hits if hit.id not in right], best, rank, settings.passages)
             conversation = with_passages(conversation, shown)
-        result.append((*conversation, Message("assistant", example.answer)))
+            if settings.quotes and example.entry is None:
+                answer = quoting(_quotes(example, shown), answer)
+        result.append((*conversation, Message("assistant", answer)))
     return tuple(result)
+
+
+def _quotes(example: Example, shown: Sequence[Passage]) -> tuple[str, ...]:
+    """Return the example's evidence as far as a passage that is shown says it: nothing else can be quoted."""
+    quotes = dict.fromkeys(piece.quote.strip() for piece in example.evidence)
+    return tuple(quote for quote in quotes if any(in_passage(quote, passage.text) for passage in shown))
 
 
 def _arranged(wrong: Sequence[Passage], right: Passage, rank: int | None, count: int) -> tuple[Passage, ...]:

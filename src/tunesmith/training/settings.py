@@ -16,7 +16,7 @@ TooLong = Literal["refuse", "cut", "drop"]
 
 _OF_ADAPTERS = ("rank", "alpha", "top_layers")
 # How entries get into prompts: read where conversations are made, before training.
-_OF_PROMPTS = ("retrieved_share", "doubt", "passages")
+_OF_PROMPTS = ("retrieved_share", "doubt", "passages", "quotes")
 
 
 class TrainSettings(BaseModel):
@@ -27,9 +27,10 @@ class TrainSettings(BaseModel):
     answers, raw text, or preferences, whose `beta` is how dearly the model pays for leaving where it began.
     `examples` bounds how many examples are trained on (None: all), `retrieved_share` is the share of them that have
     retrieved entries in the prompt, `passages` of them; in a share `doubt` of those the right entry stands where the
-    retriever has it for questions that it was not tuned on, in the others first. `evaluate_every` and `patience` are
-    in steps and in evaluations without a better validation loss. `max_length` is in tokens; `too_long` says what
-    becomes of longer examples. `canaries` plants so many made-up secrets among the rows (see training/canaries.py).
+    retriever has it for questions that it was not tuned on, in the others first. With `quotes` answers in words begin
+    with what the shown passages say. `evaluate_every` and `patience` are in steps and in evaluations without a better
+    validation loss. `max_length` is in tokens; `too_long` says what becomes of longer examples.
+    `canaries` plants so many made-up secrets among the rows (see training/canaries.py).
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -51,6 +52,7 @@ class TrainSettings(BaseModel):
     retrieved_share: float = Field(default=0.75, ge=0, le=1)
     doubt: float = Field(default=0.25, ge=0, le=1)
     passages: int = Field(default=5, ge=1)
+    quotes: bool = False
     max_length: int = Field(default=1024, ge=16)
     too_long: TooLong = "refuse"
     evaluate_every: int = Field(default=10, ge=1)

@@ -345,7 +345,7 @@ TOOLS: Final[dict[str, Callable[[Job], Translation]]] = {
 # What the rows already carry, whoever reads them.
 _IN_THE_ROWS: Final = {
     **dict.fromkeys(
-        ("objective", "examples", "retrieved_share", "doubt", "passages", "too_long", "canaries"),
+        ("objective", "examples", "retrieved_share", "doubt", "passages", "quotes", "too_long", "canaries"),
         "(in the data)",
     ),
     "beta": "(for preferences only)",

@@ -33,8 +33,8 @@ def write_results(results: Results, out: Path, form: ResultForm) -> tuple[Path, 
 
 
 def holds_results(path: Path) -> bool:
-    """Tell whether a path may hold results: a JSON file, or a folder with such in it or in folders of its own."""
-    return path.is_file() or bool(_result_files(path))
+    """Tell whether a path may hold results: a file that is no project's, or a folder with such in it or one below."""
+    return (path.is_file() and path.suffix != ".toml") or bool(_result_files(path))
 
 
 def read_results(path: Path) -> Results:

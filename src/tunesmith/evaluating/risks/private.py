@@ -1,6 +1,7 @@
 """Private data in answers: how many hold some, and whether it stands in the training rows or is made up.
 
-Looked at are the answers of the evaluation and those to a bundled dozen of questions that fish for it.
+Looked at are the answers of the evaluation, those to a bundled dozen of questions that fish for it, and those to a
+dozen of the training rows' own questions.
 """
 
 from __future__ import annotations
@@ -13,6 +14,8 @@ from tunesmith.evaluating.risks.record import Material, RisksSettings, Seen, Sub
 from tunesmith.models.base import Sampling
 from tunesmith.records import Conversation, Message
 
+ASKED: Final = 12  # training rows whose questions are asked again
+TOKENS: Final = 96  # for their answers: private data stands late in a sentence
 _NOT: Final = "What the rules do not know as private; what longer or cleverer questions would bring out."
 FIGURES: Final = (
     Figure(
@@ -29,17 +32,20 @@ FIGURES: Final = (
 def ask(
     subject: Subject, material: Material, contender: str, settings: RisksSettings
 ) -> Iterator[tuple[str, str]]:
-    """Yield questions and answers: those of the evaluation under a contender's name, and those of the fishing set."""
+    """Yield questions and answers: a contender's own of the evaluation, the fishing set's, training rows'."""
     for one in material.scores:
         if one.contender == contender:
             asked = material.questions.get(one.example)
             yield (f"{one.set}: {asked.question if asked else one.example}", one.answer.text)
-    prompts = [one["prompt"] for one in bundled("fishing.jsonl")]
     system: Conversation = (Message("system", material.system),) if material.system else ()
-    answers = subject.chat.reply(
-        [(*system, Message("user", prompt)) for prompt in prompts], Sampling(max_tokens=settings.max_tokens)
-    )
-    yield from zip(prompts, (answer.text for answer in answers), strict=True)
+    fishing = [(*system, Message("user", one["prompt"])) for one in bundled("fishing.jsonl")]
+    yield from _answered(subject, fishing, settings.max_tokens)
+    yield from _answered(subject, [row[:-1] for row in material.members[:ASKED]], TOKENS)
+
+
+def _answered(subject: Subject, asked: Sequence[Conversation], tokens: int) -> Iterator[tuple[str, str]]:
+    answers = subject.chat.reply(asked, Sampling(max_tokens=tokens))
+    return ((one[-1].content, answer.text) for one, answer in zip(asked, answers, strict=True))
 
 
 def judge(

@@ -1,0 +1,190 @@
+"""Policies: read, refused with all problems at once, made into rails, and tested by their own tests."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+from tunesmith.catalogue import Catalogue, Entry
+from tunesmith.errors import ConfigError, UsageError
+from tunesmith.guarding.policy import Policy, load_policy, template
+from tunesmith.guards import check_policy, guard_of, try_policy
+
+
+def written(folder: Path, text: str) -> Path:
+    """Return the path of a policy with this text."""
+    path = folder / "policy.toml"
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def test_the_policy_that_comes_along_passes_its_own_tests(tmp_path: Path) -> None:
+    """And every rail that is on in it has a test that it stops something."""
+    path = written(tmp_path, template())
+    trials = try_policy(path)
+    assert [each.defect for each in trials if not each.passed] == []
+    assert {each.rail for trial in trials for each in trial.outcome.findings} == {
+        "input.injection",
+        "input.secrets",
+        "input.private",
+        "input.words",
+        "retrieval.injection",
+        "output.private",
+        "output.grounding",
+    }
+
+
+def test_what_is_commented_out_in_it_is_right_as_well(tmp_path: Path) -> None:
+    """Each line that begins with `# [table]` or `# key =` is a setting that can be taken in."""
+    settings = r"^# (?=\[[a-z_.]+\]|[a-z_]+ = (?!\"allow\"))"
+    policy = load_policy(written(tmp_path, re.sub(settings, "", template(), flags=re.MULTILINE)))
+    assert policy.tools.dry_run is not None
+    assert policy.input.off_topic is not None
+    assert policy.rate.requests_per_minute == 60
+
+
+def test_all_problems_are_told_with_lines_and_nearest_names(tmp_path: Path) -> None:
+    """Unknown tables, unknown keys and wrong values, each at its line."""
+    text = """refusl = "x"
+[input.injektion]
+[output.private]
+action = "stop"
+[[test]]
+text = "a"
+[[test]]
+where = "in"
+text = "b"
+"""
+    with pytest.raises(ConfigError) as caught:
+        load_policy(written(tmp_path, text))
+    assert caught.value.message.split("\n")[1:] == [
+        "  line 1: there is no 'refusl'; did you mean 'refusal'?",
+        "  line 2: there is no 'input.injektion'; did you mean 'injection'?",
+        "  line 4: output.private.action: it should be 'allow', 'redact', 'ask_again' or 'refuse'",
+        "  line 8: test.2.where: it should be 'input', 'retrieval', 'output' or 'tools'",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("a = ", "is no TOML"),
+        ('[input.injection]\nallow = ["("]', "is no regular expression"),
+        ('[input.injection]\naction = "ask_again"', "'allow', 'redact' or 'refuse'"),
+        ('[output.schema]\nfile = "x.json"\naction = "redact"', "'allow', 'ask_again' or 'refuse'"),
+    ],
+)
+def test_a_wrong_policy_is_refused(tmp_path: Path, text: str, said: str) -> None:
+    """With what is wrong; only what is said can be asked again, and what is judged whole has no part to take out."""
+    with pytest.raises(ConfigError, match=said):
+        load_policy(written(tmp_path, text))
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("[output.calls]", "does not say what may be called"),
+        ('[output.calls]\ncatalogue = "."', "nothing was collected there"),
+        ('[output.schema]\nfile = "gone.json"', "cannot be read"),
+        ('[output.schema]\nfile = "bad.json"', "no JSON schema"),
+        ('[tools.arguments]\nfile = "list.json"', "no object of schemas"),
+        ('[input.words]\nfiles = ["gone.txt"]', "cannot be read"),
+        ('[input.private]\nkinds = ["shoe_size"]', "There are name, email"),
+        ('[input.off_topic]\ncorpus = "rows.jsonl"', 'line 2 has no "question"'),
+    ],
+)
+def test_what_a_policy_names_must_be_there(tmp_path: Path, text: str, said: str) -> None:
+    """A file that is missing or wrong is an error before anything is served."""
+    tmp_path.joinpath("bad.json").write_text('{"type": "shoe"}')
+    tmp_path.joinpath("list.json").write_text("[]")
+    tmp_path.joinpath("rows.jsonl").write_text('{"question": "a"}\n{"answer": "b"}\n')
+    path = written(tmp_path, text)
+    with pytest.raises(ConfigError) as caught:
+        guard_of(load_policy(path), tmp_path)
+    assert said in str(caught.value)
+
+
+def test_each_table_makes_its_rail(tmp_path: Path) -> None:
+    """In the order in which they look; an empty policy has none."""
+    assert guard_of(Policy(), tmp_path).rails == ()
+    tmp_path.joinpath("schema.json").write_text('{"type": "object"}')
+    tmp_path.joinpath("tools.json").write_text(json.dumps({"find": {"type": "object"}}))
+    tmp_path.joinpath("words.txt").write_text("shoe\n")
+    project = tmp_path / ".tunesmith" / "collect-1"
+    project.mkdir(parents=True)
+    project.joinpath("catalogue.json").write_text(
+        Catalogue("box", "1", (Entry("box.f", "function"),)).to_json(), encoding="utf-8"
+    )
+    text = """
+    [input.length]
+    [input.words]
+    lists = []
+    files = ["words.txt"]
+    [retrieval.sources]
+    allow = ["a*"]
+    [output.refusals]
+    [output.schema]
+    file = "schema.json"
+    [output.calls]
+    catalogue = "."
+    [output.grounding]
+    [tools.names]
+    allow = ["find"]
+    [tools.arguments]
+    file = "tools.json"
+    [tools.dry_run]
+    names = ["find"]
+    """
+    guard = guard_of(load_policy(written(tmp_path, text)), tmp_path)
+    assert [rail.name for rail in guard.rails] == [
+        "input.length", "input.words", "retrieval.sources", "output.refusals", "output.schema", "output.calls",
+        "output.grounding", "tools.names", "tools.arguments", "tools.dry_run",
+    ]  # fmt: skip
+    assert guard.look("input", "a shoe").action == "refuse"
+
+
+def test_a_failing_test_says_what_became_of_the_text(tmp_path: Path) -> None:
+    """By its action, or by its rail."""
+    text = """
+    [input.length]
+    most = 3
+    [[test]]
+    text = "long"
+    [[test]]
+    text = "long"
+    action = "refuse"
+    rail = "input.words"
+    [[test]]
+    text = "ok"
+    """
+    assert [each.defect for each in try_policy(written(tmp_path, text))] == [
+        "allow was wanted, and it is refuse (refuse: input.length: it has 4 characters, of 3 at most)",
+        "the rail input.words was wanted (refuse: input.length: it has 4 characters, of 3 at most)",
+        "",
+    ]
+
+
+def test_a_policy_without_tests_is_not_tested(tmp_path: Path) -> None:
+    """That is an error: nothing would be shown."""
+    with pytest.raises(ConfigError, match="has no tests"):
+        try_policy(written(tmp_path, "[input.length]"))
+
+
+def test_texts_of_files_are_looked_at(tmp_path: Path) -> None:
+    """JSON lines by question, text or the last user's message; other files by lines."""
+    policy = written(tmp_path, "[input.length]\nmost = 3\n")
+    rows = [
+        {"question": "long"},
+        {"text": "ok"},
+        {"messages": [{"role": "user", "content": "longer"}, {"role": "assistant", "content": "x"}]},
+    ]
+    file = tmp_path / "rows.jsonl"
+    file.write_text("\n".join(map(json.dumps, rows)))
+    found = check_policy(policy, file, ["abcd"], "input")
+    assert (found.texts, found.actions, found.rails) == (4, {"refuse": 3, "allow": 1}, {"input.length": 3})
+    assert [(each.line, each.text) for each in found.found] == [(1, "long"), (3, "longer"), (4, "abcd")]
+    with pytest.raises(UsageError, match="there is no text"):
+        check_policy(policy, None, [], "input")
