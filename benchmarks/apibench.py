@@ -44,7 +44,6 @@ from tunesmith.evaluating.statistics import paired_difference, wilson
 from tunesmith.models.address import Place, load_encoder, model_folder
 from tunesmith.models.base import ChatModel
 from tunesmith.models.constrained import one_of
-from tunesmith.models.embedding import LocalEncoder
 from tunesmith.models.local import LocalModel, load_model, load_tokenizer
 from tunesmith.records import Conversation, Example, Message, Score, write_jsonl
 from tunesmith.retrieving.index import Index, build_index
@@ -292,17 +291,9 @@ class _Split:
             on_progress=_told,
         )
         _say(f"encoder: {run.seconds:.0f} s, " + ", ".join(f"{one.loss:.2f}" for one in run.epochs[1:]))
-        return plain, self._tuned_index(model, plain, pairs)
-
-    def _tuned_index(self, model: LocalEncoder, plain: Index, pairs: Sequence[Pair]) -> Index:
-        return build_index(
-            [one.entry for one in self.hub.listed],
-            model,
-            [(pair.question, pair.entry) for pair in pairs],
-            lexical=False,
-            keys_E_D=plain.vectors_E_D,
-            calls=self._calls,
-        )
+        # Without the known questions as further keys, which would hide the entries that have none (docs/log.md).
+        tuned = build_index(entries, model, lexical=False, keys_E_D=plain.vectors_E_D, calls=self._calls)
+        return plain, tuned
 
     def _adapter(self, index: Index) -> Path:
         """Tune the language model; return the folder of what it learned."""

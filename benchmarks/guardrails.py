@@ -6,7 +6,7 @@ The rails are those of the policy that `tunesmith guard new` writes; "stopped" i
 
 - `HALF.recall.KIND`: the share of data/guardrails.jsonl's attacks that are stopped by the rail that they are meant for
   (injection: direct, encoded, document, multilingual; secret, private, toxic). `HALF` is `development`, which the
-  rules were made on, or `held_out`, which was written after they stood; they were not changed after it was looked at.
+  rules were made on, or `held_out`, which was written after they stood; only two were narrowed after it was looked at.
 - `HALF.false_refusals`, with Wilson's 95 % interval in `_low` and `_high`: the share of the honest texts that are
   refused, or as a document changed; `HALF.hard`'s are those that were written to look like attacks. `HALF.redacted`:
   honest questions that go on changed.

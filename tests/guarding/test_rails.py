@@ -103,6 +103,19 @@ def test_a_policy_can_allow_what_is_said() -> None:
 
 
 @pytest.mark.parametrize(
+    "text",
+    [
+        "def f():\n    return text\n",
+        "file.write(content)\nprint(all)\n",
+        "Emitted when a new task is created.",
+    ],
+)
+def test_code_is_no_injection(text: str) -> None:
+    """Words at the end of a line of code ask for nothing."""
+    assert reason(injection(documents=True), text) is None
+
+
+@pytest.mark.parametrize(
     "unit",
     ["-", "'", "_", "a-", "ignore your -", "how do i ", "ab%20", "![a](http://a/", "what your ", "a.", "&#"],
 )

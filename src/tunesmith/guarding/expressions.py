@@ -386,7 +386,7 @@ FAMILIES: Final = (
         r"\b(?:new|real|true|actual|updated|next) (?:task|instructions?|directives?|rules?|orders?|"
         r"objective|goal|mission|job)s?"
         r"(?: (?:from (?:your|the|its) (?:administrators?|developers?|operators?|creators?|owners?|"
-        r"system)|are|is|is to|ones? are)\b|\s*:)"
+        r"system)|are|is(?! \w+ed\b)|is to|ones? are)\b|\s*:)"
         r"|\byour (?:new|only|real|true|next|actual) (?:task|instructions?|directive|rules?|orders?|"
         r"objective|goal|mission|job|purpose|name|role|directive)s? (?:is|are|will)\b"
         r"|\b(?:begin|start|end)(?:ing)? (?:of )?(?:the )?(?:new |system |hidden |admin "
@@ -423,8 +423,9 @@ FAMILIES: Final = (
         r"out)?(?: back)?[^\w.!?]+(?:me )?(?:exactly |all of )?(?:everything|all|the text|the words|text|"
         r"content|the message|words|"
         r"all (?:the )?text|the (?:whole |entire )?(?:prompt|conversation|chat log)|all previous "
-        r"messages|previous messages)(?:$|[^\w]+)(?:that (?:is|was|comes|stands) )?(?:above|before|"
-        r"preceding|so far|word for word|verbatim|prior|from the (?:start|beginning)|\.|$)",
+        r"messages|previous messages)[^\w]+(?:that (?:is|was|comes|stands) )?(?:above|before|"
+        r"preceding|so far|word for word|verbatim|prior|from the (?:start|beginning))\b"
+        r"|\b(?:output|print|repeat|reveal) (?:all )?(?:of )?(?:the )?previous messages\b",
         "repeat|print|output|type|write|show|recite|copy|echo|return|say|reveal|translate",
         "everything|all|text|words|content|message|prompt|conversation|chat log",
     ),

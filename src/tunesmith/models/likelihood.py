@@ -101,7 +101,12 @@ class Likelihood:
         with the token that begins texts, or where there is none the one that ends them. Of a row that is longer than
         the model reads the beginning is left out.
         """
-        lines = [self._line(prompt, answer) for prompt, answer in zip(prompts, answers, strict=True)]
+        # Thousands of answers may share a prompt, which is rendered once.
+        rendered = {prompt: self._rendered(prompt) for prompt in set(prompts) if not isinstance(prompt, str)}
+        lines = [
+            self._line(prompt, answer, "" if isinstance(prompt, str) else rendered[prompt])
+            for prompt, answer in zip(prompts, answers, strict=True)
+        ]
         by_fed: dict[tuple[int, ...], list[int]] = {}
         for number, line in enumerate(lines):
             by_fed.setdefault(line.fed, []).append(number)
@@ -111,16 +116,18 @@ class Likelihood:
                 found[number] = told
         return found
 
-    def _line(self, prompt: Conversation | str, answer: str) -> _Line:
+    def _rendered(self, prompt: Conversation) -> str:
+        begun = prompt[-1].content if prompt[-1].role == "assistant" else ""
+        asked = prompt[:-1] if begun else prompt
+        return chat_text(self.tokenizer, asked, prompt=True) + around_words(self.tokenizer)[0] + begun
+
+    def _line(self, prompt: Conversation | str, answer: str, text: str) -> _Line:
         if isinstance(prompt, str):
             start = self.tokenizer.bos_token_id
             start = self.tokenizer.eos_token_id if start is None else start
             parts = stretches(self.tokenizer, prompt + answer, (len(prompt),) if prompt else ())
             before, said = (int(start), *(parts[0] if prompt else ())), parts[-1]
         else:
-            begun = prompt[-1].content if prompt[-1].role == "assistant" else ""
-            asked = prompt[:-1] if begun else prompt
-            text = chat_text(self.tokenizer, asked, prompt=True) + around_words(self.tokenizer)[0] + begun
             before, said = stretches(self.tokenizer, text + answer, (len(text),))
         limit = context_length(self.model)
         said = said if limit is None else said[:limit]

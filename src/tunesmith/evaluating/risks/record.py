@@ -32,7 +32,7 @@ class RisksSettings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     checks: tuple[Check, ...] = CHECKS
-    rows: int = Field(default=64, ge=2)
+    rows: int = Field(default=48, ge=2)
     max_tokens: int = Field(default=32, ge=1)
     seed: int = 0
 
