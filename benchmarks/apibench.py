@@ -108,7 +108,7 @@ class Plan:
                 evaluate_every=50,
                 seed=SEED,
             ),
-            evaluate=EvaluateSettings(max_tokens=80, batch_size=62, stop=("```\n\n",)),
+            evaluate=EvaluateSettings(max_tokens=112, batch_size=62, stop=("```\n\n",)),
         )
 
     @classmethod
@@ -125,7 +125,7 @@ class Plan:
             shown=1,
             encoder=EncoderSettings(base=encoder, epochs=1, batch_size=8),
             train=TrainSettings(base=model, batch_size=8, passages=PASSAGES, doubt=0.5, seed=SEED),
-            evaluate=EvaluateSettings(max_tokens=160, batch_size=8, stop=("```\n\n",)),
+            evaluate=EvaluateSettings(max_tokens=320, batch_size=8, stop=("```\n\n",)),
         )
 
 
