@@ -67,6 +67,7 @@ CONTENDERS: Final = (
     "few_shot",
 )
 ORACLE: Final = "tuned+tuned_retrieval+constrained"  # who is asked again, with the right entry shown first
+OPENING: Final = r"[^`\x00-\x1f\x7f]{1,100}:"  # the model's own words, before the block with the call
 CHOICES: Final = ("ceiling.hit_in_3", "ceiling.tuned_hit_in_3")
 METRICS: Final = ("exact", "acceptable", "valid", "hallucinated", "published", "published_hallucinated")
 PASSAGES: Final = 3
@@ -107,7 +108,7 @@ class Plan:
                 evaluate_every=50,
                 seed=SEED,
             ),
-            evaluate=EvaluateSettings(max_tokens=80, batch_size=62, stop=("```\n\n",)),
+            evaluate=EvaluateSettings(max_tokens=112, batch_size=62, stop=("```\n\n",)),
         )
 
     @classmethod
@@ -124,7 +125,7 @@ class Plan:
             shown=1,
             encoder=EncoderSettings(base=encoder, epochs=1, batch_size=8),
             train=TrainSettings(base=model, batch_size=8, passages=PASSAGES, doubt=0.5, seed=SEED),
-            evaluate=EvaluateSettings(max_tokens=160, batch_size=8, stop=("```\n\n",)),
+            evaluate=EvaluateSettings(max_tokens=320, batch_size=8, stop=("```\n\n",)),
         )
 
 
@@ -347,14 +348,14 @@ class _Split:
                 batch_size=self.plan.evaluate.batch_size,
             )
 
-        answers = [one.answer for one in self.hub.listed]
+        blocks = [one.answer.removeprefix(f"{one.what}:") for one in self.hub.listed]
         shown = sorted(self.parts.train, key=lambda one: one.id)[:3]
         return Workshop(
             load_base=lambda: load(Place(model_folder(base)), base),
             load_tuned=lambda: load(Place(model_folder(base), adapter), f"{base} tuned"),
             load_retriever=lambda: plain,
             load_tuned_retriever=lambda: tuned,
-            load_constraint=lambda model: one_of(answers, model.tokenizer),
+            load_constraint=lambda model: one_of(blocks, model.tokenizer, opening=OPENING),
             shots=tuple((Message("user", one.question), Message("assistant", one.answer)) for one in shown),
             passages=PASSAGES,
         )

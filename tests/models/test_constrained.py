@@ -432,6 +432,17 @@ def test_a_model_can_be_kept_to_one_of_some_answers(tokenizer: PreTrainedTokeniz
         constraint.advance(tokenizer.encode("x", add_special_tokens=False)[0])
 
 
+def test_a_model_may_say_something_of_its_own_before(tokenizer: PreTrainedTokenizerBase) -> None:
+    """After an opening in its own words, only an answer may come, and then the end."""
+    constraint = one_of(("\nnx.a()", "\nnx.b()"), tokenizer, opening="[a-z ]{1,20}:")((Message("user", "?"),))
+    for token in tokenizer.encode("for graphs:\nnx.b()", add_special_tokens=False):
+        logits_V = torch.zeros(len(tokenizer))
+        constraint.allow(logits_V)
+        assert logits_V[token] == 0
+        constraint.advance(token)
+    assert constraint.finished()
+
+
 def test_a_model_cannot_be_kept_to_one_of_no_answers(tokenizer: PreTrainedTokenizerBase) -> None:
     """An empty list would leave nothing to say."""
     with pytest.raises(ModelError, match="one of no answers"):

@@ -116,11 +116,12 @@ class CatalogueGrammar:
 
 
 def one_of(
-    answers: Sequence[str], tokenizer: PreTrainedTokenizerBase
+    answers: Sequence[str], tokenizer: PreTrainedTokenizerBase, *, opening: str = ""
 ) -> Callable[[Conversation], Constraint]:
     """Return what makes constraints under which a model can only give one of some answers, word for word.
 
-    Raises ModelError for no answers, or a tokenizer without a tokenizer.json.
+    `opening` is a regular expression for what it may say before, in its own words: what it says first would otherwise
+    decide between answers that begin alike. Raises ModelError for no answers, or a tokenizer without a tokenizer.json.
     """
     from llguidance import LLMatcher
 
@@ -128,8 +129,9 @@ def one_of(
         raise ModelError(
             "a model cannot be kept to one of no answers", hint="Give at least one answer that it may say."
         )
-    start = " | ".join(map(_quoted, dict.fromkeys(answers)))
-    lark = f'%llguidance {{"no_forcing": true}}\nstart: {start}'
+    said = " | ".join(map(_quoted, dict.fromkeys(answers)))
+    rules = [f"start: OPENING ({said})", f"OPENING: /{opening}/"] if opening else [f"start: {said}"]
+    lark = "\n".join(('%llguidance {"no_forcing": true}', *rules))
     matcher = LLMatcher(readable(tokenizer), LLMatcher.grammar_from_lark(lark))
     _check(matcher)
     return lambda conversation: _CallConstraint(matcher.deep_copy())
