@@ -19,7 +19,7 @@ import pytest
 from tests.conftest import Record, Toolbox
 
 from tunesmith.errors import SourceError
-from tunesmith.project import Project
+from tunesmith.project import Project, compare_runs
 from tunesmith.records import Chunk, Example, Score, Tally, read_jsonl
 
 THINGS = ("kettle", "lamp", "oven", "radio", "clock", "fan", "scale", "iron")
@@ -194,6 +194,13 @@ def test_documents_come_to_a_verdict(
     asked = project.ask("Who checks the cord of the kettle?", "retrieval")
     assert asked.judgement is None
     assert [source.quote for source in asked.sources]
+    project.export("adapter", tmp_path / "adapter", proved=False)
+    assert "| f1 |" in (tmp_path / "adapter" / "README.md").read_text(encoding="utf-8")
+    same = compare_runs(project.path, project.path)
+    assert {(row.metric, row.paired.difference) for row in same.rows} <= {("f1", 0.0), ("found", 0.0)}
+    for form in ("json", "lm-eval", "inspect"):
+        assert project.write_results(form, tmp_path / form)
+    assert compare_runs(project.path, tmp_path / "json").rows
 
 
 def test_a_kill_costs_nothing_and_nothing_is_asked_twice(

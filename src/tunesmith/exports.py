@@ -133,11 +133,18 @@ def _report(inputs: Mapping[str, Artifact]) -> Mapping[str, Any]:
 
 
 def _rates(report: Mapping[str, Any]) -> Iterator[Rate]:
-    """Yield the shares of exact answers of the base and of all that the tuned language model takes part in."""
+    """Yield what the base scores, and all that the tuned language model takes part in: in calls, in words, or both."""
+    measures = dict.fromkeys(
+        (report.get("metric", "exact"), (report.get("words") or {}).get("metric", "exact"))
+    )
     for contender, sets in report.get("contenders", {}).items():
         if set(contender.split("+")).intersection(_SHOWN):
             for name, figures in sets.items():
-                yield Rate(contender, name, **figures["exact"])
+                yield from (
+                    Rate(contender, name, **figures[measure], measure=measure)
+                    for measure in measures
+                    if measure in figures
+                )
 
 
 def _conversations(inputs: Mapping[str, Artifact], facts: Facts) -> Iterator[Conversation]:

@@ -44,7 +44,7 @@ def test_the_card_of_a_tuned_model() -> None:
     assert "| training questions | 1,200 |" in _section(card, "Data")
     assert "| pipes | a\\|b |" in _section(card, "Settings")
     assert _section(card, "Scores").startswith("Fine-tuning won: by 3 points.\n\n")
-    assert "| tuned | asked | 50.0% | 40.0% to 60.0% | 100 |" in _section(card, "Scores")
+    assert "| tuned | asked | exact | 50.0% | 40.0% to 60.0% | 100 |" in _section(card, "Scores")
     assert "| replayed | 32 prompts, 500 tokens of the model's own answers |" in _section(card, "Parity")
     assert "| off on the whole | 0.2 nats; its precision explains 0.4 |" in _section(card, "Parity")
     assert _section(card, "Limits").startswith("- It knows version 2 only.\n- The scores are")

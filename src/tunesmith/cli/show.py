@@ -242,7 +242,8 @@ def figures_view(report: Mapping[str, Any]) -> RenderableType:
     main = _main_set(report)
     if main is None:
         return Text("Nothing was measured.", style="yellow")
-    kinds = (_CALLS,) if report.get("words") is None else (_CALLS, _WORDS)
+    words = report.get("words")
+    kinds = (_CALLS,) if words is None else (_CALLS, tuple(dict.fromkeys((words["metric"], *_WORDS))))
     shown = [kind for kind in kinds if _holds(report, main, kind[0])]
     return Group(*(_figures_table(report, main, kind) for kind in shown))
 

@@ -18,7 +18,7 @@ _ALWAYS: Final = "Nothing was tuned or measured for safety; what the base may sa
 
 @dataclass(frozen=True, slots=True)
 class Rate:
-    """A contender's share of exact answers on one set, with its 95 % interval and how many questions there are."""
+    """What a contender scores by a measure on one set, with its 95 % interval and how many questions there are."""
 
     contender: str
     set: str
@@ -26,6 +26,7 @@ class Rate:
     low: float
     high: float
     n: int
+    measure: str = "exact"
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,10 +93,17 @@ def _what(facts: Facts, form: str, files: Sequence[str]) -> str:
 
 def _scores(facts: Facts) -> str:
     rows = (
-        (rate.contender, rate.set, f"{rate.value:.1%}", f"{rate.low:.1%} to {rate.high:.1%}", rate.n)
+        (
+            rate.contender,
+            rate.set,
+            rate.measure.replace("_", " "),
+            f"{rate.value:.1%}",
+            f"{rate.low:.1%} to {rate.high:.1%}",
+            rate.n,
+        )
         for rate in facts.rates
     )
-    table = _table(("contender", "questions", "exact", "95 % interval", "n"), rows)
+    table = _table(("contender", "questions", "measure", "score", "95 % interval", "n"), rows)
     return "\n\n".join(part for part in (facts.verdict, table) if part)
 
 
