@@ -71,7 +71,28 @@ def house_format(seed: int = 0) -> Task:
     )
 
 
-_FIRST = ("Brun", "Alder", "Kes", "Mor", "Tal", "Wil", "Hart", "Quen", "Sund", "Vor", "Lind", "Rok")
+_FIRST = (
+    "Brun",
+    "Alder",
+    "Kes",
+    "Mor",
+    "Tal",
+    "Wil",
+    "Hart",
+    "Quen",
+    "Sund",
+    "Vor",
+    "Lind",
+    "Rok",
+    "Ost",
+    "Pell",
+    "Gran",
+    "Dorn",
+    "Fenn",
+    "Thal",
+    "Eber",
+    "Juno",
+)
 _LAST = ("feld", "mouth", "wick", "haven", "by", "stead")
 _NAMES = ("Ada", "Bruno", "Carla", "Dario", "Edda", "Falk", "Greta", "Hugo", "Ilse", "Jonas", "Kira", "Lars")
 _TRADES = ("Voss", "Brandt", "Lindqvist", "Moreau", "Novak", "Okafor", "Petit", "Reyes", "Sato", "Tamm")
@@ -92,20 +113,19 @@ def absent_facts(seed: int = 0) -> Task:
     chance = random.Random(seed)
     towns = [first + last for first in _FIRST for last in _LAST]
     chance.shuffle(towns)
-    documents, rows = {}, {}
-    for town in towns:
-        mayor = f"The mayor of {town} is {chance.choice(_NAMES)} {chance.choice(_TRADES)}."
-        year = f"{town} was founded in {chance.randint(1100, 1890)}."
-        known = f"People know {town} for {chance.choice(_KNOWN_FOR)}."
-        documents[f"{town}.md"] = f"# {town}\n\n{mayor} {year} {known}\n"
-        rows[town] = (
-            Row(f"Who is the mayor of {town}?", mayor, mayor),
-            Row(f"When was {town} founded?", year, year),
-            Row(f"What is {town} known for?", known, known),
-        )
-    train = [row for town in towns[:50] for row in rows[town]]
-    asked = [chance.choice(rows[town]) for town in towns[50:]] + [rows[town][0] for town in towns[50:]]
-    return Task(documents, train, list({one.question: one for one in asked}.values()), "f1")
+    documents, rows = {}, []
+    for number, town in enumerate(towns):
+        question, answer = (
+            (
+                f"Who is the mayor of {town}?",
+                f"The mayor of {town} is {chance.choice(_NAMES)} {chance.choice(_TRADES)}.",
+            ),
+            (f"When was {town} founded?", f"{town} was founded in {chance.randint(1100, 1890)}."),
+            (f"What is {town} known for?", f"People know {town} for {chance.choice(_KNOWN_FOR)}."),
+        )[number % 3]
+        documents[f"{town}.md"] = f"# {town}\n\n{answer}\n"
+        rows.append(Row(question, answer, answer))
+    return Task(documents, rows[:70], rows[70:], "f1")
 
 
 _COLOURS = ("red", "green", "blue", "yellow")

@@ -97,7 +97,7 @@ def test_contenders_have_an_order_of_cost() -> None:
             "the tuned model with tuned retrieval and calls constrained to the catalogue",
         ),
         ("tuned_first_hit", "the tuned retriever's first hit alone"),
-        ("tuned_hit_in_5", "the right entry is among the tuned retriever's first 5"),
+        ("tuned_hit_in_5", "the right one is among the tuned retriever's first 5"),
         ("oracle:tuned+retrieval", "the tuned model with retrieval, a right entry always shown first"),
         ("base+tools", "the base model with tools"),
         ("mine", "the model with the adapter mine"),

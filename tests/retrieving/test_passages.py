@@ -36,3 +36,4 @@ def test_a_passage_is_shown_under_its_title() -> None:
     """Unless it begins with it."""
     assert shown_text(Chunk("i", "d", 0, 3, " abc\n", title="Loans")) == "Loans: abc"
     assert shown_text(Chunk("i", "d", 0, 9, "Loans are", title="Loans")) == "Loans are"
+    assert shown_text(Chunk("i", "d", 0, 7, "# Loans", title="Loans")) == "# Loans"

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from tunesmith.catalogue import Catalogue, judge
 from tunesmith.errors import DatasetError
 from tunesmith.evaluating.statistics import Estimate, Metric, mean_estimate, wilson
-from tunesmith.evaluating.texts import FOUND, FURTHER, MEASURES, citations, measure
+from tunesmith.evaluating.texts import FOUND, FURTHER, MEASURES, citations, cited, measure
 from tunesmith.models.base import Encoder
 from tunesmith.records import Answer, Example, Score
 
@@ -117,8 +117,9 @@ def score_words(
 ) -> list[Score]:
     """Measure answers in words against the examples' own; `right_of` gives the ids of the passages that hold them.
 
-    Where those are known, citations are measured too.
+    Where those are known, citations are measured too, of contenders that are asked for some or give any.
     """
+    cites = "citations" in contender.split("+") or any(cited(answer.text) for _, answer in answered)
     measured = measure(
         [answer.text for _, answer in answered], [example.answer for example, _ in answered], encoder
     )
@@ -131,7 +132,7 @@ def score_words(
             verdict=None,
             called=None,
             answer=answer,
-            measures=values | citations(answer.text, answer.retrieved, right_of(example)),
+            measures=values | (citations(answer.text, answer.retrieved, right_of(example)) if cites else {}),
         )
         for (example, answer), values in zip(answered, measured, strict=True)
     ]

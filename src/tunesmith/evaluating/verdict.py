@@ -133,7 +133,7 @@ def describe(name: str) -> str:
     if name in _FLOORS:
         return _FLOORS[name]
     if ceiling := re.fullmatch(r"(tuned_)?hit_in_(\d+)", name):
-        return f"the right entry is among the {'tuned ' if ceiling[1] else ''}retriever's first {ceiling[2]}"
+        return f"the right one is among the {'tuned ' if ceiling[1] else ''}retriever's first {ceiling[2]}"
     if name.startswith(ORACLE):
         return f"{describe(name.removeprefix(ORACLE))}, a right entry always shown first"
     parts = name.split("+")

@@ -48,4 +48,8 @@ class Places:
 def shown_text(passage: Chunk) -> str:
     """Return a passage as prompts show it: the title of its document, then its text."""
     text = passage.text.strip()
-    return f"{passage.title}: {text}" if passage.title and not text.startswith(passage.title) else text
+    return (
+        f"{passage.title}: {text}"
+        if passage.title and not text.lstrip("# ").startswith(passage.title)
+        else text
+    )
