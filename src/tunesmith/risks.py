@@ -76,7 +76,7 @@ def _risk_material(inputs: Mapping[str, Artifact], config: Config) -> RiskMateri
     from tunesmith.training.canaries import canaries
     from tunesmith.training.mix import select
 
-    system, in_words = steps.system_of(steps.catalogue_of(inputs)), steps.in_words_of(config)
+    system, in_words = steps.system_for(steps.catalogue_of(inputs), config), steps.in_words_of(config)
 
     def row(example: Example) -> Conversation:
         asked = Message("system", system if example.entry is not None else in_words or system)

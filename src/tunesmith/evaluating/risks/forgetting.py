@@ -27,6 +27,7 @@ from tunesmith.evaluating.risks.record import (
     in_groups,
     prose,
 )
+from tunesmith.evaluating.verdict import measure_words
 from tunesmith.models.base import Sampling
 from tunesmith.records import Message
 
@@ -131,7 +132,7 @@ def _regression(row: Compared) -> Risk:
     )
     return Risk(
         "forgetting",
-        f"exact calls on {row.set}",
+        f"{measure_words(row.metric)} on {row.set}",
         f"the project's own questions; {len(row.lost)} were right before and are wrong now, {len(row.won)} the other "
         "way round",
         "share",
