@@ -42,6 +42,12 @@ def settings(config: Config) -> dict[str, Any]:
     return {"curve": config.curve.model_dump()} | (steps.evaluate_settings(config) if wanted else {})
 
 
+def outside(config: Config) -> tuple[str, ...]:
+    """Return the digests of what the contender hangs on outside, where a curve is wanted."""
+    wanted = bool(config.curve.fractions or config.curve.seeds)
+    return steps.contender_digests(config) if wanted else steps.base_digest(config)
+
+
 def curve(work: Work) -> dict[str, int]:
     """Train on parts of the examples and with other seeds, and ask the contender the main set's questions."""
     config = work.config
@@ -73,14 +79,16 @@ def _trainings(inputs: Mapping[str, Artifact], config: Config) -> tuple[Training
     there = len(steps.examples_of(inputs, "train"))
     whole = there if config.train.examples is None else min(there, config.train.examples)
     first = config.train.seed
-    parts = [Training(max(1, round(share * whole)), share, first) for share in told.fractions]
-    return (*parts, *(Training(whole, 1.0, seed) for seed in told.seeds if seed != first))
+    # Two shares of few examples may come to as many.
+    parts = {count: share for share in told.fractions if (count := max(1, round(share * whole))) < whole}
+    seeds = (Training(whole, 1.0, seed) for seed in told.seeds if seed != first)
+    return (*(Training(count, share, first) for count, share in parts.items()), *seeds)
 
 
 def _contender(config: Config, inputs: Mapping[str, Artifact]) -> str:
     """Return the last contender with the tuned language model that can be asked for the main kind of answers."""
     calls = steps.test_sets(inputs, steps.about_calls)
-    names = config.contenders if calls else steps.contenders_in_words(inputs, config)
+    names = (steps.contenders_in_calls if calls else steps.contenders_in_words)(inputs, config)
     name = next((one for one in reversed(names) if "tuned" in one.split("+")), None)
     if name is None:
         raise UsageError(

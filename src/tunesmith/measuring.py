@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from tunesmith import steps
 from tunesmith.contenders import Workshop
-from tunesmith.errors import DatasetError
+from tunesmith.errors import DatasetError, UsageError
 from tunesmith.progress import Progress, silent
 from tunesmith.records import Example, Passage, Score, write_jsonl
 from tunesmith.steps import Sets, Work
@@ -29,10 +29,17 @@ def evaluate(work: Work) -> dict[str, int]:
     shop = steps.workshop(work.inputs, config, work.say)
     for adapter in config.adapters:
         shop.adapted(adapter)  # one that does not fit the base is refused before anyone is asked
+    callers = steps.contenders_in_calls(work.inputs, config) if calls else ()
     names = steps.contenders_in_words(work.inputs, config) if words else ()
-    if left_out := [name for name in config.contenders if words and name not in names]:
-        work.say(f"not asked for answers in words, for which it is not made: {', '.join(left_out)}")
-    asked = {"calls": (calls, config.contenders if calls else ()), "words": (words, names)}
+    for kind, sets, there in (("calls", calls, callers), ("answers in words", words, names)):
+        if left_out := [name for name in config.contenders if sets and name not in there]:
+            work.say(f"not asked for {kind}, for which it is not made: {', '.join(left_out)}")
+        if sets and not there:
+            raise UsageError(
+                f"no contender can be asked for {kind}, and there are questions for that",
+                hint="Name base or tuned among [evaluate] contenders.",
+            )
+    asked = {"calls": (calls, callers), "words": (words, names)}
     total = sum(_size(sets) * len(named) for sets, named in asked.values())
     measured = _Measured()
 
@@ -57,7 +64,9 @@ def _latencies(work: Work, shop: Workshop, calls: Sets, words: Sets) -> dict[str
 
     config, catalogue = work.config, steps.catalogue_of(work.inputs)
     sets, names = (
-        (calls, config.contenders) if calls else (words, steps.contenders_in_words(work.inputs, config))
+        (calls, steps.contenders_in_calls(work.inputs, config))
+        if calls
+        else (words, steps.contenders_in_words(work.inputs, config))
     )
     shop = shop if calls else steps.in_words_workshop(shop, work.inputs, config)
     system = steps.system_of(catalogue) if calls else steps.in_words_of(config)
@@ -109,7 +118,8 @@ def _evaluate_calls(work: Work, shop: Workshop, sets: Sets, told: _After) -> _Me
 
     config, catalogue = work.config, steps.catalogue_of(work.inputs)
     made = _Measured()
-    for name in config.contenders:
+    names = steps.contenders_in_calls(work.inputs, config)
+    for name in names:
         work.say(f"asking {name}")
         made.scores += ask_all(
             {name: steps.kept(shop.build(name), name, work.inputs, config)},
@@ -121,10 +131,13 @@ def _evaluate_calls(work: Work, shop: Workshop, sets: Sets, told: _After) -> _Me
             on_progress=told.after(len(made.scores)),
         )
     train_rows = steps.about_calls(steps.examples_of(work.inputs, "train"))
-    answers = steps.answers_of(steps.documents_of(work.inputs), catalogue)
-    made.floors += floors.constant(train_rows, sets, catalogue)
-    made.floors += floors.majority(train_rows, sets, catalogue)
-    made.floors += floors.nearest(train_rows, sets, catalogue)
+    # A passage of a document that is found first calls nothing.
+    nothing = {passage.id: "" for passage in steps.passages_of(work.inputs)}
+    answers = nothing | steps.answers_of(steps.documents_of(work.inputs), catalogue)
+    if train_rows:
+        made.floors += floors.constant(train_rows, sets, catalogue)
+        made.floors += floors.majority(train_rows, sets, catalogue)
+        made.floors += floors.nearest(train_rows, sets, catalogue)
     count = config.retrieve.count
     for prefix, retriever in (("", shop.retriever), ("tuned_", shop.tuned_retriever)):
         hits = {
@@ -143,7 +156,7 @@ def _evaluate_calls(work: Work, shop: Workshop, sets: Sets, told: _After) -> _Me
             journal=work.scratch / "answers-oracle.jsonl",
         )
 
-    made.ceilings += _oracle_scores(work, shop, sets, made.scores, names=config.contenders, ask=again)
+    made.ceilings += _oracle_scores(work, shop, sets, made.scores, names=names, ask=again)
     return made
 
 
@@ -180,12 +193,9 @@ def _evaluate_words(work: Work, shop: Workshop, sets: Sets, names: Sequence[str]
             f"words-{name}",
             told.after(len(made.scores)),
         )
-    floors = WordFloors(
-        steps.about_texts(steps.examples_of(work.inputs, "train")),
-        encoder,
-        "exact_match" if steps.labels_in(work.inputs) else "f1",
-    )
-    copied = (*floors.constant(sets), *floors.majority(sets), *floors.nearest(sets))
+    train_rows = steps.about_texts(steps.examples_of(work.inputs, "train"))
+    floors = WordFloors(train_rows, encoder, "exact_match" if steps.labels_in(work.inputs) else "f1")
+    copied = (*floors.constant(sets), *floors.majority(sets), *floors.nearest(sets)) if train_rows else ()
     quoted: list[Score] = []
     for prefix, retriever in (("", shop.retriever), ("tuned_", shop.tuned_retriever)):
         if prefix and not any("tuned_retrieval" in name for name in names):

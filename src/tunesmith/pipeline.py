@@ -73,7 +73,7 @@ STAGES: Final = (
           steps.base_digest, steps.train, 2),
     Stage("curve", "tune on parts of the data, if wanted",
           ("collect", "generate", "curate", "index", "encoder", "train"),
-          curves.settings, steps.base_digest, curves.curve),
+          curves.settings, curves.outside, curves.curve),
     Stage("evaluate", "ask every contender", ("collect", "generate", "curate", "index", "encoder", "train"),
           steps.evaluate_settings, steps.contender_digests, measuring.evaluate, 3),
     Stage("risks", "what the tuning risks", ("collect", "curate", "train", "evaluate"), risks.settings,

@@ -160,7 +160,8 @@ class Project:
 
     def report(self) -> ReportFiles:
         """Return the report, written anew where something has changed; raises UsageError while figures lack."""
-        inputs = self._finished("risks", "tunesmith run")
+        # All but the page itself: what takes long is never made without a word.
+        inputs = self._finished("report", "tunesmith run", itself=False)
         made = inputs if "report" in inputs else run(self.config, self.store, "report", Silent())
         artifact = made["report"]
         figures = json.loads(artifact.file("report.json").read_text(encoding="utf-8"))
@@ -437,14 +438,15 @@ class Project:
         answers = derive_answers(steps.documents_of(inputs), catalogue).answers
         return next((answer.evidence for answer in answers if answer.entry == entry.id), ())
 
-    def _finished(self, stage: str, command: str) -> dict[str, Artifact]:
-        """Return all finished artefacts; raises UsageError unless `stage` and all it needs are among them."""
+    def _finished(self, stage: str, command: str, *, itself: bool = True) -> dict[str, Artifact]:
+        """Return all finished artefacts; raises UsageError unless all that `stage` needs, and `itself`, are among them."""
         found = {
             one.stage.name: artifact
             for one in plan(self.config)
             if (artifact := self.store.find(one.stage.name, one.id)) is not None
         }
-        missing = [one for one in sorted(needed_for(stage, self.config)) if one not in found]
+        needed = needed_for(stage, self.config) - (frozenset() if itself else {stage})
+        missing = [one for one in sorted(needed) if one not in found]
         if missing:
             raise UsageError(
                 f"{self.name} has not got that far: {', '.join(missing)} must be run first.",

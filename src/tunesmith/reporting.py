@@ -88,11 +88,12 @@ def _classes(inputs: Mapping[str, Artifact], part: Part) -> dict[str, ClassRepor
     if not labels or part.summaries[0].metric == "exact":
         return {}
     examples = {one.id: one for one in part.sets[part.decision.set]}
-    return {
+    found = {
         name: class_report(column, examples, labels)
         for (name, set_name), column in columns(part.scores).items()
         if set_name == part.decision.set
     }
+    return {name: one for name, one in found.items() if one is not None}
 
 
 def _made(inputs: Mapping[str, Artifact]) -> Made:

@@ -289,7 +289,11 @@ def curate_settings(config: Config) -> dict[str, Any]:
 
 def index_settings(config: Config) -> dict[str, Any]:
     """Return what indexing is told."""
-    return {"encoder": config.encoder.base, "passage_tokens": config.retrieve.passage_tokens}
+    return {
+        "encoder": config.encoder.base,
+        "passage_tokens": config.retrieve.passage_tokens,
+        "counted by": _counted_by(config),
+    }
 
 
 def estimate_settings(config: Config) -> dict[str, Any]:
@@ -770,10 +774,23 @@ def test_sets(
     return {name: rows for name in SETS if (rows := kind(examples_of(inputs, name)))}
 
 
+LEARNERS = frozenset(
+    ("few_shot", "nearest_shots", "classifier")
+)  # contenders that show or copy training examples
+
+
+def contenders_in_calls(inputs: Mapping[str, Artifact], config: Config) -> tuple[str, ...]:
+    """Return the contenders that can be asked for calls: all, but without examples of calls none that shows some."""
+    unfit = set() if about_calls(examples_of(inputs, "train")) else LEARNERS
+    return tuple(name for name in config.contenders if not unfit & set(name.split("+")))
+
+
 def contenders_in_words(inputs: Mapping[str, Artifact], config: Config) -> tuple[str, ...]:
     """Return the contenders that can answer in words: none that only calls, none with a retriever tuned on nothing."""
     tuned_on = read_json(inputs["encoder"].file("run.json"))["pairs"]
+    taught = about_texts(examples_of(inputs, "train"))
     unfit = {"constrained", "tools"} | (set() if tuned_on else {"tuned_retrieval"})
+    unfit |= set() if taught else LEARNERS
     return tuple(name for name in config.contenders if not unfit & set(name.split("+")))
 
 
@@ -1107,8 +1124,11 @@ def kept(model: ChatModel, name: str, inputs: Mapping[str, Artifact], config: Co
     took then.
     """
     from tunesmith.evaluating.names import is_tuned, retriever_of
+    from tunesmith.models.address import is_remote
     from tunesmith.models.keeping import keeping
 
+    if is_remote(config.train.base):
+        return model  # what answers behind an address may be another tomorrow
     parts = set(name.split("+"))
     hangs_on = {
         "collect": True,
@@ -1118,9 +1138,13 @@ def kept(model: ChatModel, name: str, inputs: Mapping[str, Artifact], config: Co
         "train": is_tuned(name),
     }
     identity = fingerprint(
+        _ANSWERED,
         name,
         [inputs[stage].id for stage, does in hangs_on.items() if does],
         config.train.base,
+        config.train.seed,
+        config.encoder.base,
+        encoder_digest(config),
         contender_digests(config),
         config.retrieve.model_dump(),
         config.tools.model_dump(),
@@ -1130,6 +1154,7 @@ def kept(model: ChatModel, name: str, inputs: Mapping[str, Artifact], config: Co
 
 
 ANSWERS = "answers"  # what contenders have said, for all runs of a project
+_ANSWERED = 1  # raised when the same contender would say something else than before
 
 
 def in_words_workshop(shop: Workshop, inputs: Mapping[str, Artifact], config: Config) -> Workshop:

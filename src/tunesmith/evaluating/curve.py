@@ -76,7 +76,7 @@ class Curve:
 
 def told(curve: Curve) -> Iterator[str]:
     """Say what the curve means: whether more examples would help, and how much of a difference is the seed's."""
-    whole = curve.seeds[0]
+    whole = next(point for point in curve.points if point.gain is None)
     parts = sorted((point for point in curve.points if point.fraction < 1), key=lambda point: point.examples)
     if parts:
         last = parts[-1]

@@ -8,8 +8,9 @@ from dataclasses import replace
 from typing import Final
 
 from tunesmith.catalogue import Catalogue
+from tunesmith.errors import DatasetError
 from tunesmith.evaluating.classes import ClassReport, Labelled, classify, read_label
-from tunesmith.evaluating.codes import Coded, check_code
+from tunesmith.evaluating.codes import Coded, check_code, program
 from tunesmith.evaluating.judging import Graded, grade_answers
 from tunesmith.models.base import ChatModel
 from tunesmith.progress import Progress, silent
@@ -25,11 +26,19 @@ Examples = Mapping[str, Example]
 def labels_of(train: Iterable[Example]) -> tuple[str, ...]:
     """Return the labels of a task whose answers are few and short and come again and again; none of another task."""
     counts = Counter(example.answer for example in train)
-    if not 2 <= len(counts) <= _MOST_LABELS or counts.total() < _OFTEN * len(counts):
-        return ()
     if any(len(answer.split()) > _LONGEST_LABEL or "\n" in answer for answer in counts):
         return ()
-    return tuple(sorted(counts))
+    spelt: dict[str, str] = {}
+    for answer, _ in counts.most_common():
+        spelt.setdefault(" ".join(answer.casefold().split()), answer)  # "Yes" and "yes" are one
+    if not 2 <= len(spelt) <= _MOST_LABELS or counts.total() < _OFTEN * len(spelt):
+        return ()
+    labels = tuple(sorted(spelt.values()))
+    try:
+        read_label("", labels)
+    except DatasetError:
+        return ()  # signs without a word, or labels that only their marks tell apart: exact matches will do
+    return labels
 
 
 def with_labels(scores: Sequence[Score], examples: Examples, labels: Sequence[str]) -> list[Score]:
@@ -37,17 +46,21 @@ def with_labels(scores: Sequence[Score], examples: Examples, labels: Sequence[st
     marked = []
     for one in scores:
         reading = read_label(one.answer.text, labels)
-        right = reading.label is not None and reading.label == examples[one.example].answer
+        right = reading.label is not None and reading.label == _truth(examples[one.example], labels)
         more = {"accuracy": float(right), "no_label": float(reading.label is None)}
         marked.append(replace(one, measures=one.measures | more))
     return marked
 
 
+def _truth(example: Example, labels: Sequence[str]) -> str | None:
+    return read_label(example.answer, labels).label
+
+
 def with_code(scores: Sequence[Score], examples: Examples, catalogue: Catalogue | None) -> list[Score]:
-    """Return the scores, with `parses` and `resolves` where the answer on record holds a block of code."""
+    """Return the scores, with `parses` and `resolves` where the answer on record holds a program."""
     return [
         replace(one, measures=one.measures | _code(one, catalogue))
-        if "```" in examples[one.example].answer
+        if program(examples[one.example].answer) is not None
         else one
         for one in scores
     ]
@@ -94,19 +107,17 @@ def _probabilities(one: Score, labels: Sequence[str]) -> dict[str, float] | None
     return {label: sure if label == own else rest for label in labels}
 
 
-def class_report(scores: Sequence[Score], examples: Examples, labels: Sequence[str]) -> ClassReport:
-    """Return all about one contender's labels on one set."""
-    return classify(
-        [
-            Labelled(
-                example=one.example,
-                truth=examples[one.example].answer,
-                reading=read_label(one.answer.text, labels),
-                group=one.group,
-                probabilities=_probabilities(one, labels),
-            )
-            for one in scores
-            if examples[one.example].answer in labels
-        ],
-        labels,
-    )
+def class_report(scores: Sequence[Score], examples: Examples, labels: Sequence[str]) -> ClassReport | None:
+    """Return all about one contender's labels on one set; None if no question of it has one of the labels."""
+    labelled = [
+        Labelled(
+            example=one.example,
+            truth=truth,
+            reading=read_label(one.answer.text, labels),
+            group=one.group,
+            probabilities=_probabilities(one, labels),
+        )
+        for one in scores
+        if (truth := _truth(examples[one.example], labels)) is not None
+    ]
+    return classify(labelled, labels) if labelled else None

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from tunesmith.catalogue import Catalogue, judge
 from tunesmith.errors import DatasetError
 from tunesmith.evaluating.statistics import Estimate, Metric, mean_estimate, wilson
-from tunesmith.evaluating.texts import FOUND, FURTHER, MEASURES, citations, cited, measure
+from tunesmith.evaluating.texts import FOUND, FURTHER, MEASURES, citations, measure
 from tunesmith.models.base import Encoder
 from tunesmith.records import Answer, Example, Score
 
@@ -117,9 +117,9 @@ def score_words(
 ) -> list[Score]:
     """Measure answers in words against the examples' own; `right_of` gives the ids of the passages that hold them.
 
-    Where those are known, citations are measured too, of contenders that are asked for some or give any.
+    Where those are known, citations are measured too, of contenders that are asked for some.
     """
-    cites = "citations" in contender.split("+") or any(cited(answer.text) for _, answer in answered)
+    cites = "citations" in contender.split("+")
     measured = measure(
         [answer.text for _, answer in answered], [example.answer for example, _ in answered], encoder
     )

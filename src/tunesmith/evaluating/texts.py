@@ -14,6 +14,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Any, Final
 
 from tunesmith.models.base import Encoder
+from tunesmith.models.citations import numbers_in
 
 if TYPE_CHECKING:
     from numpy import float32
@@ -32,24 +33,28 @@ FOUND: Final = "found"
 _PLAIN_WORD = re.compile(r"[a-z0-9]+")
 _ARTICLES = re.compile(r"\b(?:a|an|the)\b")
 _PUNCTUATION = str.maketrans("", "", string.punctuation)
-_CITATION = re.compile(r"\[(\d{1,3}(?:\s*,\s*\d{1,3})*)\]")
 
-# What says that there is no answer, in the first sentence of one; listed in docs/stages/evaluate.md.
+# What says that there is no answer, as the beginning of one. Who says so must be the speaker, the material, or the
+# question: "if the limit is not given, it is 5" is an answer.
+_NOT = r"(?:\s+not|n't)"
+_SAID = r"(?:mentioned|stated|specified|described|documented|given|provided|covered|said)"
+_MATERIAL = (
+    r"(?:the|these|those|my|our)\s+(?:\w+\s+){0,2}"
+    r"(?:documents?|documentation|handbook|manual|texts?|context|passages?|sources?|material|information)"
+)
 _ABSTENTIONS = re.compile(
-    r"""\b(?:
-        (?:i|we)\s+(?:do\s+not|don't|cannot|can't|could\s+not|couldn't)\s+(?:know|say|tell|answer|find)
-      | (?:i\ am|i'm|we\ are|we're)\s+(?:not\s+sure|unable\s+to)
-      | (?:is|are|was|were)\s+not\s+(?:mentioned|stated|specified|described|documented|given|provided|covered|said)
-      | (?:isn't|aren't|wasn't)\s+(?:mentioned|stated|specified|described|documented|given|provided|covered|said)
-      | (?:does|do|did)\s+not\s+(?:say|mention|state|specify|describe|document|cover|contain|tell)
-      | (?:doesn't|don't|didn't)\s+(?:say|mention|state|specify|describe|document|cover|contain|tell)
-      | (?:no|not\s+enough|insufficient)\s+(?:information|answer|mention|details?)\b
-      | (?:cannot|can\s+not|can't)\s+be\s+(?:answered|determined|found|told)
-      | unanswerable
+    rf"""(?:sorry|unfortunately|i'm\s+sorry|i\s+am\s+sorry)?[,.]?\s*(?:but\s+)?(?:
+        (?:i|we)\s+(?:do{_NOT}|can(?:not|\s+not|'t)|could{_NOT})\s+(?:know|say|tell|answer|find)\b
+      | (?:i\ am|i'm|we\ are|we're)\s+(?:not\s+sure|unable\s+to)\b
+      | (?:it|this|that|the\s+answer)\s+(?:is|was){_NOT}\s+{_SAID}\b
+      | {_MATERIAL}\s+(?:do|does|did){_NOT}\s+
+        (?:say|mention|state|specify|describe|document|cover|contain|tell|provide)\b
+      | (?:there\s+is\s+)?(?:no|not\s+enough|insufficient)\s+(?:information|answer|mention|details?)\b
+      | (?:it|this|that|the\s+question|the\s+answer)\s+can(?:not|\s+not|'t)\s+be\s+(?:answered|determined|found|told)\b
+      | unanswerable\b
     )""",
     re.VERBOSE | re.IGNORECASE,
 )
-_SENTENCE_END = re.compile(r"(?<=[.!?])\s")
 
 
 def exact_match(answer: str, reference: str) -> float:
@@ -84,19 +89,17 @@ def plain_words(text: str) -> list[str]:
 
 
 def abstains(answer: str) -> bool:
-    """Tell whether an answer's first sentence says that there is none, or it is empty.
+    """Tell whether an answer begins by saying that there is none, or is empty.
 
     By a list of English phrases: another wording, or another language, is not seen.
     """
     text = answer.strip()
-    first = _SENTENCE_END.split(text, maxsplit=1)[0]
-    return not text or _ABSTENTIONS.search(first) is not None
+    return not text or _ABSTENTIONS.match(text) is not None
 
 
 def cited(answer: str) -> tuple[int, ...]:
     """Return the numbers of the passages that an answer cites as [1] or [1, 3], each once, in their order."""
-    numbers = (int(number) for found in _CITATION.findall(answer) for number in found.split(","))
-    return tuple(dict.fromkeys(numbers))
+    return numbers_in(answer)
 
 
 def citations(answer: str, shown: Sequence[str], right: Sequence[str]) -> dict[str, float]:

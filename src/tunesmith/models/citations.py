@@ -30,12 +30,17 @@ class Citations:
 
 def citations_in(text: str, passages: Sequence[Passage]) -> Citations:
     """Return what a text cites of the passages that were shown, numbered from 1."""
-    words = _FENCED.sub(" ", text)
-    found = [int(number) for group in _CITATION.findall(words) for number in group.split(",")]
-    numbers = tuple(dict.fromkeys(found))
+    numbers = numbers_in(text)
     known = range(1, len(passages) + 1)
     cited = dict.fromkeys(passages[number - 1].id for number in numbers if number in known)
     return Citations(tuple(cited), tuple(number for number in numbers if number not in known))
+
+
+def numbers_in(text: str) -> tuple[int, ...]:
+    """Return the numbers that a text cites as [1] or [1, 3] outside of code, each once, in their order."""
+    words = _FENCED.sub(" ", text)
+    found = (int(number) for group in _CITATION.findall(words) for number in group.split(","))
+    return tuple(dict.fromkeys(found))
 
 
 def with_numbered(conversation: Conversation, passages: Sequence[Passage]) -> Conversation:

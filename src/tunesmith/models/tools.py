@@ -20,6 +20,7 @@ from tunesmith.models.messages import Call, result_of, told_of
 from tunesmith.models.wrappers import question, told
 from tunesmith.records import Answer, Conversation, Message, Passage
 
+_DEEPER = 4  # passages of documents, which are no functions, may stand among the entries
 _BEGUN = re.compile(r'\{\s*"(name|function|tool_calls)"')
 _FENCED = re.compile(r"```.*?(?:```|\Z)", re.DOTALL)
 
@@ -230,7 +231,7 @@ class _Calling:
         if not conversations:
             return []
         start = self.clock()
-        found = self.retriever.search([question(one) for one in conversations], self.count)
+        found = self.retriever.search([question(one) for one in conversations], _DEEPER * self.count)
         searching = (self.clock() - start) / len(conversations)
         talks = [self._begun(one, passages) for one, passages in zip(conversations, found, strict=True)]
         while open_talks := [talk for talk in talks if talk.text is None]:
@@ -245,7 +246,11 @@ class _Calling:
         yield answer.text
 
     def _begun(self, conversation: Conversation, passages: tuple[Passage, ...]) -> _Talk:
-        tools = tuple(tool for one in passages if (tool := self.toolbox.tool(one.id)) is not None)
+        known = [(one, tool) for one in passages if (tool := self.toolbox.tool(one.id)) is not None][
+            : self.count
+        ]
+        passages = tuple(one for one, _ in known)
+        tools = tuple(tool for _, tool in known)
         if tools and not self._tells_itself:
             conversation = told(conversation, told_of([tool.told for tool in tools]))
         return _Talk(conversation, tools, passages)
