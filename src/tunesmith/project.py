@@ -439,7 +439,7 @@ class Project:
         return next((answer.evidence for answer in answers if answer.entry == entry.id), ())
 
     def _finished(self, stage: str, command: str, *, itself: bool = True) -> dict[str, Artifact]:
-        """Return all finished artefacts; raises UsageError unless all that `stage` needs, and `itself`, are among them."""
+        """Return all finished artefacts; raises UsageError unless all that `stage` needs (and `itself`) is there."""
         found = {
             one.stage.name: artifact
             for one in plan(self.config)

@@ -29,6 +29,8 @@ def test_labels_are_few_short_answers_that_come_again() -> None:
     assert labels_of([example(n, ("bug", "feature")[n % 2]) for n in range(8)]) == ("bug", "feature")
     assert labels_of([example(n, "bug") for n in range(8)]) == ()
     assert labels_of([example(n, f"answer {n}") for n in range(8)]) == ()
+    assert labels_of([example(n, ("Yes", "No", "yes")[n % 3]) for n in range(9)]) == ("No", "Yes")
+    assert labels_of([example(n, "+-"[n % 2]) for n in range(8)]) == ()
     long = "an answer of more than five words"
     assert labels_of([example(n, (long, "bug")[n % 2]) for n in range(8)]) == ()
 
@@ -44,8 +46,17 @@ def test_the_label_that_an_answer_gives_counts() -> None:
         {"accuracy": 0.0, "no_label": 1.0},
     ]
     report = class_report(answers, examples, ("bug", "feature"))
+    assert report is not None
     assert report.accuracy.value == pytest.approx(1 / 3)
     assert report.calibration is None
+
+
+def test_a_label_on_record_is_read_like_an_answers() -> None:
+    """Its case does not count; a question with another answer has no label, and is no part of the classes."""
+    examples = by_id(example(1, "Bug"), example(2, "who knows"))
+    [marked] = with_labels([score(1, "bug")], examples, ("bug", "feature"))
+    assert marked.measures["accuracy"] == 1.0
+    assert class_report([score(2, "bug")], examples, ("bug", "feature")) is None
 
 
 def test_a_confident_contender_is_calibrated() -> None:
@@ -53,6 +64,7 @@ def test_a_confident_contender_is_calibrated() -> None:
     examples = by_id(*(example(n, "bug") for n in range(10)))
     answers = [score(n, "bug" if n < 9 else "feature", 0.9) for n in range(10)]
     report = class_report(answers, examples, ("bug", "feature", "other"))
+    assert report is not None
     assert report.calibration is not None
     assert report.calibration.error == pytest.approx(0.0, abs=1e-9)
 
@@ -60,15 +72,18 @@ def test_a_confident_contender_is_calibrated() -> None:
 def test_code_is_measured_where_the_answer_on_record_holds_some() -> None:
     """Whether it parses, and whether its names exist; words alone have no such measure."""
     block = "Sort it.\n\n```python\nsorted([2, 1])\n```"
-    examples = by_id(example(1, block), example(2, block), example(3, "five"))
+    shell = "Run it.\n\n```bash\nmake demo\n```"
+    examples = by_id(example(1, block), example(2, block), example(3, "five"), example(4, shell))
     answers = [
         score(1, "```python\nimport json\njson.dumps([1])\n```"),
         score(2, "```python\nimport json\njson.dump_all([1]\n```"),
         score(3, "five"),
+        score(4, shell),
     ]
     assert [one.measures for one in with_code(answers, examples, None)] == [
         {"parses": 1.0, "resolves": 1.0},
         {"parses": 0.0, "resolves": 0.0},
+        {},
         {},
     ]
 

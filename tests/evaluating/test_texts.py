@@ -91,7 +91,7 @@ def test_all_measures_lie_between_nothing_and_all(answer: str, reference: str) -
     ],
 )
 def test_abstentions_are_seen(answer: str) -> None:
-    """In the first sentence, by a list of phrases."""
+    """At the beginning, by a list of phrases whose subject is the speaker, the material or the question."""
     assert abstains(answer)
 
 
@@ -102,6 +102,10 @@ def test_abstentions_are_seen(answer: str) -> None:
         "The limit is five. I do not know more.",
         "Call the office, which knows.",
         "Say no to it.",
+        "If the timeout is not specified, the default of 30 seconds is used.",
+        "ModuleNotFoundError is raised when a module cannot be found.",
+        "No, the graph does not contain a cycle.",
+        "A frozenset does not contain mutable items.",
     ],
 )
 def test_answers_are_no_abstentions(answer: str) -> None:
@@ -129,10 +133,10 @@ def test_similarity_is_a_cosine_and_nothing_for_an_empty_answer() -> None:
 
 def test_citations_are_held_against_the_right_passages() -> None:
     """A number that no passage has is a wrong citation; recall counts the right ones that were shown."""
-    assert cited("So it is [2, 1], and so [2]; but not [x].") == (2, 1)
+    assert cited("So it is [2, 1], and so [2]; but not [x], nor `rows[3]` or a[0][4].") == (2, 1)
     shown = ["p", "q", "r"]
     assert citations("It is five [2].", shown, ["q"]) == {"citation_precision": 1.0, "citation_recall": 1.0}
-    assert citations("It is five [1][2][9].", shown, ["q"])["citation_precision"] == pytest.approx(1 / 3)
+    assert citations("It is five [1] [2] [9].", shown, ["q"])["citation_precision"] == pytest.approx(1 / 3)
     assert citations("It is five.", shown, ["q"]) == {"citation_recall": 0.0}
     assert citations("It is five.", shown, ["z"]) == {}
     assert citations("It is five [1].", shown, []) == {}
