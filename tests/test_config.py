@@ -122,7 +122,7 @@ sources = [
 unseen_share = 0.9
 seed = "7"
 accept_leaks = "one"
-[serve]
+[xyz]
 """
     assert refusal(tmp_path, text) == [
         "FILE has 6 problems:",
@@ -131,7 +131,7 @@ accept_leaks = "one"
         "  line 9: [curate] unseen_share = 0.9: it should be less than or equal to 0.5",
         '  line 10: [curate] seed = "7": it should be a valid integer',
         '  line 11: [curate] accept_leaks = "one": it should be a valid array',
-        f"  line 12: there is no table [serve]; the tables are {', '.join(module._TABLES)}",
+        f"  line 12: there is no table [xyz]; the tables are {', '.join(module._TABLES)}",
     ]
 
 

@@ -71,14 +71,14 @@ def test_select_is_even_and_puts_people_first(examples: list[Example], count: in
     assert sum(not one for one in ruled) == min(
         len(chosen), sum(not example.origin.startswith("rule:") for example in examples)
     )
-    people = Counter(example.entry for example in examples if not example.origin.startswith("rule:"))
-    taken = Counter(example.entry for example in chosen if not example.origin.startswith("rule:"))
+    people = Counter(example.group for example in examples if not example.origin.startswith("rule:"))
+    taken = Counter(example.group for example in chosen if not example.origin.startswith("rule:"))
     unspent = [entry for entry in people if taken[entry] < people[entry]]
     assert all(max(taken.values(), default=0) <= taken[entry] + 1 for entry in unspent)
     # Rules' questions fill up: an entry with fewer of people's gets its own sooner.
-    every, got = Counter(e.entry for e in examples), Counter(e.entry for e in chosen)
+    every, got = Counter(e.group for e in examples), Counter(e.group for e in chosen)
     if any(ruled):
-        ahead = {example.entry for example in chosen if example.origin.startswith("rule:")}
+        ahead = {example.group for example in chosen if example.origin.startswith("rule:")}
         short = [entry for entry in every if got[entry] < every[entry]]
         assert all(got[first] <= got[entry] + 1 for first in ahead for entry in short)
     assert select(examples[::-1], count, seed) == chosen
