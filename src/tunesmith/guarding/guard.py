@@ -205,21 +205,35 @@ def guarded(
     return _Guarded(model, guard, retriever, count, clock)
 
 
-def sifted(retriever: Retriever, guard: Guard) -> Retriever:
+def sifted(retriever: Retriever, guard: Guard) -> Sifted:
     """Return the retriever whose passages the rails have let pass, for a model that shows them in a way of its own."""
-    return _Sifted(retriever, guard)
+    return Sifted(retriever, guard)
 
 
 @dataclass(frozen=True, slots=True)
-class _Sifted:
-    """A Retriever behind rails."""
+class Shown:
+    """The passages that a model may see, and what was found in all of them."""
+
+    passages: tuple[Passage, ...]
+    findings: tuple[Finding, ...]
+
+
+@dataclass(slots=True)
+class Sifted:
+    """A Retriever behind rails; `last` is what its last search has shown, by the question."""
 
     retriever: Retriever
     guard: Guard
+    last: dict[str, Shown] = field(default_factory=dict)
 
     def search(self, questions: Sequence[str], count: int) -> list[tuple[Passage, ...]]:
         """Return what was found and may be seen."""
-        return [self.guard.shown(passages)[0] for passages in self.retriever.search(questions, count)]
+        found = self.retriever.search(questions, count)
+        self.last = {
+            question: Shown(*self.guard.shown(passages))
+            for question, passages in zip(questions, found, strict=True)
+        }
+        return [self.last[question].passages for question in questions]
 
 
 def asked_again(conversation: Conversation, answer: str, reason: str) -> Conversation:
