@@ -493,6 +493,16 @@ def test_a_contender_is_asked_within_the_rails_of_a_policy(toolbox: Toolbox, tmp
     assert asked.answer.text == bare.answer.text
 
 
+def test_rails_do_not_change_which_examples_are_near(toolbox: Toolbox, tmp_path: Path) -> None:
+    """They are near to the question alone, not to the passages around it."""
+    policy = tmp_path / "policy.toml"
+    policy.write_text("[input.length]\n")
+    name, question = "nearest_shots+bm25", "keep a number within bounds"
+    within, without = (toolbox.project.ask(question, name, each).answer for each in (policy, None))
+    assert (within.text, within.retrieved) == (without.text, without.retrieved)
+    assert within.prompt_tokens == without.prompt_tokens
+
+
 def test_a_model_outside_any_project_is_asked_within_rails(toolbox: Toolbox, tmp_path: Path) -> None:
     """Its calls need a catalogue that the policy names."""
     address = f"path:{toolbox.project.path / 'models' / 'chat'}"

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
+from tunesmith.artifacts import Store
 from tunesmith.errors import ConfigError, DatasetError, UsageError
 from tunesmith.guarding.answers import callable_only, of_schema
 from tunesmith.guarding.grounding import grounded
@@ -241,12 +242,10 @@ class _Making:
             return self._catalogue
         path = self._folder / named_
         if path.is_dir():
-            made = sorted(
-                path.glob(".tunesmith/collect-*/catalogue.json"), key=lambda each: each.stat().st_mtime
-            )
+            made = [each for each in Store(path / ".tunesmith").list() if each.stage == "collect"]
             if not made:
                 raise _wrong(named_, "nothing was collected there: tunesmith run collect")
-            path = made[-1]
+            path = made[-1].file("catalogue.json").absolute()
         try:
             return Catalogue.from_json(self._text(str(path)))
         except DatasetError as error:

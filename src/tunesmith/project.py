@@ -168,10 +168,21 @@ class Project:
         return ReportFiles(artifact.file("report.html"), figures)
 
     @property
+    def catalogue(self) -> Catalogue:
+        """What may be called; raises UsageError before the sources are read."""
+        return steps.catalogue_of(self._finished("collect", "tunesmith run"))
+
+    @property
     def system(self) -> str:
         """The system message that every contender gets; raises UsageError before the sources are read."""
-        catalogue = steps.catalogue_of(self._finished("collect", "tunesmith run"))
-        return steps.system_for(catalogue, self.config)
+        return steps.system_for(self.catalogue, self.config)
+
+    @property
+    def contenders_from(self) -> Mapping[str, str]:
+        """The ids of the finished stages that contenders are made from: where they differ, contenders may, too."""
+        needed = needed_for("evaluate", self.config) - {"evaluate"}
+        ids = {one.stage.name: one.id for one in plan(self.config) if one.stage.name in needed}
+        return {stage: id_ for stage, id_ in ids.items() if self.store.find(stage, id_) is not None}
 
     def write_results(self, form: ResultForm, out: Path) -> tuple[Path, ...]:
         """Write the evaluation's answers, figures and settings in a form, and return the files.
@@ -323,8 +334,8 @@ class Project:
             return guarded(self.contender(name), guard)
         shop = self.workshop(name)
         retriever = shop.retriever_for(name)
-        if {"tools", "citations"} & set(parts):
-            # These show passages in ways of their own.
+        if {"tools", "citations", "nearest_shots"} & set(parts):
+            # These show passages in ways of their own, or read the question before passages stand around it.
             return guarded(shop.build(name, sifted(retriever, guard)), guard)
         bare = "+".join(part for part in parts if part not in (*RETRIEVERS, "reranked")) or "base"
         return guarded(shop.build(bare), guard, retriever, count=shop.passages)

@@ -275,7 +275,7 @@ def test_whatever_fits_a_schema_binds(shape: Any, unit: str) -> None:
 
 
 def test_a_function_that_may_be_run_is(toolbox_site: object) -> None:
-    """In the sandbox, with values alone; a variable of the user's, or another function, is not run; errors are told."""
+    """In the sandbox, with values alone; what is no value, or another function, is not run; errors are told."""
     clamp = Entry("toolbox.clamp", "function", tuple(map(Parameter, ("value", "low", "high"))))
     size = Entry("toolbox.parse_size", "function", (Parameter("text", annotation="str"),))
     flat = Entry("toolbox.flatten", "function", (Parameter("nested"),))
@@ -291,6 +291,7 @@ def test_a_function_that_may_be_run_is(toolbox_site: object) -> None:
     assert run("toolbox.clamp", value=12, low=0, high=10) == Outcome("10")
     assert run("toolbox.parse_size", text="2kB") == Outcome("2000")
     assert run("toolbox.clamp", value="x", low=0, high=10) is None
+    assert run("toolbox.clamp", value="{[1]: 2}", low=0, high=10) is None
     assert run("toolbox.flatten", nested=[[1]]) is None
     failed = run("toolbox.parse_size", text="two")
     assert failed is not None

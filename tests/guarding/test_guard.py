@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -117,6 +117,44 @@ def test_passages_are_looked_at_before_the_model_sees_them() -> None:
     assert "evil" not in shown
     assert answer.retrieved == ("a", "c")
     assert answer.guard == ("redact: retrieval.evil: it says evil", "redact: retrieval.bad: it says bad")
+
+
+def test_what_a_model_says_beside_its_answer_stays() -> None:
+    """Citations, confidence and notes, which are looked at as the answer is; a refused answer has none of them."""
+
+    class Citing(Scripted):
+        def reply(self, conversations: Sequence[Conversation], sampling: Sampling) -> list[Answer]:
+            """Say what the answer rests on, too."""
+            beside = Answer("", retrieved=("a", "b"), cited=("a",), confidence=0.5, notes=("ran: so bad",))
+            return [
+                replace(beside, text=answer.text, completion_tokens=3)
+                for answer in super().reply(conversations, sampling)
+            ]
+
+    rails = (Check("output", "bad", "redact", finds("bad")), Check("output", "evil", "refuse", finds("evil")))
+    good, evil = guarded(Citing(["good", "evil"]), Guard(rails, "No.")).reply([ASK, ASK], Sampling())
+    assert (good.text, good.retrieved, good.cited, good.confidence) == ("good", ("a", "b"), ("a",), 0.5)
+    assert good.notes == ("ran: so ***",)
+    assert (evil.text, evil.retrieved, evil.cited, evil.confidence, evil.notes) == (
+        *("No.", ("a", "b"), (), None),
+        (),
+    )
+
+
+def test_quotes_of_passages_are_checked_and_left_out() -> None:
+    """As without rails: whole and as a stream, one that no shown passage says is noted."""
+
+    class Found1:
+        def search(self, questions: Sequence[str], count: int) -> list[tuple[Passage, ...]]:
+            """Return one passage."""
+            return [(Passage("a", "It clamps a number.", 1),) for _ in questions]
+
+    said = "##begin_quote## clamps a number ##end_quote##\n##begin_quote## it sings ##end_quote##\nUse clamp."
+    model = guarded(Scripted([said, said]), Guard(()), Found1())
+    [answer] = model.reply([ASK], Sampling())
+    assert (answer.text, answer.cited) == ("Use clamp.", ("a",))
+    assert answer.notes == ("quotes what no shown passage says: it sings",)
+    assert "".join(model.stream(ASK, Sampling())) == "Use clamp."
 
 
 def test_a_stream_goes_on_sentence_by_sentence() -> None:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import re
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
+from tunesmith.artifacts import Store
 from tunesmith.catalogue import Catalogue, Entry
 from tunesmith.errors import ConfigError, UsageError
 from tunesmith.guarding.policy import Policy, load_policy, template
@@ -107,17 +109,35 @@ def test_what_a_policy_names_must_be_there(tmp_path: Path, text: str, said: str)
     assert said in str(caught.value)
 
 
+def collected(folder: Path, name: str, catalogue: Catalogue, year: int = 2026) -> None:
+    """Keep a catalogue in a project's folder as its first stage does, at the beginning of a year."""
+
+    def build(draft: Path) -> None:
+        draft.joinpath("catalogue.json").write_text(catalogue.to_json(), encoding="utf-8")
+
+    store = Store(folder / ".tunesmith", clock=lambda: datetime(year, 1, 1, tzinfo=UTC))
+    store.make("collect", name, settings={}, inputs=(), build=build)
+
+
+def test_a_projects_folder_stands_for_its_newest_catalogue(tmp_path: Path) -> None:
+    """As the store keeps it; what was collected before does not count."""
+    for number in (1, 2):
+        entry = Entry(f"box.f{number}", "function")
+        collected(tmp_path, f"{3 - number}", Catalogue("box", str(number), (entry,)), 2024 + number)
+    text = '[output.calls]\naction = "refuse"\ncatalogue = "."'
+    guard = guard_of(load_policy(written(tmp_path, text)), tmp_path)
+    old, new = (f"```python\nimport box\n\nbox.f{number}()\n```" for number in (1, 2))
+    assert guard.look("output", new).action == "allow"
+    assert guard.look("output", old).action == "refuse"
+
+
 def test_each_table_makes_its_rail(tmp_path: Path) -> None:
     """In the order in which they look; an empty policy has none."""
     assert guard_of(Policy(), tmp_path).rails == ()
     tmp_path.joinpath("schema.json").write_text('{"type": "object"}')
     tmp_path.joinpath("tools.json").write_text(json.dumps({"find": {"type": "object"}}))
     tmp_path.joinpath("words.txt").write_text("shoe\n")
-    project = tmp_path / ".tunesmith" / "collect-1"
-    project.mkdir(parents=True)
-    project.joinpath("catalogue.json").write_text(
-        Catalogue("box", "1", (Entry("box.f", "function"),)).to_json(), encoding="utf-8"
-    )
+    collected(tmp_path, "1", Catalogue("box", "1", (Entry("box.f", "function"),)))
     text = """
     [input.length]
     [input.words]

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from tunesmith.errors import ModelError
 from tunesmith.models.base import ChatModel, Sampling
 from tunesmith.models.fake import FakeModel
+from tunesmith.models.metering import metered
 from tunesmith.records import Answer, Message
 
 ASKED = (Message("user", "hello there"),)
@@ -44,3 +45,17 @@ def test_a_stream_joins_to_the_reply(text: str) -> None:
     model = FakeModel(lambda _: text)
 
     assert "".join(model.stream(ASKED, Sampling(max_tokens=1000))) == text
+
+
+def test_what_is_used_can_be_metered() -> None:
+    """Of whole answers and of streams, one that is broken off with what it has said; outside the block nothing is."""
+    model, ask = FakeModel({"a b": "one two three"}), (Message("user", "a b"),)
+    model.reply([ask], Sampling())
+    with metered() as whole:
+        model.reply([ask], Sampling())
+    with metered() as broken:
+        pieces = iter(model.stream(ask, Sampling()))
+        next(pieces)
+        pieces.close()  # type: ignore[attr-defined]
+    assert (whole.prompt_tokens, whole.completion_tokens) == (2, 3)
+    assert (broken.prompt_tokens, broken.completion_tokens) == (2, 1)

@@ -19,6 +19,7 @@ from tunesmith.errors import ModelBusy, ModelError, ModelRefused, UsageError
 from tunesmith.generating.running import Result
 from tunesmith.generating.script import Assumed
 from tunesmith.models.base import ChatModel, Sampling
+from tunesmith.models.metering import metered
 from tunesmith.models.remote import RemoteModel
 from tunesmith.project import Project
 from tunesmith.records import Answer, Conversation, Document, Example, Message, read_jsonl
@@ -154,6 +155,18 @@ def test_no_questions_ask_nothing(service: Service) -> None:
     """An empty batch has no answers."""
     assert RemoteModel("m", base_url=service.url).reply([], Sampling()) == []
     assert service.asked == []
+
+
+def test_a_streams_tokens_are_counted_roughly(service: Service) -> None:
+    """One for each piece that came, and for four characters of what was asked, rounded up; an answer's as told."""
+    model, ask = RemoteModel("m", base_url=service.url), (Message("user", "hello"),)
+    with metered() as whole:
+        [answer] = model.reply([ask], Sampling())
+    assert (whole.prompt_tokens, whole.completion_tokens) == (answer.prompt_tokens, answer.completion_tokens)
+    service.say = lambda _: events("one", " two", "", " three")
+    with metered() as meter:
+        assert "".join(model.stream(ask, Sampling())) == "one two three"
+    assert (meter.prompt_tokens, meter.completion_tokens) == (2, 3)
 
 
 def test_an_answer_ends_after_its_stop_string(service: Service) -> None:

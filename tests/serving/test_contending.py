@@ -11,7 +11,9 @@ import pytest
 from openai import BadRequestError, NotFoundError
 
 from tunesmith.errors import UsageError
+from tunesmith.models.base import Sampling
 from tunesmith.project import Project
+from tunesmith.records import Message
 from tunesmith.serving.options import Options, options_from
 from tunesmith.serving.server import open_services
 
@@ -25,6 +27,9 @@ class Toolbox(Protocol):
     """What the fixture `toolbox` gives."""
 
     project: Project
+
+    def copy(self, folder: Path) -> Project:
+        """Return the project in another folder."""
 
 
 @pytest.fixture(scope="module")
@@ -139,3 +144,78 @@ def test_a_project_is_looked_at_when_the_server_starts(tmp_path: Path, toolbox: 
         pass
     assert options_from([], [], project="shop").project == "shop"
     assert options_from([], []).project is None
+
+
+def test_streams_count_as_whole_answers_do(server: Running) -> None:
+    """A key's tokens a minute hold for them, and the server's figures have them."""
+    limiter = server.services.limiter
+
+    def counted(**more: Any) -> tuple[int, int]:
+        before = (limiter.read, limiter.said)
+        answer = server.client.chat.completions.create(model="retrieval", messages=ASKED, **more)
+        if more:
+            list(answer)
+        return limiter.read - before[0], limiter.said - before[1]
+
+    whole = counted()
+    assert min(whole) > 0
+    assert counted(stream=True) == whole
+    assert counted(stream=True, stream_options={"include_usage": True}) == whole
+
+
+def test_a_contender_that_was_trained_meanwhile_is_asked(
+    toolbox: Toolbox, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """What was asked before training does not hold the others to what was there."""
+    project = toolbox.copy(tmp_path / "copy")
+    [trained] = [one.path for one in project.store.list() if one.stage == "train"]
+    trained.rename(tmp_path / "later")
+    options = Options(project=str(project.path))
+    with serving(tmp_path_factory.mktemp("meanwhile") / "home", options) as running:
+        asking = running.client.chat.completions
+        asking.create(model="base", messages=ASKED, max_tokens=2)
+        with pytest.raises(BadRequestError, match="train must be run first"):
+            asking.create(model="tuned", messages=ASKED, max_tokens=2)
+        (tmp_path / "later").rename(trained)
+        found = asking.create(model="tuned", messages=ASKED, max_tokens=8)
+    here = toolbox.project.contender("tuned")
+    [answer] = here.reply(
+        [(Message("system", toolbox.project.system), Message("user", QUESTION))], Sampling(max_tokens=8)
+    )
+    assert found.choices[0].message.content == answer.text
+
+
+def test_calls_are_held_against_the_projects_catalogue(
+    toolbox: Toolbox, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """Where the policy names no other: the server starts, and what exists may be said."""
+    folder = tmp_path_factory.mktemp("calls")
+    policy = folder / "policy.toml"
+    policy.write_text('[output.calls]\naction = "refuse"\n', encoding="utf-8")
+    with serving(folder / "home", Options(project=str(toolbox.project.path)), policy=policy) as running:
+        found = running.client.chat.completions.create(model="classifier", messages=ASKED)
+    assert found.choices[0].finish_reason == "stop"
+    assert "toolbox" in (found.choices[0].message.content or "")
+
+
+def test_what_a_contender_retrieves_is_within_rails(
+    toolbox: Toolbox, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """A refused passage is not shown, and what is said is held against the others, whole and as a stream."""
+    first, *others = toolbox.project.ask(QUESTION, "retrieval").answer.retrieved
+    assert others
+    folder = tmp_path_factory.mktemp("within")
+    policy = folder / "policy.toml"
+    policy.write_text(
+        f'[retrieval.sources]\ndeny = ["{first}"]\n[output.grounding]\naction = "refuse"\nleast = 1\n',
+        encoding="utf-8",
+    )
+    with serving(folder / "home", Options(project=str(toolbox.project.path)), policy=policy) as running:
+        asking = running.client.chat.completions
+        whole = asking.create(model="retrieval", messages=ASKED)
+        *_, last = asking.create(model="retrieval", messages=ASKED, stream=True)
+    assert list((whole.model_extra or {})["tunesmith"]["retrieved"]) == others
+    for choice in (whole.choices[0], last.choices[0]):
+        assert choice.finish_reason == "content_filter"
+        rails = [each["rail"] for each in (choice.model_extra or {})["guard"]]
+        assert rails == ["retrieval.sources", "output.grounding"]

@@ -295,6 +295,6 @@ def _is_closed(call: str) -> bool:
     for argument in (*tree.args, *(one.value for one in tree.keywords)):
         try:
             ast.literal_eval(argument)
-        except ValueError:
+        except (ValueError, TypeError):  # a name; what cannot be a key, as in {[1]: 2}
             return False
     return True

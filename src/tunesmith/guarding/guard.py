@@ -20,6 +20,7 @@ from tunesmith.guarding.rails import (
 from tunesmith.guarding.sentences import Sentences, is_block
 from tunesmith.guarding.tools import calls_of
 from tunesmith.models.base import ChatModel, Retriever, Sampling
+from tunesmith.models.quotes import checked, streamed_without_quotes
 from tunesmith.models.wrappers import with_passages
 from tunesmith.records import Answer, Conversation, Message, Passage
 
@@ -204,21 +205,35 @@ def guarded(
     return _Guarded(model, guard, retriever, count, clock)
 
 
-def sifted(retriever: Retriever, guard: Guard) -> Retriever:
+def sifted(retriever: Retriever, guard: Guard) -> Sifted:
     """Return the retriever whose passages the rails have let pass, for a model that shows them in a way of its own."""
-    return _Sifted(retriever, guard)
+    return Sifted(retriever, guard)
 
 
 @dataclass(frozen=True, slots=True)
-class _Sifted:
-    """A Retriever behind rails."""
+class Shown:
+    """The passages that a model may see, and what was found in all of them."""
+
+    passages: tuple[Passage, ...]
+    findings: tuple[Finding, ...]
+
+
+@dataclass(slots=True)
+class Sifted:
+    """A Retriever behind rails; `last` is what its last search has shown, by the question."""
 
     retriever: Retriever
     guard: Guard
+    last: dict[str, Shown] = field(default_factory=dict)
 
     def search(self, questions: Sequence[str], count: int) -> list[tuple[Passage, ...]]:
         """Return what was found and may be seen."""
-        return [self.guard.shown(passages)[0] for passages in self.retriever.search(questions, count)]
+        found = self.retriever.search(questions, count)
+        self.last = {
+            question: Shown(*self.guard.shown(passages))
+            for question, passages in zip(questions, found, strict=True)
+        }
+        return [self.last[question].passages for question in questions]
 
 
 def asked_again(conversation: Conversation, answer: str, reason: str) -> Conversation:
@@ -263,8 +278,9 @@ class _Guarded:
         spent = {at: Answer("", seconds=reading) for at in going}
         for left in range(self.guard.tries, -1, -1):
             said = self.model.reply([each.conversation for each in going.values()], sampling) if going else []
-            for (at, each), answer in zip(list(going.items()), said, strict=True):
-                spent[at] = _summed(spent[at], answer)
+            for (at, each), told in zip(list(going.items()), said, strict=True):
+                spent[at] = _summed(spent[at], told)
+                answer = told if self.retriever is None else checked(told, each.context.passages)
                 found = self.guard.look("output", answer.text, each.context)
                 if found.action == "ask_again" and left:
                     words = asked_again(each.conversation, answer.text, found.reason)
@@ -283,7 +299,7 @@ class _Guarded:
         words = asked.conversation
         for left in range(self.guard.tries, -1, -1):
             watch, come = Watch(self.guard, asked.context), ""
-            for piece in self.model.stream(words, sampling):
+            for piece in self._pieces(words, sampling):
                 come += piece
                 if passed := watch.feed(piece):
                     yield passed
@@ -297,6 +313,11 @@ class _Guarded:
                 yield ("\n\n" if watch.said else "") + self.guard.refused(watch.reason)
                 return
             words = asked_again(words, come, watch.reason)
+
+    def _pieces(self, conversation: Conversation, sampling: Sampling) -> Iterator[str]:
+        """Return the model's pieces, without the quotes of passages that it was shown here."""
+        pieces = self.model.stream(conversation, sampling)
+        return pieces if self.retriever is None else streamed_without_quotes(pieces)
 
     def _asked(self, conversation: Conversation) -> _Asked | Outcome:
         """Return what the model is to be asked, or why it is not."""
@@ -319,16 +340,28 @@ class _Guarded:
         return Answer(text, seconds=seconds, finish="content_filter", guard=tuple(map(str, found.findings)))
 
     def _answer(self, spent: Answer, answer: Answer, asked: _Asked, found: Outcome) -> Answer:
-        """Return an answer as it may be given, with all that its making has cost."""
+        """Return an answer as it may be given, with all that its making has cost.
+
+        What is noted of it may repeat its words, and is looked at as they are; of one that is refused nothing is said.
+        """
         stopped = found.action in ("ask_again", "refuse")
-        retrieved = tuple(each.id for each in asked.context.passages) or answer.retrieved
-        return replace(
-            spent,
-            text=self.guard.refused(found.reason) if stopped else found.text,
-            finish="content_filter" if stopped else answer.finish,
-            retrieved=retrieved,
+        given = replace(
+            answer,
+            prompt_tokens=spent.prompt_tokens,
+            completion_tokens=spent.completion_tokens,
+            seconds=spent.seconds,
+            retrieved=tuple(each.id for each in asked.context.passages) or answer.retrieved,
             guard=tuple(map(str, (*asked.findings, *found.findings))),
         )
+        if stopped:
+            text = self.guard.refused(found.reason)
+            return replace(given, text=text, finish="content_filter", cited=(), notes=(), confidence=None)
+        return replace(given, text=found.text, notes=tuple(map(self._note, answer.notes)))
+
+    def _note(self, note: str) -> str:
+        rails = tuple(rail for rail in self.guard.at("output") if rail.unit == "sentence")
+        found = look(rails, note, Context())
+        return f"left out: {found.reason}" if found.action in ("ask_again", "refuse") else found.text
 
 
 def _summed(spent: Answer, answer: Answer) -> Answer:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from tunesmith.errors import ModelError
 from tunesmith.models.base import Sampling
+from tunesmith.models.metering import use
 from tunesmith.records import Answer, Conversation
 
 
@@ -24,11 +25,19 @@ class FakeModel:
 
     def reply(self, conversations: Sequence[Conversation], sampling: Sampling) -> list[Answer]:
         """Return one answer for each conversation, in order; no time passes."""
-        return [self._answer(conversation, sampling) for conversation in conversations]
+        answers = [self._answer(conversation, sampling) for conversation in conversations]
+        use(sum(each.prompt_tokens for each in answers), sum(each.completion_tokens for each in answers))
+        return answers
 
     def stream(self, conversation: Conversation, sampling: Sampling) -> Iterator[str]:
         """Yield the answer word by word."""
-        yield from _tokens(self._answer(conversation, sampling).text)
+        answer, said = self._answer(conversation, sampling), 0
+        try:
+            for token in _tokens(answer.text):
+                said += 1
+                yield token
+        finally:
+            use(answer.prompt_tokens, said)
 
     def _answer(self, conversation: Conversation, sampling: Sampling) -> Answer:
         text = self._text(conversation)

@@ -15,6 +15,7 @@ from tunesmith.errors import ModelError
 from tunesmith.models.base import Functions, Sampling
 from tunesmith.models.digest import check_base, read_note
 from tunesmith.models.hub import runs_code
+from tunesmith.models.metering import use
 from tunesmith.models.quantised import quantise, round_to_four_bits
 from tunesmith.models.quiet import quiet
 from tunesmith.models.template import chat_text, ensure_template, knows_functions, use_template
@@ -290,11 +291,18 @@ class LocalModel:
         for start in range(0, len(by_length), self._batch_size):
             for _ in self._generate(by_length[start : start + self._batch_size], sampling):
                 pass
+        use(sum(len(row.prompt) for row in rows), sum(len(row.tokens) for row in rows))
         return [self._answer(row, sampling) for row in rows]
 
     def stream(self, conversation: Conversation, sampling: Sampling) -> Iterator[str]:
         """Yield the answer as it is generated, cut at character boundaries."""
         row = self._row(0, conversation, sampling)
+        try:
+            yield from self._pieces(row, sampling)
+        finally:
+            use(len(row.prompt), len(row.tokens))
+
+    def _pieces(self, row: _Row, sampling: Sampling) -> Iterator[str]:
         said = ""
         for _ in self._generate([row], sampling):
             text = self._text(row, sampling)

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from tunesmith.errors import ModelBusy, ModelError, ModelRefused, TrainingError
 from tunesmith.models.base import Functions, Sampling
 from tunesmith.models.messages import Call
+from tunesmith.models.metering import use
 from tunesmith.records import Answer, Conversation
 
 if TYPE_CHECKING:
@@ -67,15 +68,30 @@ class RemoteModel:
             answers = list(pool.map(lambda conversation: self._ask(conversation, sampling), conversations))
         passed, summed = time.perf_counter() - start, sum(answer.seconds for answer in answers)
         # Questions overlap: shared out, their times add up to the time that passed.
+        use(sum(each.prompt_tokens for each in answers), sum(each.completion_tokens for each in answers))
         return [replace(answer, seconds=answer.seconds * passed / summed) for answer in answers]
 
     def stream(self, conversation: Conversation, sampling: Sampling) -> Iterator[str]:
-        """Yield the answer's pieces as they come; raises ModelError with the service's own words."""
+        """Yield the answer's pieces as they come; raises ModelError with the service's own words.
+
+        Services tell a stream's tokens where they are asked to, which not all understand: metered is a token for each
+        piece that came, and for four characters of what was asked.
+        """
+        asked, came = sum(len(message.content) for message in conversation), list[str]()
+        try:
+            yield from self._pieces(conversation, sampling, came)
+        finally:
+            use(-(-asked // 4), len(came))
+
+    def _pieces(self, conversation: Conversation, sampling: Sampling, came: list[str]) -> Iterator[str]:
+        """Yield what may be said of the pieces, each of which is added to `came`."""
         said, received = 0, ""
         held = max((len(stop) - 1 for stop in sampling.stop), default=0)
         with self._errors_named(), self._create(conversation, sampling, stream=True) as chunks:
             for chunk in chunks:
-                received += (chunk.choices[0].delta.content or "") if chunk.choices else ""
+                piece = (chunk.choices[0].delta.content or "") if chunk.choices else ""
+                came += [piece] if piece else []
+                received += piece
                 text = _cut(received, sampling.stop)
                 stopped = text is not None
                 upto = len(text) if text is not None else len(received) - held

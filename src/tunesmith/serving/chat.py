@@ -11,6 +11,7 @@ from fastapi import Request
 from starlette.responses import Response
 
 from tunesmith.errors import ModelError
+from tunesmith.guarding.guard import Shown
 from tunesmith.inference.requests import Finish, Generation, Piece, Result, TokenLogprob
 from tunesmith.inference.requests import Request as Wanted
 from tunesmith.models.local import prompt_ids
@@ -34,13 +35,18 @@ async def create(request: Request, server: Server, caller: Asker, body: CreateCh
     """Answer a conversation, by a model or by a project's contender, within rails if there are any."""
     if server.guard is None:
         return await _answer(request, server, caller, body)
-    return await rails.chat(server.guard, body, partial(_answer, request, server, caller))
+    shown = list[Shown]()
+    answer = partial(_answer, request, server, caller, shown=shown)
+    return await rails.chat(server.guard, body, answer, shown)
 
 
-async def _answer(request: Request, server: Services, caller: Caller, body: CreateChat) -> Response:
+async def _answer(
+    request: Request, server: Services, caller: Caller, body: CreateChat, shown: list[Shown] | None = None
+) -> Response:
     contenders = await anyio.to_thread.run_sync(server.contending, caller.organisation, body.model)
     if contenders is not None:
-        return await contending.answer(contenders, server.limiter, caller, body, server.store.clock())
+        asked = contending.Asked(body, caller, server.store.clock(), [] if shown is None else shown)
+        return await contending.answer(contenders, server.limiter, asked)
     model = await anyio.to_thread.run_sync(server.roster.find, caller.organisation, body.model)
     if isinstance(model, Remote):
         return await proxy.forward(

@@ -9,20 +9,21 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Generator, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Final, TypeVar
 
 from starlette.responses import Response
 
 from tunesmith.contenders import Workshop
 from tunesmith.errors import AddressError, TunesmithError, UsageError
-from tunesmith.evaluating.names import check_name
+from tunesmith.evaluating.names import check_name, retriever_of
+from tunesmith.guarding.guard import Guard, Shown, Sifted, sifted
 from tunesmith.models.base import ChatModel, Sampling
 from tunesmith.models.messages import conversation
+from tunesmith.models.metering import Meter, metered
 from tunesmith.project import Project
 from tunesmith.records import Answer, Conversation, Message
 from tunesmith.serving.answers import as_events, as_json, data
@@ -42,6 +43,16 @@ _ENGINE_ONLY: Final = (
 
 
 @dataclass(frozen=True, slots=True)
+class Asked:
+    """A chat, who asks, and when, in seconds; what is retrieved behind rails is added to `shown`."""
+
+    body: CreateChat
+    caller: Caller
+    created: int
+    shown: list[Shown]
+
+
+@dataclass(frozen=True, slots=True)
 class _Spent:
     """An answer's tokens as the limits count them."""
 
@@ -49,20 +60,31 @@ class _Spent:
     tokens: range
 
 
-class Contenders:
-    """The contenders of one project; threads may share it."""
+@dataclass(frozen=True, slots=True)
+class _Contender:
+    """A contender, and what it retrieves with behind rails."""
 
-    def __init__(self, project: Project) -> None:
+    model: ChatModel
+    sifted: Sifted | None
+
+    def tell(self, shown: list[Shown]) -> None:
+        """Add what the last search has shown, once."""
+        if self.sifted is not None:
+            shown += self.sifted.last.values()
+            self.sifted.last = {}
+
+
+class Contenders:
+    """The contenders of one project, what they retrieve within the rails of a guard; threads may share it."""
+
+    def __init__(self, project: Project, guard: Guard | None = None) -> None:
         self.project = project
+        self._guard = guard
         self._lock = threading.Lock()
         self._shop: Workshop | None = None
-        self._models: dict[str, ChatModel] = {}
+        self._made_from: Mapping[str, str] = {}
+        self._models: dict[str, _Contender] = {}
         self._answering = ThreadPoolExecutor(max_workers=1, thread_name_prefix="contenders")
-
-    @classmethod
-    def open(cls, folder: Path) -> Contenders:
-        """Return those of the project in a folder; raises UsageError, ConfigError."""
-        return cls(Project.open(folder))
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -79,13 +101,24 @@ class Contenders:
 
     def model(self, name: str) -> ChatModel:
         """Return a contender; weights and indexes are loaded once. Raises UsageError where a stage is not done."""
+        return self._contender(name).model
+
+    def _contender(self, name: str) -> _Contender:
         with self._lock:
             if name not in self._models:
-                # Another contender may need stages that were not looked at yet; what is loaded stays.
-                shop = self.project.workshop(name)
-                self._shop = self._shop or shop
-                self._models[name] = self._shop.build(name)
+                # Another contender may need stages that were not looked at yet, or not made.
+                shop, made_from = self.project.workshop(name), self.project.contenders_from
+                if self._shop is None or made_from != self._made_from:
+                    # All are made anew: they share weights, whose arithmetic the training says.
+                    self._shop, self._made_from, self._models = shop, made_from, {}
+                self._models[name] = self._built(self._shop, name)
             return self._models[name]
+
+    def _built(self, shop: Workshop, name: str) -> _Contender:
+        if self._guard is None or retriever_of(name) is None:
+            return _Contender(shop.build(name), None)
+        retriever = sifted(shop.retriever_for(name), self._guard)
+        return _Contender(shop.build(name, retriever), retriever)
 
     def conversation(self, body: CreateChat) -> Conversation:
         """Return what is asked, under the project's system message where there is none."""
@@ -103,17 +136,21 @@ class Contenders:
             stop=stops,
         )
 
-    async def reply(self, body: CreateChat) -> Answer:
+    async def reply(self, asked: Asked) -> Answer:
         """Return a whole answer."""
+        body = asked.body
 
         def ask() -> Answer:
-            [answer] = self.model(body.model).reply([self.conversation(body)], self.sampling(body))
+            contender = self._contender(body.model)
+            [answer] = contender.model.reply([self.conversation(body)], self.sampling(body))
+            contender.tell(asked.shown)
             return answer
 
         return await self._apart(ask)
 
-    async def stream(self, body: CreateChat) -> AsyncIterator[str]:
-        """Yield an answer's pieces as they come; where nobody listens any more it ends."""
+    async def stream(self, asked: Asked, spent: Callable[[Meter], None]) -> AsyncIterator[str]:
+        """Yield an answer's pieces as they come; where nobody listens any more it ends. `spent` hears its tokens."""
+        body = asked.body
         loop, pieces, gone = asyncio.get_running_loop(), asyncio.Queue[str | None](), threading.Event()
 
         def tell(piece: str | None) -> None:
@@ -123,10 +160,16 @@ class Contenders:
 
         def ask() -> None:
             try:
-                for piece in _until(
-                    gone, self.model(body.model).stream(self.conversation(body), self.sampling(body))
-                ):
-                    tell(piece)
+                contender = self._contender(body.model)
+                with metered() as meter:
+                    try:
+                        pieces = contender.model.stream(self.conversation(body), self.sampling(body))
+                        for piece in _until(gone, pieces):
+                            contender.tell(asked.shown)
+                            tell(piece)
+                    finally:
+                        contender.tell(asked.shown)
+                        spent(meter)
             finally:
                 tell(None)
 
@@ -152,26 +195,30 @@ class Contenders:
 
 
 def _until(gone: threading.Event, pieces: Iterator[str]) -> Iterator[str]:
-    for piece in pieces:
-        if gone.is_set():
-            return
-        yield piece
+    try:
+        for piece in pieces:
+            if gone.is_set():
+                return
+            yield piece
+    finally:
+        # A stream that is broken off counts what it has said.
+        if isinstance(pieces, Generator):
+            pieces.close()
 
 
-async def answer(
-    contenders: Contenders, limiter: Limiter, caller: Caller, body: CreateChat, created: int
-) -> Response:
+async def answer(contenders: Contenders, limiter: Limiter, asked: Asked) -> Response:
     """Answer a chat with a contender; raises ApiError (400) for what only an engine can do."""
+    body = asked.body
     _check(body)
-    head = {"id": new_id("chatcmpl-"), "created": created, "model": body.model}
+    head = {"id": new_id("chatcmpl-"), "created": asked.created, "model": body.model}
     told = body.stream_options is not None and bool(body.stream_options.include_usage)
     if body.stream and not told:
-        pieces = contenders.stream(body)
+        pieces = contenders.stream(asked, lambda meter: _count(limiter, asked, meter))
         # A refusal comes before the stream begins, with a status of its own.
         first = await anext(pieces, "")
         return as_events(_events(head, first, pieces))
-    found = await contenders.reply(body)
-    limiter.spent(caller, [_Spent(found.prompt_tokens, range(found.completion_tokens))])
+    found = await contenders.reply(asked)
+    _count(limiter, asked, found)
     if body.stream:
         return as_events(_counted(head, found))
     message = {"role": "assistant", "content": found.text, "refusal": None}
@@ -184,6 +231,10 @@ async def answer(
         "tunesmith": _beside(found),
     }
     return as_json(head | whole)
+
+
+def _count(limiter: Limiter, asked: Asked, used: Answer | Meter) -> None:
+    limiter.spent(asked.caller, [_Spent(used.prompt_tokens, range(used.completion_tokens))])
 
 
 def _check(body: CreateChat) -> None:

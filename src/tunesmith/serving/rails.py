@@ -19,7 +19,7 @@ import anyio.to_thread
 from pydantic import BaseModel
 from starlette.responses import Response, StreamingResponse
 
-from tunesmith.guarding.guard import Guard, Watch, asked_again
+from tunesmith.guarding.guard import Guard, Shown, Watch, asked_again
 from tunesmith.guarding.policy import Policy
 from tunesmith.guarding.rails import Context, Finding, Outcome, strictest
 from tunesmith.guards import guard_of
@@ -27,6 +27,7 @@ from tunesmith.inference.compute import computed, computed_apart
 from tunesmith.inference.requests import Piece, Result
 from tunesmith.models.base import Encoder
 from tunesmith.models.messages import Call, ChatMessage
+from tunesmith.project import Project
 from tunesmith.records import Passage
 from tunesmith.serving.answers import as_events, as_json, data
 from tunesmith.serving.errors import invalid
@@ -38,9 +39,16 @@ Answering = Callable[[Body], Awaitable[Response]]
 _DONE = "data: [DONE]\n\n"
 
 
-def rails_of(policy: Policy, folder: Path) -> Guard:
-    """Return a policy's rails; where they need an encoder, it is computed where all models here are."""
-    return guard_of(policy, folder, load_encoder=_in_turn)
+def rails_of(policy: Policy, folder: Path, project: Project | None = None) -> Guard:
+    """Return a policy's rails; where they need an encoder, it is computed where all models here are.
+
+    Calls are held against the project's catalogue unless the policy names another. Raises ConfigError, and UsageError
+    where that catalogue is not made yet.
+    """
+    calls = policy.output.calls
+    needed = project is not None and calls is not None and calls.catalogue is None
+    catalogue = project.catalogue if project is not None and needed else None
+    return guard_of(policy, folder, catalogue=catalogue, load_encoder=_in_turn)
 
 
 def sent(guard: Guard | None, body: BaseModel) -> dict[str, Any] | None:
@@ -83,12 +91,16 @@ def hear(guard: Guard, body: CreateChat) -> Heard:
     return Heard(body.model_copy(update={"messages": messages}), whole, context)
 
 
-async def chat(guard: Guard, body: CreateChat, answer: Answering[CreateChat]) -> Response:
-    """Answer a chat within rails."""
+async def chat(
+    guard: Guard, body: CreateChat, answer: Answering[CreateChat], shown: Sequence[Shown] = ()
+) -> Response:
+    """Answer a chat within rails; `shown` grows by what `answer` retrieves before it returns."""
     heard = await anyio.to_thread.run_sync(hear, guard, body)
     if heard.found.action == "refuse":
         return _refusal(guard, body, heard.found, chat=True)
-    return await _answered(_Turn(guard, heard.body, heard.context, heard.found.findings, answer, chat=True))
+    return await _answered(
+        _Turn(guard, heard.body, heard.context, heard.found.findings, answer, chat=True, shown=shown)
+    )
 
 
 async def completion(guard: Guard, body: CreateCompletion, answer: Answering[CreateCompletion]) -> Response:
@@ -109,14 +121,21 @@ async def completion(guard: Guard, body: CreateCompletion, answer: Answering[Cre
 
 @dataclass(frozen=True)
 class _Turn(Generic[Body]):
-    """What is asked, and how an answer is had."""
+    """What is asked, and how an answer is had; `shown` is what was retrieved for it meanwhile."""
 
     guard: Guard
     body: Body
-    context: Context
+    heard: Context
     findings: tuple[Finding, ...]
     answer: Answering[Body]
     chat: bool
+    shown: Sequence[Shown] = ()
+
+    @property
+    def context(self) -> Context:
+        """What an answer is held against."""
+        retrieved = (passage for each in self.shown for passage in each.passages)
+        return replace(self.heard, passages=(*self.heard.passages, *retrieved))
 
     def again(self, said: str, reason: str) -> Body:
         """Return what is asked after an answer was not accepted: one answer, and why."""
@@ -127,7 +146,7 @@ class _Turn(Generic[Body]):
 
     def noted(self, findings: Sequence[Finding]) -> dict[str, Any]:
         """Return the field in which a choice says what was found."""
-        return noted((*self.findings, *findings))
+        return noted((*self.findings, *(found for each in self.shown for found in each.findings), *findings))
 
 
 def again(body: CreateChat, said: str, reason: str) -> CreateChat:
@@ -369,7 +388,7 @@ async def _stream(turn: _Turn[Any], response: StreamingResponse) -> AsyncIterato
     usage: Any = None
     earlier = tuple[Finding, ...]()
     for left in range(0 if several else turn.guard.tries, -1, -1):
-        told = _Turn(turn.guard, turn.body, turn.context, (*turn.findings, *earlier), turn.answer, turn.chat)
+        told = replace(turn, findings=(*turn.findings, *earlier))
         saying: dict[int, _Saying] = {}
         begun = bool(head)
         async for event in _events(response):

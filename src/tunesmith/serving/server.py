@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from tunesmith.errors import UsageError
 from tunesmith.guarding.policy import load_policy
+from tunesmith.project import Project
 from tunesmith.serving.access import Access, is_loopback
 from tunesmith.serving.app import make_app
 from tunesmith.serving.blobs import Blobs
@@ -78,9 +79,10 @@ def open_services(
 ) -> Iterator[Services]:
     """Lock a server's folder and yield its parts; raises UsageError or ConfigError for a project that is none."""
     read = None if policy is None else load_policy(policy)
-    guard = None if read is None or policy is None else rails_of(read, policy.parent)
+    project = None if options.project is None else Project.open(Path(options.project))
+    guard = None if read is None or policy is None else rails_of(read, policy.parent, project)
     home = Home.open(root)
-    contenders = None if options.project is None else Contenders.open(Path(options.project))
+    contenders = None if project is None else Contenders(project, guard)
     ends = nullcontext() if contenders is None else closing(contenders)
     with home.lock(), closing(open_store(home, database)) as store, ends:
         blobs, roster = Blobs(home, store), Roster(store, options)
