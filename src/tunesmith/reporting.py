@@ -104,7 +104,7 @@ def _made(inputs: Mapping[str, Artifact]) -> Made:
     if not steps.is_hosted(inputs["train"]):
         return Made(tuned, run["seconds"] + run["valid_seconds"])
     trained = run["trained_tokens"]
-    return Made(tuned, 0.0, None if trained is None else price_of(trained, run["base"], run["base_url"]))
+    return Made(tuned, None, None if trained is None else price_of(trained, run["base"], run["base_url"]))
 
 
 def _measured(inputs: Mapping[str, Artifact]) -> list[tuple[Score, ...]]:
