@@ -267,6 +267,15 @@ def test_a_price_that_no_bill_reads_is_refused(tables: str, key: str, tmp_path: 
     assert line.startswith(f"FILE, line 6: [report] {key}")
 
 
+def test_a_verdict_of_a_judge_needs_one(tmp_path: Path) -> None:
+    """Said before anything is trained, not when the report is written."""
+    judged = '[report]\nmeasure = "judged"\n'
+    assert refusal(tmp_path, SMALL + judged) == [
+        'FILE, line 6: [report] measure = "judged" and nothing says by whom: set [evaluate] grader'
+    ]
+    assert load(written(tmp_path, SMALL + judged + '[evaluate]\ngrader = "smollm2"\n')).grader == "smollm2"
+
+
 def test_prices_that_a_bill_reads_are_taken(tmp_path: Path) -> None:
     """Both at a service: the machine tunes the encoder."""
     prices = "[report]\nusd_per_hour = 1.0\n"

@@ -467,7 +467,7 @@ def _beyond_grammar(document: Mapping[str, Any], lines: Mapping[str, int]) -> It
 
 
 def _without_means(document: Mapping[str, Any], lines: Mapping[str, int]) -> Iterator[_Problem]:
-    """Yield the contenders with a part that needs a setting which is not there."""
+    """Yield the contenders with a part, and the measure, that need a setting which is not there."""
     retrieve, contenders = _value(document, "retrieve"), _value(document, "evaluate", "contenders")
     given = retrieve.keys() if isinstance(retrieve, Mapping) else set()
     remote = is_remote(str(_value(document, "train", "base") or ""))
@@ -481,6 +481,9 @@ def _without_means(document: Mapping[str, Any], lines: Mapping[str, int]) -> Ite
             if missing := lacking.get(part):
                 text = f"[evaluate] contenders: {name} has {part} and nothing says with what: set {missing}"
                 yield _Problem(lines.get("evaluate.contenders"), text)
+    if _value(document, "report", "measure") == "judged" and _value(document, "evaluate", "grader") is None:
+        text = '[report] measure = "judged" and nothing says by whom: set [evaluate] grader'
+        yield _Problem(lines.get("report.measure"), text)
 
 
 def _unread_prices(document: Mapping[str, Any], lines: Mapping[str, int]) -> Iterator[_Problem]:

@@ -12,6 +12,8 @@ from tunesmith.evaluating.names import adapter_of, is_tuned
 from tunesmith.records import Score
 
 Unit = Literal["USD", "s"]
+#: What a verdict about answers in words can rest on.
+Measure = Literal["f1", "exact_match", "rouge_l", "chrf", "similarity", "accuracy", "judged"]
 
 
 class ReportSettings(BaseModel):
@@ -23,7 +25,7 @@ class ReportSettings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    measure: Literal["f1", "exact_match", "rouge_l", "chrf", "similarity", "accuracy", "judged"] | None = None
+    measure: Measure | None = None
     usd_per_hour: float | None = Field(default=None, gt=0)
     usd_per_million: tuple[float, float] | None = None
 
