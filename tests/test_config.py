@@ -251,6 +251,39 @@ def test_no_project_above(tmp_path: Path) -> None:
     assert "tunesmith new" in (caught.value.hint or "")
 
 
+@pytest.mark.parametrize(
+    ("tables", "key"),
+    [
+        ("[report]\nusd_per_million = [0.5, 1.5]\n", "usd_per_million: it is not read, as the base is here"),
+        (
+            '[report]\nusd_per_hour = 1.0\n[train]\nbase = "openai:m"\n',
+            "usd_per_hour: it is not read, as openai:m answers for tokens",
+        ),
+    ],
+)
+def test_a_price_that_no_bill_reads_is_refused(tables: str, key: str, tmp_path: Path) -> None:
+    """A service's tokens where the base is here, and a machine's hours alone where it is not."""
+    [line] = refusal(tmp_path, SMALL + tables)
+    assert line.startswith(f"FILE, line 6: [report] {key}")
+
+
+def test_a_verdict_of_a_judge_needs_one(tmp_path: Path) -> None:
+    """Said before anything is trained, not when the report is written."""
+    judged = '[report]\nmeasure = "judged"\n'
+    assert refusal(tmp_path, SMALL + judged) == [
+        'FILE, line 6: [report] measure = "judged" and nothing says by whom: set [evaluate] grader'
+    ]
+    assert load(written(tmp_path, SMALL + judged + '[evaluate]\ngrader = "smollm2"\n')).grader == "smollm2"
+
+
+def test_prices_that_a_bill_reads_are_taken(tmp_path: Path) -> None:
+    """Both at a service: the machine tunes the encoder."""
+    prices = "[report]\nusd_per_hour = 1.0\n"
+    assert load(written(tmp_path, SMALL + prices)).report.usd_per_hour == 1.0
+    prices += 'usd_per_million = [0.5, 1.5]\n[train]\nbase = "openai:m"\n'
+    assert load(written(tmp_path, SMALL + prices)).report.usd_per_million == (0.5, 1.5)
+
+
 def test_template_loads_and_shows_the_defaults(tmp_path: Path) -> None:
     """What `tunesmith new` writes gives the defaults, and so does every line of it made active."""
     text = template("shop", ["python:networkx", "../docs"])
@@ -265,6 +298,9 @@ def test_template_loads_and_shows_the_defaults(tmp_path: Path) -> None:
 def test_template_examples_are_real(tmp_path: Path) -> None:
     """The lines whose default cannot be written down show a value that the key takes."""
     text = re.sub(r"^# (\w+ = )", r"\1", template("x", ["y"]), flags=re.MULTILINE)
+    head, report, rest = text.partition("[report]\n")
+    # A service's price is refused where the base is here, as the template's is.
+    text = head + report + re.sub(r"^usd_per_million", r"# \g<0>", rest, flags=re.MULTILINE)
     assert load(written(tmp_path, text)).teacher == "openai:MODEL@http://localhost:8000/v1"
 
 

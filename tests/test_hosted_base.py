@@ -106,6 +106,9 @@ def test_the_report_tells_of_the_service(project: Project, service: TuningServic
     assert report["environment"]["tuned by"] == service.url
     tokens = next(one for one in report["cost"] if one["unit"] == "tokens")
     assert tokens["actual"] == 1234
+    making = {name: bill["making"] for name, bill in report["bills"].items()}
+    assert {making[name] for name in making if "tuned" in name.split("+")} == {None}
+    assert making["base"] == 0
 
 
 def test_the_model_is_listed_by_its_address(project: Project, service: TuningService) -> None:

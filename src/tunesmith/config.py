@@ -324,7 +324,9 @@ _EXPLAINED: Final[dict[str, dict[str, _Why]]] = {
             "similarity",
         ),
         "usd_per_hour": _Why("the price of this machine; left out, costs are told in seconds", 0.8),
-        "usd_per_million": _Why("a service's, for a million tokens read, and written", [0.5, 1.5]),
+        "usd_per_million": _Why(
+            "where base is a service's: its price of a million tokens read, and written", [0.5, 1.5]
+        ),
     },
     "risks": {
         "checks": _Why("which are made; [] makes none"),
@@ -349,7 +351,7 @@ def load(path: Path) -> Config:
     text = _read(path)
     document = _parse(path, text)
     lines = _key_lines(text)
-    checks = (_strangers, _misfits, _beyond_reach, _beyond_grammar, _without_means)
+    checks = (_strangers, _misfits, _beyond_reach, _beyond_grammar, _without_means, _unread_prices)
     problems = [problem for check in checks for problem in check(document, lines)]
     if problems:
         raise _refusal(path, problems)
@@ -465,7 +467,7 @@ def _beyond_grammar(document: Mapping[str, Any], lines: Mapping[str, int]) -> It
 
 
 def _without_means(document: Mapping[str, Any], lines: Mapping[str, int]) -> Iterator[_Problem]:
-    """Yield the contenders with a part that needs a setting which is not there."""
+    """Yield the contenders with a part, and the measure, that need a setting which is not there."""
     retrieve, contenders = _value(document, "retrieve"), _value(document, "evaluate", "contenders")
     given = retrieve.keys() if isinstance(retrieve, Mapping) else set()
     remote = is_remote(str(_value(document, "train", "base") or ""))
@@ -479,6 +481,22 @@ def _without_means(document: Mapping[str, Any], lines: Mapping[str, int]) -> Ite
             if missing := lacking.get(part):
                 text = f"[evaluate] contenders: {name} has {part} and nothing says with what: set {missing}"
                 yield _Problem(lines.get("evaluate.contenders"), text)
+    if _value(document, "report", "measure") == "judged" and _value(document, "evaluate", "grader") is None:
+        text = '[report] measure = "judged" and nothing says by whom: set [evaluate] grader'
+        yield _Problem(lines.get("report.measure"), text)
+
+
+def _unread_prices(document: Mapping[str, Any], lines: Mapping[str, int]) -> Iterator[_Problem]:
+    """Yield the prices in [report] that no bill of this base reads."""
+    report, base = _value(document, "report"), _value(document, "train", "base")
+    given = report.keys() if isinstance(report, Mapping) else set()
+    if not is_remote(str(base or "")):
+        if "usd_per_million" in given:
+            text = "[report] usd_per_million: it is not read, as the base is here; set usd_per_hour, or leave it out"
+            yield _Problem(lines.get("report.usd_per_million"), text)
+    elif "usd_per_hour" in given and "usd_per_million" not in given:
+        text = f"[report] usd_per_hour: it is not read, as {base} answers for tokens: set usd_per_million beside it"
+        yield _Problem(lines.get("report.usd_per_hour"), text)
 
 
 def _has_api(document: Mapping[str, Any]) -> bool:

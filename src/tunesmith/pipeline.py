@@ -80,7 +80,7 @@ STAGES: Final = (
           steps.nothing, risks.risks),
     Stage("report", "the verdict",
           ("collect", "chunk", "generate", "curate", "estimate", "encoder", "train", "curve", "evaluate", "risks"),
-          steps.report_settings, steps.nothing, reporting.report, 4),
+          steps.report_settings, steps.nothing, reporting.report, 5),
 )  # fmt: skip
 
 

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 from tunesmith import steps
 from tunesmith.artifacts import Artifact
 from tunesmith.config import Config
 from tunesmith.curves import curve_of
+from tunesmith.errors import ConfigError
+from tunesmith.evaluating.costs import Measure
 from tunesmith.records import Score, Source, Tally, read_jsonl
 from tunesmith.risks import risks_in
 from tunesmith.steps import Work
@@ -105,7 +107,7 @@ def _made(inputs: Mapping[str, Artifact]) -> Made:
     if not steps.is_hosted(inputs["train"]):
         return Made(tuned, run["seconds"] + run["valid_seconds"])
     trained = run["trained_tokens"]
-    return Made(tuned, 0.0, None if trained is None else price_of(trained, run["base"], run["base_url"]))
+    return Made(tuned, None, None if trained is None else price_of(trained, run["base"], run["base_url"]))
 
 
 def _measured(inputs: Mapping[str, Artifact]) -> list[tuple[Score, ...]]:
@@ -142,6 +144,7 @@ def _words_part(inputs: Mapping[str, Artifact], config: Config) -> Part | None:
     if not scores:
         return None
     metric = steps.measure_of(inputs, config)
+    _check_measured(metric, scores)
     paired = compare(scores, floors, metric)
     summaries, floor_summaries, ceiling_summaries = (
         summarise_words(each, metric) for each in (scores, floors, ceilings)
@@ -149,6 +152,21 @@ def _words_part(inputs: Mapping[str, Artifact], config: Config) -> Part | None:
     decision = decide(summaries, paired, floors=floor_summaries, ceilings=ceiling_summaries)
     sets = steps.test_sets(inputs, steps.about_texts)
     return Part(decision, summaries, floor_summaries, ceiling_summaries, paired, scores, sets)
+
+
+def _check_measured(metric: str, scores: Sequence[Score]) -> None:
+    """Check that every contender's answers in words to every set have what the verdict rests on; raises ConfigError."""
+    from tunesmith.evaluating.scores import columns
+
+    measured = [{name for one in column for name in one.measures} for column in columns(scores).values()]
+    if all(metric in names for names in measured):
+        return
+    there = [name for name in get_args(Measure) if all(name in names for names in measured)]
+    why = ", as they are no labels: few, short, and the same again and again" if metric == "accuracy" else ""
+    raise ConfigError(
+        f"[report] measure = {metric!r}: the answers in words were not measured by it{why}.",
+        hint=f"Name one that they were measured by: {', '.join(there)}.",
+    )
 
 
 def _story(inputs: Mapping[str, Artifact]) -> tuple[Any, ...]:

@@ -32,6 +32,19 @@ def test_every_table_of_settings_is_on_a_page() -> None:
     assert sorted(shown) == sorted(tables())
 
 
+def test_no_table_is_torn() -> None:
+    """Rows after an empty line would stand outside of their table, as words: what begins with a row is a header."""
+    torn = [
+        f"{page.name}: {first}"
+        for page in sorted(ROOT.glob("docs/**/*.md"))
+        for first, second in re.findall(
+            r"(?:\A|\n)[ \t]*\n(\|[^\n]*)\n([^\n]*)", page.read_text(encoding="utf-8")
+        )
+        if not re.fullmatch(r"\|[ :|-]+\|", second)
+    ]
+    assert torn == []
+
+
 @cache
 def _said() -> str:
     """Return all texts in the package's source, one a line, with "…" for what is put into them."""

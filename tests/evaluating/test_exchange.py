@@ -93,6 +93,56 @@ def test_figures_are_the_harnesses_own(results: Results, tmp_path: Path) -> None
     assert len(log["samples"]) == 4
 
 
+@pytest.fixture
+def mixed(results: Results) -> Results:
+    """One set with calls and answers in words, of which the first has fewer measures than the second."""
+    words = {key: one for key, one in results.questions.items() if key.startswith("w")}
+    measured = ({"f1": 0.5}, {"f1": 1.0, "citation_recall": 0.25})
+    said = tuple(
+        Score("base", "asked", key, key, None, None, Answer(one.answer, 3, 2, 0.5), measures=own)
+        for (key, one), own in zip(words.items(), measured, strict=True)
+    )
+    return replace(results, scores=(*(one for one in results.scores if one.verdict is not None), *said))
+
+
+def test_the_harness_gets_calls_and_words_as_two_tasks(mixed: Results, tmp_path: Path) -> None:
+    """Each has its own counts, and every measure that any of its answers has."""
+    files = write_results(mixed, tmp_path / "harness", "lm-eval")
+    [summed] = [file for file in files if file.parent.name == "base" and file.suffix == ".json"]
+    told = json.loads(summed.read_text(encoding="utf-8"))
+    figures = {task: set(found) & {"exact,none", "f1,none"} for task, found in told["results"].items()}
+    assert figures == {"asked": {"exact,none"}, "asked-in-words": {"f1,none"}}
+    assert told["results"]["asked-in-words"]["f1,none"] == 0.75
+    assert told["results"]["asked-in-words"]["citation_recall,none"] == 0.25
+    assert set(told["higher_is_better"]["asked-in-words"]) == {"f1", "citation_recall"}
+    assert [one["metric"] for one in told["configs"]["asked-in-words"]["metric_list"]] == [
+        "f1",
+        "citation_recall",
+    ]
+    assert {task: found["effective"] for task, found in told["n-samples"].items()} == {
+        "asked": 4,
+        "asked-in-words": 2,
+    }
+    assert sorted(read_results(tmp_path / "harness").every, key=repr) == sorted(mixed.every, key=repr)
+
+
+def test_inspect_gets_calls_and_words_as_two_logs(mixed: Results, tmp_path: Path) -> None:
+    """Each has its own counts, and every measure that any of its samples has."""
+    files = write_results(mixed, tmp_path / "logs", "inspect")
+    logs = [json.loads(file.read_text(encoding="utf-8")) for file in files]
+    found = {
+        log["eval"]["task"]: (
+            log["results"]["total_samples"],
+            {one["name"]: one["metrics"]["mean"]["value"] for one in log["results"]["scores"]},
+        )
+        for log in logs
+        if log["eval"]["model"] == "tunesmith/base"
+    }
+    assert found["my project-asked"][0] == 4
+    assert found["my project-asked in words"] == (2, {"f1": 0.75, "citation_recall": 0.25})
+    assert sorted(read_results(tmp_path / "logs").every, key=repr) == sorted(mixed.every, key=repr)
+
+
 def _write(path: Path, *rows: Any) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text("\n".join(json.dumps(row) for row in rows) + "\n", encoding="utf-8")

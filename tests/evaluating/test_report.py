@@ -11,6 +11,7 @@ from html.parser import HTMLParser
 import pytest
 
 from tunesmith.evaluating import plots
+from tunesmith.evaluating.costs import Bill, break_even
 from tunesmith.evaluating.plots import CurvePoint
 from tunesmith.evaluating.report import (
     Cost,
@@ -120,6 +121,26 @@ def test_the_page_needs_no_network(data: ReportData) -> None:
         "http://www.w3.org/1999/xlink",
     }
     assert not re.search(r"@import|url\((?!#)", page)
+
+
+def test_what_making_took_may_be_not_known(data: ReportData) -> None:
+    """The page says so, of the making and of the break-even, and the JSON has null."""
+    paid = (
+        Bill("base", 0.0, 10.0, "USD"),
+        Bill("retrieval", None, 8.0, "USD"),
+        Bill("tuned+retrieval", 5.0, 5.0, "USD"),
+    )
+    best = data.decision.best
+    assert best == "tuned+retrieval"
+    told = replace(data, bills=paid, break_even=break_even(best, paid))
+    section = render_html(told).partition('id="bills"')[2].partition("</section>")[0]
+    assert section.count("not known") == 2
+    assert to_json(told)["bills"]["retrieval"]["making"] is None
+    assert [one["against"] for one in to_json(told)["break_even"]] == ["base"]
+    paid = (*paid[:2], replace(paid[2], making=None))
+    told = replace(data, bills=paid, break_even=break_even(best, paid))
+    section = render_html(told).partition('id="bills"')[2].partition("</section>")[0]
+    assert section.count("not known") == 4
 
 
 def test_the_page_is_well_formed(data: ReportData) -> None:

@@ -39,6 +39,7 @@ _WIDE, _NARROW = 900, 350  # pixels: a page, a phone
 _TOPICS_SHOWN = 12
 _FAR_OFF = 1.5
 _RIGHT_FROM = 0.5
+_NOT_KNOWN = "not known"
 
 
 @dataclass(frozen=True, slots=True)
@@ -813,6 +814,7 @@ def _bills(data: ReportData) -> str:
     unit = {"USD": "US dollars", "s": "seconds here"}[data.bills[0].unit]
     back = {one.against: one for one in data.break_even}
     best = data.decision.best
+    unknown = {one.contender for one in data.bills if one.making is None}
     heads = [
         Head("Contender"),
         Head("To make", unit),
@@ -824,10 +826,12 @@ def _bills(data: ReportData) -> str:
         row(
             code(one.contender),
             (
-                cell(_amount(one.making)),
+                cell(_NOT_KNOWN if one.making is None else _amount(one.making)),
                 cell(_amount(one.per_thousand)),
                 _alone_cell(data.latencies.get(one.contender, ())),
-                _paid_back(back.get(one.contender)),
+                cell(_NOT_KNOWN)
+                if one.contender != best and unknown & {one.contender, best}
+                else _paid_back(back.get(one.contender)),
             ),
             marked=one.contender == best,
         )

@@ -1,6 +1,7 @@
 """Results as inspect_ai writes them: an EvalLog in JSON for each contender and set.
 
-A contender is a model, a set is a task, a measure is a score. The form is version 2 of the log.
+A contender is a model; a set is a task, or two where it has both calls and answers in words; a measure is a score. The
+form is version 2 of the log.
 """
 
 from __future__ import annotations
@@ -12,8 +13,15 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from tunesmith.errors import DatasetError
-from tunesmith.evaluating.exchange.results import OURS, Results, held_by, measures_of, original
-from tunesmith.evaluating.scores import columns
+from tunesmith.evaluating.exchange.results import (
+    OURS,
+    Results,
+    held_by,
+    measures_of,
+    names_of,
+    original,
+    tasks,
+)
 from tunesmith.evaluating.statistics import clustered_mean
 from tunesmith.records import Answer, Example, Score, fingerprint
 
@@ -24,7 +32,7 @@ def write(results: Results) -> dict[str, str]:
     """Return the files' texts by their paths: one log for each contender and set."""
     files: dict[str, str] = {}
     date = re.sub(r"[:_]", "-", results.made)
-    for (contender, set_name), scores in columns(results.every).items():
+    for (contender, set_name), scores in tasks(results.every).items():
         name = re.sub(r"[^\w.+-]", "-", f"{date}_{results.name}-{set_name}_{contender}")
         log = _log(results, contender, set_name, scores)
         files[f"{name}.json"] = json.dumps(log, indent=2, ensure_ascii=False)
@@ -65,7 +73,7 @@ def _log(results: Results, contender: str, set_name: str, scores: Sequence[Score
         "results": {
             "total_samples": len(scores),
             "completed_samples": len(scores),
-            "scores": [_scorer(name, scores) for name in measures_of(scores[0])],
+            "scores": [_scorer(name, scores) for name in names_of(scores)],
         },
         "stats": {
             "started_at": results.made,

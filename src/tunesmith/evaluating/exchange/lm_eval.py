@@ -1,8 +1,8 @@
 """Results as lm-evaluation-harness writes them: results_DATE.json, and samples_TASK_DATE.jsonl beside it.
 
-A contender is a model with a folder of its own, a set is a task. The form is that of `EvaluationTracker` of version
-0.4: `results`, `configs`, `versions`, `n-shot`, `n-samples`, `higher_is_better`; a line for each question with `doc`,
-`target`, `resps` and the metrics.
+A contender is a model with a folder of its own; a set is a task, or two where it has both calls and answers in words.
+The form is that of `EvaluationTracker` of version 0.4: `results`, `configs`, `versions`, `n-shot`, `n-samples`,
+`higher_is_better`; a line for each question with `doc`, `target`, `resps` and the metrics.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from tunesmith.errors import DatasetError
-from tunesmith.evaluating.exchange.results import OURS, Results, held_by, measures_of, original
-from tunesmith.evaluating.scores import columns
+from tunesmith.evaluating.exchange.results import OURS, Results, held_by, measures_of, names_of, original
+from tunesmith.evaluating.exchange.results import tasks as tasks_of
 from tunesmith.records import Answer, Example, Score
 
 _LOWER_IS_BETTER: Final = frozenset({"hallucinated", "wrong_arguments", "no_call", "wrongly_abstained"})
@@ -35,7 +35,7 @@ def write(results: Results) -> dict[str, str]:
     files: dict[str, str] = {}
     date = re.sub(r"[:_]", "-", results.made)
     by_contender: dict[str, dict[str, tuple[Score, ...]]] = {}
-    for (contender, set_name), scores in columns(results.every).items():
+    for (contender, set_name), scores in tasks_of(results.every).items():
         by_contender.setdefault(contender, {})[set_name] = scores
     for contender, sets in by_contender.items():
         folder = re.sub(r"[^\w.+-]", "_", contender)
@@ -66,7 +66,7 @@ def _summed(results: Results, contender: str, tasks: Mapping[str, Sequence[Score
                 "output_type": "generate_until",
                 "metric_list": [
                     {"metric": name, "aggregation": "mean", "higher_is_better": name not in _LOWER_IS_BETTER}
-                    for name in measures_of(scores[0])
+                    for name in names_of(scores)
                 ],
                 "num_fewshot": 0,
                 "metadata": {"version": 1, OURS: {"settings": dict(results.settings)}},
@@ -76,7 +76,7 @@ def _summed(results: Results, contender: str, tasks: Mapping[str, Sequence[Score
         "versions": dict.fromkeys(tasks, 1),
         "n-shot": dict.fromkeys(tasks, 0),
         "higher_is_better": {
-            task: {name: name not in _LOWER_IS_BETTER for name in measures_of(scores[0])}
+            task: {name: name not in _LOWER_IS_BETTER for name in names_of(scores)}
             for task, scores in tasks.items()
         },
         "n-samples": {
@@ -93,9 +93,9 @@ def _summed(results: Results, contender: str, tasks: Mapping[str, Sequence[Score
 
 
 def _figures(scores: Sequence[Score]) -> dict[str, float]:
-    """Return the means and their standard errors, as the harness names them."""
+    """Return the means and their standard errors, as the harness names them, each over the answers that have it."""
     found: dict[str, float] = {}
-    for name in measures_of(scores[0]):
+    for name in names_of(scores):
         values = [value for one in scores if (value := measures_of(one).get(name)) is not None]
         mean = sum(values) / len(values)
         spread = sum((value - mean) ** 2 for value in values) / max(1, len(values) - 1)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Final
 
 from tunesmith.errors import DatasetError
-from tunesmith.evaluating.scores import columns
+from tunesmith.evaluating.scores import columns, in_words, of_calls
 from tunesmith.records import Example, Score, from_json
 
 FORMAT: Final = 1
@@ -100,10 +100,13 @@ def record(kind: Any, row: Any, place: str) -> Any:
 
 
 def joined(parts: Sequence[Results]) -> Results:
-    """Return the results of several files as one; raises DatasetError if two hold a contender's answers to one set."""
-    found: dict[tuple[str, str], str] = {}
+    """Return the results of several files as one.
+
+    Raises DatasetError if two hold a contender's answers of one kind, calls or words, to one set.
+    """
+    found: dict[tuple[str, str, bool], str] = {}
     for part in parts:
-        for column in columns(part.every):
+        for column in dict.fromkeys((one.contender, one.set, one.verdict is None) for one in part.every):
             if column in found:
                 raise DatasetError(
                     f"{found[column]} and {part.name} both hold {column[0]} on {column[1]}",
@@ -131,6 +134,24 @@ def measures_of(score: Score) -> dict[str, float]:
     if score.verdict is None:
         return dict(score.measures)
     return {name: score.value(name) or 0.0 for name in CALLS}
+
+
+def names_of(scores: Iterable[Score]) -> tuple[str, ...]:
+    """Return the names of the measures that any of the answers has, in the order in which they first appear."""
+    return tuple(dict.fromkeys(name for one in scores for name in measures_of(one)))
+
+
+def tasks(scores: Sequence[Score]) -> dict[tuple[str, str], tuple[Score, ...]]:
+    """Return the scores by (contender, task): a task is a set's calls or its answers in words, which share no measure.
+
+    It has the set's name; where the results hold both of one set, that of the words ends in " in words".
+    """
+    calls, words = columns(of_calls(scores)), columns(in_words(scores))
+    called = {set_name for _, set_name in calls}
+    return calls | {
+        (contender, f"{set_name} in words" if set_name in called else set_name): column
+        for (contender, set_name), column in words.items()
+    }
 
 
 CALLS: Final = ("exact", "valid", "hallucinated", "wrong_arguments", "no_call")
