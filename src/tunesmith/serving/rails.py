@@ -134,7 +134,7 @@ class _Turn(Generic[Body]):
     @property
     def context(self) -> Context:
         """What an answer is held against."""
-        retrieved = (passage for each in self.shown for passage in each.passages)
+        retrieved: list[Passage] = [passage for each in self.shown for passage in each.passages]
         return replace(self.heard, passages=(*self.heard.passages, *retrieved))
 
     def again(self, said: str, reason: str) -> Body:
