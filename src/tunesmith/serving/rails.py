@@ -134,8 +134,10 @@ class _Turn(Generic[Body]):
     @property
     def context(self) -> Context:
         """What an answer is held against."""
-        retrieved: list[Passage] = [passage for each in self.shown for passage in each.passages]
-        return replace(self.heard, passages=(*self.heard.passages, *retrieved))
+        passages = [*self.heard.passages]
+        for each in self.shown:
+            passages += each.passages
+        return replace(self.heard, passages=tuple(passages))
 
     def again(self, said: str, reason: str) -> Body:
         """Return what is asked after an answer was not accepted: one answer, and why."""
