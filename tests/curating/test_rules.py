@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from tunesmith.curating.rules import Words, findings, mended, without_junk
@@ -101,6 +101,7 @@ def test_what_needs_no_guess_is_mended(text: str, whole: str) -> None:
 
 
 @given(st.text())
+@example("Ã‚\xa0")
 def test_mending_is_done_once(text: str) -> None:
     """What was mended needs no mending, and has no character that nobody sees."""
     once = without_junk(text)

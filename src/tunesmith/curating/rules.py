@@ -74,9 +74,15 @@ def mended(text: str) -> str:
 
 
 def without_junk(text: str) -> str:
-    """Return a text without characters that nobody sees, and with those right that were read in a wrong encoding."""
-    text = _unmangled(text)
-    return _JUNK.sub(lambda match: match[0] if match[0] in _JOINERS else "", text)
+    """Return a text without characters that nobody sees, and with those right that were read in a wrong encoding.
+
+    What was wrong twice, or only together with what nobody sees, comes right in as many turns; each makes it shorter.
+    """
+    before = None
+    while text != before:
+        before = text
+        text = _JUNK.sub(lambda match: match[0] if match[0] in _JOINERS else "", _unmangled(text))
+    return text
 
 
 # --- the order of turns
