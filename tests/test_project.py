@@ -298,7 +298,7 @@ def test_before_evaluation_there_is_no_report(fresh: Project) -> None:
         fresh.report()
     assert caught.value.message == (
         "toolbox-assistant has not got that far: "
-        "collect, curate, encoder, evaluate, generate, index, risks, train must be run first."
+        "chunk, collect, curate, curve, encoder, estimate, evaluate, generate, index, risks, train must be run first."
     )
     assert caught.value.hint == "Run: tunesmith run"
 
