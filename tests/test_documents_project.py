@@ -11,6 +11,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ import pytest
 from tests.conftest import Record, Toolbox
 
 from tunesmith.errors import SourceError
+from tunesmith.pipeline import plan
 from tunesmith.project import Project, compare_runs
 from tunesmith.records import Chunk, Example, Score, Tally, read_jsonl
 
@@ -194,6 +196,11 @@ def test_documents_come_to_a_verdict(
     asked = project.ask("Who checks the cord of the kettle?", "retrieval")
     assert asked.judgement is None
     assert [source.quote for source in asked.sources]
+    renamed = Project(replace(project.config, name="another"))
+    ids, others = ({one.stage.name: one.id for one in plan(each.config)} for each in (project, renamed))
+    # The prompt names the project: what was trained under it is trained again.
+    moved = {stage for stage in ids if ids[stage] != others[stage]}
+    assert moved == {"estimate", "train", "curve", "evaluate", "risks", "report"}
     project.export("adapter", tmp_path / "adapter", proved=False)
     assert "| f1 |" in (tmp_path / "adapter" / "README.md").read_text(encoding="utf-8")
     same = compare_runs(project.path, project.path)

@@ -298,7 +298,9 @@ def index_settings(config: Config) -> dict[str, Any]:
 
 def estimate_settings(config: Config) -> dict[str, Any]:
     """Return what both trainings are told, which is what estimating hangs on."""
-    return {"encoder": config.encoder.model_dump(), "train": config.train.model_dump()}
+    return {"encoder": config.encoder.model_dump(), "train": config.train.model_dump()} | _words_settings(
+        config
+    )
 
 
 def encoder_settings(config: Config) -> dict[str, Any]:
@@ -308,7 +310,23 @@ def encoder_settings(config: Config) -> dict[str, Any]:
 
 def train_settings(config: Config) -> dict[str, Any]:
     """Return what training is told."""
-    return config.train.model_dump()
+    return config.train.model_dump() | _words_settings(config)
+
+
+_CALLED = ("python:", "openapi:", "mcp:", "sphinx:")
+
+
+def _words_settings(config: Config) -> dict[str, Any]:
+    """Return the prompt of answers in words, which names the project, where there can be any.
+
+    A model that was trained under one prompt is not to be asked under another.
+    """
+    files = [*config.written, *([] if config.asked is None else [config.asked])]
+    paths = [path for name in files if (path := config.folder / name).is_file()]
+    possible = any(not source.startswith(_CALLED) for source in config.sources) or any(
+        b'"answer"' in path.read_bytes() for path in paths
+    )
+    return {"in words": in_words_of(config)} if possible else {}
 
 
 def evaluate_settings(config: Config) -> dict[str, Any]:
@@ -389,8 +407,8 @@ def generate(work: Work) -> dict[str, int]:
     if config.teacher is None and not written and not catalogue.entries:
         raise SourceError(
             "the sources name nothing that can be called, so no answers can be derived from them",
-            hint="Name a model that writes examples from documents: teacher in [generate]; or add python:PACKAGE, "
-            "openapi:FILE or mcp:FILE to [collect] sources.",
+            hint="Name a model that writes examples from documents: teacher in [generate]; or write some with their "
+            "answers: written in [generate]; or add python:PACKAGE, openapi:FILE or mcp:FILE to [collect] sources.",
         )
     replies = Replies(config.folder / ".tunesmith" / REPLIES)
     purse = config.generate.purse()

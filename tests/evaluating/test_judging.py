@@ -119,7 +119,7 @@ class _Refusing:
 
     def stream(self, conversation: Conversation, sampling: Sampling) -> list[str]:
         """Not asked here."""
-        raise NotImplementedError
+        raise AssertionError("nothing is streamed here")
 
 
 def test_a_refused_question_is_an_error_of_its_pair_alone() -> None:
