@@ -49,7 +49,7 @@ check: install
 # The page of the command line is what the commands say of themselves; `make check` compares.
 docs: install
 	$(BIN)/python tests/docs/commands.py > docs/commands.md
-	$(BIN)/python tests/docs/tree.py README.md
+	$(BIN)/python tests/docs/tree.py README.md docs/tree.md
 	$(BIN)/python tests/docs/settings.py docs/stages/*.md
 
 clean:

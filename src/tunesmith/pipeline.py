@@ -63,7 +63,7 @@ STAGES: Final = (
     Stage("generate", "make questions and answers", ("collect",), steps.generate_settings, steps.question_digests,
           steps.generate, 2, steps.pieces_asked_about),
     Stage("curate", "check, deduplicate, split", ("collect", "generate"), steps.curate_settings, steps.people_digests,
-          steps.curate, 2),
+          steps.curate, 3),
     Stage("index", "embed the catalogue", ("collect",), steps.index_settings, steps.chunk_digests, steps.index, 3),
     Stage("estimate", "tokens, time, memory, price", ("collect", "curate", "index"), steps.estimate_settings,
           steps.both_digests, steps.estimate),

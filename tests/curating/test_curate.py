@@ -128,6 +128,20 @@ def test_an_accepted_leak_keeps_the_asked_question_and_drops_the_training_row(
     assert [(leak.set, leak.test, leak.train) for leak in made.leaks] == [("asked", example_id, leaking.id)]
 
 
+def test_where_the_only_valid_row_leaks_another_is_chosen(run: Run, rows: list[Example]) -> None:
+    """Training cannot go without one; where none is wanted, none is chosen."""
+    [only] = run(rows, valid_share=1e-9).valid
+    asked = _asked(only.question, only.entry or "")
+    accepted = [fingerprint(asked.question, only.entry, asked.origin)]
+
+    made = run(rows, (asked,), valid_share=1e-9, accept_leaks=accepted)
+
+    assert len(made.valid) == 1
+    assert made.valid[0] not in made.train
+    assert only not in (*made.valid, *made.train)
+    assert not run(rows, (asked,), valid_share=0, accept_leaks=accepted).valid
+
+
 def test_a_rules_question_that_leaks_is_left_out_without_stopping(run: Run, rows: list[Example]) -> None:
     """What we made ourselves is ours to mend."""
     leaking = next(row for row in run(rows).train if row.origin.startswith("rule:"))

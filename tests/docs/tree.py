@@ -1,16 +1,18 @@
 """Print the captioned tree of the package: each file, and the first line of its docstring.
 
-With a file's name, write the tree into that file, between its two markers, instead of printing it.
+With pages' names, write it into these, instead of printing it: the whole between <!-- tree --> and <!-- /tree -->, or
+between <!-- outline --> and <!-- /outline --> without what is inside the folders.
 """
 
 import ast
+import re
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 PACKAGE = Path(__file__).parents[2] / "src" / "tunesmith"
-BEGIN, END = "<!-- tree -->", "<!-- /tree -->"
+TREE, OUTLINE = "tree", "outline"
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,9 +29,14 @@ def caption(module: Path) -> str:
     return docstring.partition("\n")[0]
 
 
-def tree(package: Path = PACKAGE) -> str:
-    """Return the tree as a fenced block: files before folders, a folder under its `__init__.py`'s caption."""
-    lines = [_Line(f"src/{package.name}/", caption(package / "__init__.py")), *_below(package, "  ")]
+def tree(package: Path = PACKAGE, *, inside: bool = True) -> str:
+    """Return the tree as a fenced block: files before folders, a folder under its `__init__.py`'s caption.
+
+    Without `inside`, folders are shown and what is in them is not.
+    """
+    found = list(_below(package, "  "))
+    shown = found if inside else [line for line in found if not line.name.startswith("   ")]
+    lines = [_Line(f"src/{package.name}/", caption(package / "__init__.py")), *shown]
     width = max(len(line.name) for line in lines)
     rows = [f"{line.name:<{width}}  {line.caption}" for line in lines]
     return "\n".join(["```text", *rows, "```"])
@@ -44,19 +51,29 @@ def _below(folder: Path, indent: str) -> Iterator[_Line]:
         yield from _below(inner, indent + "  ")
 
 
-def put_in(text: str, made: str) -> str:
-    """Return a page's text with the tree between its markers; raises ValueError unless it has both, once."""
-    if (text.count(BEGIN), text.count(END)) != (1, 1) or text.index(BEGIN) > text.index(END):
-        raise ValueError(f"the page needs {BEGIN} and {END}, once each and in this order")
-    before, _, rest = text.partition(BEGIN)
-    return f"{before}{BEGIN}\n{made}\n{END}{rest.partition(END)[2]}"
+def put_in(page: str, *, package: Path = PACKAGE) -> str:
+    """Return a page's text with what belongs between its markers; raises ValueError unless it has one pair of them."""
+    found = re.findall(f"<!-- /?(?:{TREE}|{OUTLINE}) -->", page)
+    kind = TREE if found == _marks(TREE) else OUTLINE
+    begin, end = _marks(kind)
+    if found != [begin, end]:
+        raise ValueError(
+            f"a page needs {' and '.join(_marks(TREE))}, or the same of {OUTLINE}, once and in this order"
+        )
+    before, _, rest = page.partition(begin)
+    made = tree(package, inside=kind == TREE)
+    return f"{before}{begin}\n{made}\n{end}{rest.partition(end)[2]}"
+
+
+def _marks(kind: str) -> list[str]:
+    return [f"<!-- {kind} -->", f"<!-- /{kind} -->"]
 
 
 def _main(names: list[str]) -> None:
     if not names:
         sys.stdout.write(tree() + "\n")
     for page in map(Path, names):
-        page.write_text(put_in(page.read_text(encoding="utf-8"), tree()), encoding="utf-8")
+        page.write_text(put_in(page.read_text(encoding="utf-8")), encoding="utf-8")
 
 
 if __name__ == "__main__":

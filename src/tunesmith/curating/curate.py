@@ -22,7 +22,7 @@ from tunesmith.curating.contamination import (
 from tunesmith.curating.duplicates import Deduplicated, deduplicate, without_same_meaning
 from tunesmith.curating.privacy import KINDS, Kind, PrivacySettings
 from tunesmith.curating.privacy.examples import Handling, example_handling
-from tunesmith.curating.split import Split, SplitSettings, split
+from tunesmith.curating.split import Split, SplitSettings, choose_valid, split
 from tunesmith.errors import LeakError
 from tunesmith.models.base import Encoder
 from tunesmith.records import Document, Example, Rejection, Tally, Written, fingerprint, locate
@@ -114,7 +114,7 @@ def curate(
     test = _asked(asked, by_id, catalogue, answer_of, seen)
     meaning = None if settings.leak_meaning is None or encoder is None else encoder()
     clean = _without_leaks(parts, test.examples, settings, meaning)
-    clean = _without_benchmarks(clean, benchmarks, settings)
+    clean = _with_valid(_without_benchmarks(clean, benchmarks, settings), settings)
     sets = (clean.train, clean.valid, parts.seen, parts.unseen, test.examples)
     rejections = (*failures, *unique.rejections, *parts.rejections, *clean.rejections, *test.rejections)
     tally = Tally(
@@ -301,6 +301,14 @@ def _without_benchmarks(clean: _Clean, benchmarks: Sequence[Benchmark], settings
         (*clean.rejections, *out.values()),
         clean.leaks,
     )
+
+
+def _with_valid(clean: _Clean, settings: CurateSettings) -> _Clean:
+    """Choose valid rows again where every one of them had to be left out: a small set may have had only one."""
+    if clean.valid:
+        return clean
+    train, valid = choose_valid(clean.train, settings)
+    return replace(clean, train=train, valid=valid)
 
 
 def _stop_for_asked(leaks: Sequence[Leak], rows: Sequence[Example], settings: CurateSettings) -> None:

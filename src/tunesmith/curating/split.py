@@ -67,7 +67,7 @@ def split(examples: Sequence[Example], settings: SplitSettings) -> Split:
         if example.group in unseen_entries
     )
     trainable = [example for example in open_rows if example.group not in unseen_entries]
-    train, valid = _choose_valid(trainable, settings)
+    train, valid = choose_valid(trainable, settings)
     return Split(train, valid, seen, unseen, frozenset(unseen_entries), rejections, notes)
 
 
@@ -125,9 +125,10 @@ def _choose_seen(candidates: Sequence[Example], settings: SplitSettings) -> tupl
     return tuple(example for example in candidates if example.id in chosen)
 
 
-def _choose_valid(
+def choose_valid(
     rows: Sequence[Example], settings: SplitSettings
 ) -> tuple[tuple[Example, ...], tuple[Example, ...]]:
+    """Part rows into train and valid: a share by rank, and one row at least where any are wanted and two are left."""
     ranks = {row.id: _rank(settings.seed, "valid", row.id) for row in rows}
     chosen = {name for name, rank in ranks.items() if rank < settings.valid_share}
     if not chosen and settings.valid_share > 0 and len(rows) > 1:
