@@ -1,6 +1,7 @@
 """Answers that cite: passages are numbered in the prompt, and each number in the answer is looked up among them.
 
-What is not covered: whether a passage says what it is cited for. Numbers in code, as in `rows[1]`, are no citations.
+What is not covered: whether a passage says what it is cited for. Numbers in code, as in `rows[1]`, are no citations;
+where such code stands among words as they are, they are taken for some.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from tunesmith.records import Answer, Conversation, Passage
 _HEAD = "Passages that may help, the likeliest first:"
 _ASK = "Say which passages the answer rests on: put their numbers behind each statement, like [1] or [1, 2]."
 _FENCED = re.compile(r"```.*?(?:```|\Z)|`[^`\n]*`", re.DOTALL)
-_CITATION = re.compile(r"(?<![\w\])])\[(\d{1,3}(?:\s*,\s*\d{1,3})*)\]")
+_CITATION = re.compile(r"\[(\d{1,3}(?:\s*,\s*\d{1,3})*)\]")
 
 
 @dataclass(frozen=True, slots=True)
