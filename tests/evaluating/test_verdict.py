@@ -334,6 +334,19 @@ def test_the_luckiest_of_several_equals_is_not_a_winner(verdict: Decide) -> None
     assert any("Above the base model the best is by its interval alone" in reason for reason in several.why)
 
 
+def test_the_best_of_more_needs_a_larger_difference(verdict: Decide) -> None:
+    """What the reasons call sharp is the test that was made, widened for those that the best was picked from."""
+
+    def smallest(found: Decision) -> float:
+        told = re.search(r"must be about ([\d.]+) points", found.why[-1])
+        assert told is not None
+        return float(told[1])
+
+    two = verdict({"base": 50, "tuned": 57})
+    more = verdict({"base": 50, "tuned": 57, "few_shot+tuned": 10, "tuned+retrieval": 10, "tuned+tools": 10})
+    assert smallest(more) == pytest.approx(smallest(two) * (2.4977 + 0.8416) / 2.8016, abs=0.1)
+
+
 @pytest.mark.slow
 def test_ties_are_called_ties() -> None:
     """Of 400 simulated evaluations of equals, in each of five cases, at most 5 % end in another verdict."""

@@ -499,7 +499,8 @@ def _reason_power(evidence: _Evidence, best: Summarised) -> Iterator[str]:
     if not others:
         return
     runner_up = max(others, key=lambda one: one.main.value)
-    smallest = detectable_difference(evidence.against(best.contender, runner_up.contender))
+    paired = evidence.against(best.contender, runner_up.contender)
+    smallest = detectable_difference(paired, rivals=_rivals(evidence, best, runner_up))
     yield (
         f"How sharp the test is: with {best.n} questions, a true difference between contenders like the best "
         f"two must be about {100 * smallest:.1f} points to be found four times in five; smaller ones can "
