@@ -784,7 +784,7 @@ def test_risks_are_looked_for_and_shown(toolbox: Toolbox) -> None:
     assert set(found["checks"]) == {"memorisation", "refusal"}
     assert seen["base"] == seen["tuned"]
     assert {"loss of training rows", "loss of held-out rows", "hidden orders obeyed"} <= seen["base"]
-    assert found["checks"]["memorisation"]["membership by loss"]["n"] == 8 + 8
+    assert found["checks"]["memorisation"]["membership by loss"]["n"] == 8 + 4
     assert next(one["name"] for one in found["unmeasured"]) == "exposure of planted secrets"
     report = toolbox.project.report()
     assert report.json["risks"] == found

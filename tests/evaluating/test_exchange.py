@@ -136,9 +136,9 @@ def test_the_harness_is_told_which_measures_are_better_low(mixed: Results, tmp_p
     [summed] = [file for file in files if file.parent.name == "base" and file.suffix == ".json"]
     told = json.loads(summed.read_text(encoding="utf-8"))
     expected = {"accuracy": True, "no_label": False, "judged": True, "judge_error": False}
-    assert told["higher_is_better"]["asked"] == expected
+    assert told["higher_is_better"]["asked-in-words"] == expected
     assert {
-        one["metric"]: one["higher_is_better"] for one in told["configs"]["asked"]["metric_list"]
+        one["metric"]: one["higher_is_better"] for one in told["configs"]["asked-in-words"]["metric_list"]
     } == expected
 
 
