@@ -7,7 +7,7 @@ import math
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field, replace
 from itertools import chain, islice
 from pathlib import Path
@@ -162,6 +162,7 @@ def _train(
     from tunesmith.training.rows import rendered
     from tunesmith.training.tuning import check_loaded, prepare, require
 
+    forget_peak()
     ranks = join()
     require(settings)
     check_loaded(model, settings)
@@ -299,6 +300,17 @@ def with_reference(engine: Engine, rows: Sequence[Any], settings: TrainSettings)
     return tuple(
         replace(pair, margin=found[number % stride][number // stride]) for number, pair in enumerate(rows)
     )
+
+
+def forget_peak() -> None:
+    """Let `peak_bytes` count from now on, where the system can: what stages before have taken is not training's."""
+    import torch
+
+    if torch.cuda.is_available():
+        torch.cuda.reset_peak_memory_stats()
+        return
+    with suppress(OSError):
+        Path("/proc/self/clear_refs").write_text("5")  # Linux: proc(5)
 
 
 def peak_bytes() -> int:
