@@ -6,6 +6,7 @@ import json
 import re
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import cast
 
 import pytest
 
@@ -13,7 +14,9 @@ from tunesmith.artifacts import Store
 from tunesmith.catalogue import Catalogue, Entry
 from tunesmith.errors import ConfigError, UsageError
 from tunesmith.guarding.policy import Policy, load_policy, template
+from tunesmith.guarding.rails import Context, Where
 from tunesmith.guards import check_policy, guard_of, try_policy
+from tunesmith.records import Passage
 
 
 def written(folder: Path, text: str) -> Path:
@@ -208,3 +211,50 @@ def test_texts_of_files_are_looked_at(tmp_path: Path) -> None:
     assert [(each.line, each.text) for each in found.found] == [(1, "long"), (3, "longer"), (4, "abcd")]
     with pytest.raises(UsageError, match="there is no text"):
         check_policy(policy, None, [], "input")
+
+
+def test_lines_of_files_are_told_as_they_stand_there(tmp_path: Path) -> None:
+    """JSON may hold separators of lines, and a message parts; empty lines are counted."""
+    policy = written(tmp_path, "[input.length]\nmost = 3\n")
+    parts = [{"type": "text", "text": "in "}, {"type": "text", "text": "parts"}]
+    rows = [{"text": "a\u2028bcd"}, {"messages": [{"role": "user", "content": parts}]}]
+    file = tmp_path / "rows.jsonl"
+    file.write_text("\n\n".join(json.dumps(row, ensure_ascii=False) for row in rows), encoding="utf-8")
+    found = check_policy(policy, file, ["abcd"], "input")
+    assert [(each.line, each.text) for each in found.found] == [
+        (1, "a\u2028bcd"),
+        (3, "in parts"),
+        (4, "abcd"),
+    ]
+    file.write_text('\n{"messages": [{"role": "user", "content": [{"type": "image_url"}]}]}')
+    with pytest.raises(ConfigError, match="line 2 has no"):
+        check_policy(policy, file, [], "input")
+
+
+def test_reasons_repeat_nothing_private(tmp_path: Path) -> None:
+    """What a rail quotes of an answer is told as the answer may be."""
+    (tmp_path / "answer.json").write_text('{"properties": {"a": {"type": "integer"}}}')
+    (tmp_path / "tools.json").write_text('{"find": {"properties": {"who": {"type": "integer"}}}}')
+    text = """
+[output.grounding]
+least = 0.9
+[output.schema]
+file = "answer.json"
+[output.private]
+[tools.arguments]
+file = "tools.json"
+"""
+    guard = guard_of(load_policy(written(tmp_path, text)), tmp_path)
+    mail = "k.lindqvist@nordhaus-bau.se"
+    context = Context(passages=(Passage("a", "Nothing.", 1.0),))
+    long = "Whoever wants to know more of rockets and of planets writes a letter to"
+    for where, said in (
+        ("output", f"Rockets are built by {mail} alone."),
+        ("output", f"{long} {mail}."),
+        ("output", json.dumps({"a": mail})),
+        ("tools", json.dumps({"name": "find", "arguments": {"who": mail}})),
+    ):
+        found = guard.look(cast("Where", where), said, context).findings
+        reasons = [each.reason for each in found]
+        assert any("[EMAIL" in reason or "letter to" in reason for reason in reasons), reasons
+        assert not any("lindqvist" in reason for reason in reasons), reasons

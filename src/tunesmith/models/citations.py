@@ -18,6 +18,7 @@ _HEAD = "Passages that may help, the likeliest first:"
 _ASK = "Say which passages the answer rests on: put their numbers behind each statement, like [1] or [1, 2]."
 _FENCED = re.compile(r"```.*?(?:```|\Z)|`[^`\n]*`", re.DOTALL)
 _CITATION = re.compile(r"(?<![\w\])])\[(\d{1,3}(?:\s*,\s*\d{1,3})*)\]")
+_CITATIONS = re.compile(rf"{_CITATION.pattern}(?:\[[\d,\s]+\])*")
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +42,11 @@ def numbers_in(text: str) -> tuple[int, ...]:
     words = _FENCED.sub(" ", text)
     found = (int(number) for group in _CITATION.findall(words) for number in group.split(","))
     return tuple(dict.fromkeys(found))
+
+
+def without_citations(text: str) -> str:
+    """Return a text without what it cites as [1], [1, 3] or [1][3]."""
+    return _CITATIONS.sub("", text)
 
 
 def with_numbered(conversation: Conversation, passages: Sequence[Passage]) -> Conversation:
