@@ -235,26 +235,24 @@ def test_reasons_repeat_nothing_private(tmp_path: Path) -> None:
     """What a rail quotes of an answer is told as the answer may be."""
     (tmp_path / "answer.json").write_text('{"properties": {"a": {"type": "integer"}}}')
     (tmp_path / "tools.json").write_text('{"find": {"properties": {"who": {"type": "integer"}}}}')
-    text = """
-[output.grounding]
-least = 0.9
-[output.schema]
-file = "answer.json"
-[output.private]
-[tools.arguments]
-file = "tools.json"
-"""
-    guard = guard_of(load_policy(written(tmp_path, text)), tmp_path)
+    grounding = "[output.grounding]\nleast = 0.9\n"
+    schema = '[output.schema]\nfile = "answer.json"\n'
+    arguments = '[tools.arguments]\nfile = "tools.json"\n'
     mail = "k.lindqvist@nordhaus-bau.se"
     context = Context(passages=(Passage("a", "Nothing.", 1.0),))
     long = "Whoever wants to know more of rockets and of planets writes a letter to"
-    for where, said in (
-        ("output", f"Rockets are built by {mail} alone."),
-        ("output", f"{long} {mail}."),
-        ("output", json.dumps({"a": mail})),
-        ("tools", json.dumps({"name": "find", "arguments": {"who": mail}})),
+    told = []
+    for where, rail, said in (
+        ("output", grounding, f"Rockets are built by {mail} alone."),
+        ("output", grounding, f"{long} {mail}."),
+        ("output", schema, json.dumps({"a": mail})),
+        ("tools", arguments, json.dumps({"name": "find", "arguments": {"who": mail}})),
     ):
-        found = guard.look(cast("Where", where), said, context).findings
-        reasons = [each.reason for each in found]
-        assert any("[EMAIL" in reason or "letter to" in reason for reason in reasons), reasons
-        assert not any("lindqvist" in reason for reason in reasons), reasons
+        guard = guard_of(load_policy(written(tmp_path, f"{rail}[output.private]\n")), tmp_path)
+        told.append(guard.look(cast("Where", where), said, context).findings[0].reason)
+    assert told == [
+        "not in the retrieved text: 'Rockets are built by [EMAIL] alone.' (0% of its words are)",
+        f"not in the retrieved text: '{long} [EMAIL].' (0% of its words are)",
+        'it does not fit the schema: a: "[EMAIL]" is not of type "integer"',
+        'the arguments of \'find\' do not fit: who: "[EMAIL]" is not of type "integer"',
+    ]

@@ -310,7 +310,7 @@ def _given(turn: _Turn[Any], choice: dict[str, Any], looked: _Looked) -> dict[st
     said: dict[str, Any] = {"role": "assistant", "content": text or None, "refusal": None}
     if found.action == "allow" and not message.get("content"):
         said |= {"content": message.get("content"), "refusal": message.get("refusal")}
-    return given | {"message": said | _made(message, looked.calls)}
+    return given | {"message": said | ({} if stopped else _made(message, looked.calls))}
 
 
 def _made(message: dict[str, Any], calls: Sequence[Call]) -> dict[str, Any]:
@@ -507,8 +507,8 @@ async def _stream(turn: _Turn[Any], response: StreamingResponse) -> AsyncIterato
         begun = bool(head)
         async for event in _events(response):
             if isinstance(event, str) or "choices" not in event:
-                if told := _beside_choices(event):
-                    yield told
+                if line := _beside_choices(event):
+                    yield line
                 continue
             head = head or {key: event[key] for key in ("id", "created", "model") if key in event}
             if event.get("usage"):
