@@ -11,8 +11,7 @@ from typing import Final, Protocol
 from tunesmith.guarding.rails import Context, Find, Found, Span, shifted
 from tunesmith.guarding.readings import Reading, Seen, seen
 
-# Characters before a text in which a phrase may begin that ends in it.
-_REACH: Final = 100
+_STOPS: Final = (".", "!", "?", "…", "。", "！", "？")
 
 
 class Private(Protocol):
@@ -58,7 +57,11 @@ def unwanted(lists: Mapping[str, Iterable[str]]) -> Find:
 
     Capitals, look-alike letters and digits in the place of letters hide none, and no line's end within a phrase does.
     """
-    patterns = {name: pattern for name, words in lists.items() if (pattern := _any_of(words)) is not None}
+    known = {name: tuple(words) for name, words in lists.items()}
+    patterns = {name: pattern for name, words in known.items() if (pattern := _any_of(words)) is not None}
+    phrases = [word for words in known.values() for word in words if len(word.split()) > 1]
+    # So far before a text a phrase may begin that ends in it.
+    reach = 2 * max(map(len, phrases), default=0)
 
     def search(reading: Reading) -> Iterator[Seen]:
         for name, pattern in patterns.items():
@@ -66,7 +69,9 @@ def unwanted(lists: Mapping[str, Iterable[str]]) -> Find:
                 yield Seen(f"it has a word of the list {name!r}", *reading.span(match.start(), match.end()))
 
     def find(text: str, context: Context) -> Found | None:
-        before = context.before[-_REACH:]
+        # No phrase goes on where a sentence has ended.
+        ended = context.before.rstrip().endswith(_STOPS)
+        before = "" if ended else context.before[max(0, len(context.before) - reach) :]
         found = [each for each in seen(before + text, search) if each.end > len(before)]
         spans = [Span(each.start, each.end, "***") for each in found]
         return Found(found[0].why, shifted(spans, len(before))) if found else None
