@@ -117,8 +117,8 @@ def upstream() -> Iterator[Upstream]:
             self.send_response(200)
             if not body.get("stream"):
                 choice = {"index": 0, "message": {"role": "assistant", **message}, "finish_reason": finish}
-                choices = _continued(message) if "prompt" in body else [choice]
-                whole = head | {"choices": choices, "usage": USAGE} | told.beside
+                given = _continued(message) if "prompt" in body else [choice]
+                whole = head | {"choices": given, "usage": USAGE} | told.beside
                 data = json.dumps(whole).encode()
                 self.send_header("content-type", "application/json")
                 self.send_header("content-length", str(len(data)))
@@ -127,12 +127,13 @@ def upstream() -> Iterator[Upstream]:
                 return
             self.send_header("content-type", "text/event-stream")
             self.end_headers()
+            choices: list[dict[str, Any]] = [
+                *({"index": 0, "delta": delta, "finish_reason": None} for delta in _chunks(message)),
+                {"index": 0, "delta": {}, "finish_reason": finish},
+            ]
+            kind = "chat.completion.chunk"
             if "prompt" in body:
                 choices, kind = _continued(message), "text_completion"
-            else:
-                choices = [{"index": 0, "delta": delta, "finish_reason": None} for delta in _chunks(message)]
-                choices.append({"index": 0, "delta": {}, "finish_reason": finish})
-                kind = "chat.completion.chunk"
             for line in told.events(choices, kind):
                 self.wfile.write(line)
 
