@@ -26,6 +26,7 @@ from tunesmith.operations import (
     curl_requests,
     invalid,
     requests_in,
+    surely_invalid,
     tool_calls,
 )
 
@@ -387,10 +388,12 @@ def test_servers_with_variables_match_any_value() -> None:
 
 def test_holes_are_values_and_no_names() -> None:
     """A hole fits any value; what it cannot mend stays an error."""
-    assert invalid(PET, {"name": HOLE, "age": HOLE, "owner": HOLE}) is None
-    assert invalid(PET, {"name": HOLE, "owner": 3}) is not None
-    assert invalid(PET, {"age": HOLE}) == '"name" is a required property'
-    assert invalid('{"anyOf": [{"required": ["a"]}, {"required": ["b"]}]}', {"c": HOLE}) is None
+    assert surely_invalid(PET, {"name": HOLE, "age": HOLE, "owner": HOLE}) is None
+    assert surely_invalid(PET, {"name": HOLE, "owner": 3}) is not None
+    assert surely_invalid(PET, {"age": HOLE}) == '"name" is a required property'
+    assert surely_invalid('{"anyOf": [{"required": ["a"]}, {"required": ["b"]}]}', {"c": HOLE}) is None
+    # What a model says has none: there, the same character is one like others.
+    assert invalid('{"enum": ["alice"]}', f"mallory{HOLE}") is not None
 
 
 def test_a_schema_never_asks_the_network() -> None:

@@ -27,6 +27,7 @@ from tunesmith.models.local import fast_dtype
 from tunesmith.pipeline import STAGES, Show, needed_for, plan
 from tunesmith.project import Project, Silent
 from tunesmith.records import Example, Score, Tally, read_jsonl
+from tunesmith.risks import material_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -783,11 +784,34 @@ def test_risks_are_looked_for_and_shown(toolbox: Toolbox) -> None:
     assert set(found["checks"]) == {"memorisation", "refusal"}
     assert seen["base"] == seen["tuned"]
     assert {"loss of training rows", "loss of held-out rows", "hidden orders obeyed"} <= seen["base"]
-    assert found["checks"]["memorisation"]["membership by loss"]["n"] == 8 + 8
+    assert found["checks"]["memorisation"]["membership by loss"]["n"] == 8 + 4
     assert next(one["name"] for one in found["unmeasured"]) == "exposure of planted secrets"
     report = toolbox.project.report()
     assert report.json["risks"] == found
     assert "What the tuning risks" in report.html.read_text(encoding="utf-8")
+
+
+def test_held_out_rows_have_answers_that_were_not_trained_on(toolbox: Toolbox) -> None:
+    """Questions about one entry share its answer: a control whose answer was learned would be none."""
+    made = finished(toolbox.project)
+    trained = {one.answer for one in read_jsonl(Example, made["curate"].file("train.jsonl"))}
+    kept = {one.answer for one in read_jsonl(Example, made["curate"].file("seen.jsonl"))}
+    assert kept & trained
+
+    material = material_of(made, toolbox.project.config)
+
+    assert material.others
+    assert not trained & {row[-1].content for row in material.others}
+    assert {row[-1].content for row in material.members} <= trained
+
+
+def test_what_stands_in_retrieved_documents_was_seen_in_training(toolbox: Toolbox) -> None:
+    """A private value of a passage is not made up; where no prompt shows passages it is."""
+    made, config = finished(toolbox.project), toolbox.project.config
+    [document, *_] = steps.documents_of(made)
+
+    assert document.text in material_of(made, config).trained
+    assert document.text not in material_of(made, with_settings(config, "train", retrieved_share=0)).trained
 
 
 def test_without_checks_no_model_is_loaded(toolbox: Toolbox, tmp_path: Path, record: Record) -> None:

@@ -68,12 +68,15 @@ def test_rows_that_were_held_out_and_secrets_that_were_planted_are_found(pair: P
 
 
 def test_other_held_out_rows_can_be_named(pair: Pair, tmp_path: Path) -> None:
-    """They take the place of those that were held out."""
-    others = write(tmp_path / "others.jsonl", [chat(number) for number in range(100, 107)])
+    """They take the place of those that were held out; the answers that training showed are no control."""
+    trained_on = [json.loads(line) for line in pair.rows.read_text(encoding="utf-8").splitlines()]
+    for number, row in enumerate(trained_on):
+        row["messages"][0]["content"] = f"now, where does tool {number} hang?"
+    others = write(tmp_path / "others.jsonl", [*(chat(number) for number in range(100, 107)), *trained_on])
 
     found = risks_of(pair.base, pair.tuned, pair.rows, held_out=others, checks=["memorisation"])
 
-    assert {one.n for one in found.risks if one.name == "membership by loss"} == {28 + 7}
+    assert {one.n for one in found.risks if one.name == "membership by loss"} == {28 + 7 + 2}
 
 
 def test_without_rows_the_rest_is_looked_at(pair: Pair) -> None:

@@ -532,6 +532,9 @@ def _material(tuned: str, rows: Path | None, held_out: Path | None, settings: Ri
         members = members[: trained.examples] if trained is not None else members
     if held_out is not None:
         others = _chats(held_out)
+    # An answer that was trained on was learned, whoever asks for it: its rows are no control.
+    answers = {row[-1].content for row in members}
+    others = tuple(row for row in others if row[-1].content not in answers)
     return Material(
         members=sample(members, settings),
         others=sample(others, settings),

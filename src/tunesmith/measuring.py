@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from tunesmith import steps
 from tunesmith.contenders import Workshop
 from tunesmith.errors import DatasetError, UsageError
-from tunesmith.progress import Progress, silent
+from tunesmith.progress import Progress
 from tunesmith.records import Example, Passage, Score, write_jsonl
 from tunesmith.steps import Sets, Work
 
@@ -70,10 +70,15 @@ def _latencies(work: Work, shop: Workshop, calls: Sets, words: Sets) -> dict[str
     )
     shop = shop if calls else steps.in_words_workshop(shop, work.inputs, config)
     system = steps.system_of(catalogue) if calls else steps.in_words_of(config)
-    main = sets[steps.main_set(sets)]
-    return {
-        name: latencies(shop.build(name), main, system=system, settings=config.evaluate) for name in names
-    }
+    main = sets[steps.main_set(sets)][: config.evaluate.timed]
+    if main:
+        work.say(f"timing each contender on {len(main)} questions, one at a time")
+    taken: dict[str, tuple[float, ...]] = {}
+    for number, name in enumerate(names):
+        model = shop.build(name)
+        taken[name] = latencies(model, main, system=system, settings=config.evaluate)
+        work.progress((number + 1) * len(main), len(names) * len(main), f"{name}, one question at a time")
+    return taken
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,6 +159,7 @@ def _evaluate_calls(work: Work, shop: Workshop, sets: Sets, told: _After) -> _Me
             system=steps.system_of(catalogue),
             settings=config.evaluate,
             journal=work.scratch / "answers-oracle.jsonl",
+            on_progress=work.progress,
         )
 
     made.ceilings += _oracle_scores(work, shop, sets, made.scores, names=names, ask=again)
@@ -205,7 +211,7 @@ def _evaluate_words(work: Work, shop: Workshop, sets: Sets, names: Sequence[str]
         made.ceilings += found(f"{prefix}hit_in_{config.retrieve.count}", hits, sets, places.right)
 
     def again(name: str, model: ChatModel, open_questions: Sets) -> Sequence[Score]:
-        return ask(name, model, open_questions, "words-oracle", silent)
+        return ask(name, model, open_questions, "words-oracle", work.progress)
 
     made.floors += steps.further_measures(work, (*copied, *quoted), "words-floors")
     # A perfect retriever can be had only where it is known what it should find.

@@ -318,7 +318,7 @@ def _body(operation: Operation, request: Request) -> str | None:
 
 
 def _json_defect(content: Content, request: Request) -> str | None:
-    defect = invalid(content.schema, json.loads(request.body))
+    defect = surely_invalid(content.schema, json.loads(request.body))
     return None if defect is None else f"the body does not fit: {defect}"
 
 
@@ -411,17 +411,25 @@ _HOLD_WITH_HOLES = frozenset(
 
 
 def invalid(schema: str, value: Any) -> str | None:
-    """Return why a value is not valid, None if it is, or if that hangs on what its holes hold."""
+    """Return why a value is not valid, None if it is."""
+    error = next(validator(schema).iter_errors(value), None)
+    return None if error is None else _told(error)
+
+
+def surely_invalid(schema: str, value: Any) -> str | None:
+    """Return why a value that code sends is not valid, None if it is, or if that hangs on what its holes hold."""
     for error in validator(schema).iter_errors(value):
-        place = list(error.instance_path)
-        found = _at(value, place)
+        found = _at(value, list(error.instance_path))
         keyword = next((one for one in reversed(list(error.schema_path)) if isinstance(one, str)), "")
-        if _has_hole(found) and (isinstance(found, str) or keyword not in _HOLD_WITH_HOLES):
-            continue
-        where = ".".join(map(str, place))
-        message = error.message if len(error.message) < 200 else f"{error.message[:197]}..."
-        return f"{where}: {message}" if where else str(message)
+        if not _has_hole(found) or (not isinstance(found, str) and keyword in _HOLD_WITH_HOLES):
+            return _told(error)
     return None
+
+
+def _told(error: Any) -> str:
+    where = ".".join(map(str, error.instance_path))
+    message = error.message if len(error.message) < 200 else f"{error.message[:197]}..."
+    return f"{where}: {message}" if where else str(message)
 
 
 def _at(value: Any, place: Sequence[str | int]) -> Any:

@@ -77,10 +77,10 @@ STAGES: Final = (
     Stage("evaluate", "ask every contender", ("collect", "generate", "curate", "index", "encoder", "train"),
           steps.evaluate_settings, steps.contender_digests, measuring.evaluate, 3),
     Stage("risks", "what the tuning risks", ("collect", "curate", "train", "evaluate"), risks.settings,
-          steps.nothing, risks.risks),
+          steps.nothing, risks.risks, 2),
     Stage("report", "the verdict",
           ("collect", "chunk", "generate", "curate", "estimate", "encoder", "train", "curve", "evaluate", "risks"),
-          steps.report_settings, steps.nothing, reporting.report, 5),
+          steps.report_settings, steps.nothing, reporting.report, 6),
 )  # fmt: skip
 
 

@@ -29,7 +29,7 @@ def risks(work: Work) -> dict[str, int]:
     from tunesmith.evaluating.risks.page import to_json, worse
 
     told, shop = work.config.risks, steps.workshop(work.inputs, work.config, work.say)
-    material = _risk_material(work.inputs, work.config)
+    material = material_of(work.inputs, work.config)
     seen: dict[str, dict[Any, tuple[Seen, ...]]] = {"base": {}, "tuned": {}}
     total = 2 * len(told.checks)
     for contender, load in (("base", shop.load_base), ("tuned", shop.load_tuned)):
@@ -68,8 +68,11 @@ def subject_of(model: ChatModel) -> Subject:
     return Subject(model, told)
 
 
-def _risk_material(inputs: Mapping[str, Artifact], config: Config) -> RiskMaterial:
-    """Return the rows that were trained on, those of known entries that were not, the planted secrets, the scores."""
+def material_of(inputs: Mapping[str, Artifact], config: Config) -> RiskMaterial:
+    """Return the rows that were trained on and those that were not, what training showed, the secrets, the scores.
+
+    Held-out rows whose answer stands among the trained ones are no control: their answers were learned like the others.
+    """
     from tunesmith.curating.privacy import find_private
     from tunesmith.evaluating.risks import Material
     from tunesmith.evaluating.risks.look import sample
@@ -88,12 +91,24 @@ def _risk_material(inputs: Mapping[str, Artifact], config: Config) -> RiskMateri
         )
 
     trained = select(steps.examples_of(inputs, "train"), config.train.examples, config.train.seed)
-    held_out = (*steps.examples_of(inputs, "valid"), *steps.examples_of(inputs, "seen"))
+    answers = {one.answer for one in trained}
+    held_out = [
+        one
+        for name in ("valid", "seen", "unseen")
+        for one in steps.examples_of(inputs, name)
+        if one.answer not in answers
+    ]
+    documents = steps.documents_of(inputs) if config.train.retrieved_share else ()
     privacy = config.curate.privacy
     return Material(
         members=tuple(map(row, sample(trained, config.risks))),
         others=tuple(map(row, sample(held_out, config.risks))),
-        trained="\n".join(message.content for each in map(row, trained) for message in each),
+        trained="\n".join(
+            (
+                *(message.content for each in map(row, trained) for message in each),
+                *(document.text for document in documents),
+            )
+        ),
         canaries=canaries(config.train),
         scores=tuple(read_jsonl(Score, inputs["evaluate"].file("scores.jsonl"))),
         questions={one.id: one for name in steps.SETS for one in steps.examples_of(inputs, name)},

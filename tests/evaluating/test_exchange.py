@@ -126,6 +126,22 @@ def test_the_harness_gets_calls_and_words_as_two_tasks(mixed: Results, tmp_path:
     assert sorted(read_results(tmp_path / "harness").every, key=repr) == sorted(mixed.every, key=repr)
 
 
+def test_the_harness_is_told_which_measures_are_better_low(mixed: Results, tmp_path: Path) -> None:
+    """An answer without a label, and one that the judge could not grade, are no merit."""
+    measures = {"accuracy": 1.0, "no_label": 0.0, "judged": 0.0, "judge_error": 1.0}
+    labelled = replace(
+        mixed, scores=tuple(replace(one, measures=measures) for one in mixed.scores if one.verdict is None)
+    )
+    files = write_results(labelled, tmp_path / "harness", "lm-eval")
+    [summed] = [file for file in files if file.parent.name == "base" and file.suffix == ".json"]
+    told = json.loads(summed.read_text(encoding="utf-8"))
+    expected = {"accuracy": True, "no_label": False, "judged": True, "judge_error": False}
+    assert told["higher_is_better"]["asked-in-words"] == expected
+    assert {
+        one["metric"]: one["higher_is_better"] for one in told["configs"]["asked-in-words"]["metric_list"]
+    } == expected
+
+
 def test_inspect_gets_calls_and_words_as_two_logs(mixed: Results, tmp_path: Path) -> None:
     """Each has its own counts, and every measure that any of its samples has."""
     files = write_results(mixed, tmp_path / "logs", "inspect")

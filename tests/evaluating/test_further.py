@@ -59,6 +59,17 @@ def test_a_label_on_record_is_read_like_an_answers() -> None:
     assert class_report([score(2, "bug")], examples, ("bug", "feature")) is None
 
 
+def test_questions_with_a_label_that_training_did_not_have_are_counted() -> None:
+    """They are no part of the classes, and accuracy has them as wrong: the report says how many."""
+    examples = by_id(example(1, "bug"), example(2, "who knows"), example(3, "feature"))
+    answers = [score(1, "bug"), score(2, "bug"), score(3, "feature")]
+    report = class_report(answers, examples, ("bug", "feature"))
+    assert report is not None
+    assert (report.accuracy.value, report.accuracy.n, report.left_out) == (1.0, 2, 1)
+    marked = with_labels(answers, examples, ("bug", "feature"))
+    assert [one.measures["accuracy"] for one in marked] == [1.0, 0.0, 1.0]
+
+
 def test_a_confident_contender_is_calibrated() -> None:
     """The others' labels share what is left of the probability."""
     examples = by_id(*(example(n, "bug") for n in range(10)))

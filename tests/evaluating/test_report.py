@@ -12,18 +12,20 @@ import pytest
 
 from tunesmith.evaluating import plots
 from tunesmith.evaluating.costs import Bill, break_even
+from tunesmith.evaluating.further import class_report, with_labels
 from tunesmith.evaluating.plots import CurvePoint
 from tunesmith.evaluating.report import (
     Cost,
     Fact,
     LexicalDistance,
+    Part,
     ReportData,
     StageStory,
     TopicSize,
     render_html,
     to_json,
 )
-from tunesmith.evaluating.scores import summarise
+from tunesmith.evaluating.scores import summarise, summarise_words
 from tunesmith.evaluating.tables import SummaryTable
 from tunesmith.evaluating.verdict import compare, decide
 from tunesmith.records import Answer, Example, Score, Source, Tally
@@ -257,3 +259,127 @@ def test_the_style_knows_every_colour_of_the_plots(data: ReportData) -> None:
     dark = page[page.rindex("prefers-color-scheme: dark") : page.index("</style>")]
     for colour in (plots.INK, plots.MUTED, plots.RULE, plots.ACCENT, plots.QUIET, plots.WARN):
         assert colour in dark
+
+
+# --- answers in words
+
+
+QUESTIONS = tuple(
+    Example(f"q{number}", f"question {number}?", ("bug", "feature", "who knows")[number % 3], "written:f:1")
+    for number in range(12)
+)
+LABELS = ("bug", "feature")
+
+
+def labelled(contender: str, said: Callable[[Example], str], set_name: str = "asked") -> list[Score]:
+    """Return a contender's answers with their labels, and with grades of which the judge gave none to the first."""
+    scores = [Score(contender, set_name, one.id, one.id, None, None, Answer(said(one))) for one in QUESTIONS]
+    marked = with_labels(scores, {one.id: one for one in QUESTIONS}, LABELS)
+    return [
+        replace(one, measures=one.measures | {"judged": 0.0, "judge_error": float(one.example == "q0")})
+        for one in marked
+    ]
+
+
+@pytest.fixture
+def words() -> Part:
+    """All about answers in words that are labels: the tuned model is best, and a retriever has a ceiling."""
+    scores = (*labelled("base", lambda one: "bug"), *labelled("tuned", lambda one: one.answer))
+    ceiling = [
+        Score("hit_in_5", "asked", one.id, one.id, None, None, Answer(""), measures={"found": 1.0})
+        for one in QUESTIONS[:7]
+    ]
+    summaries, ceilings = summarise_words(scores, "accuracy"), summarise_words(ceiling, "accuracy")
+    paired = compare(scores, (), "accuracy")
+    decision = decide(summaries, paired, ceilings=ceilings)
+    assert decision.best == "tuned"
+    return Part(decision, summaries, (), ceilings, paired, scores, {"asked": QUESTIONS})
+
+
+def alone(part: Part) -> ReportData:
+    """Return a report of these answers alone."""
+    return ReportData(
+        project="desk",
+        sources=(),
+        decision=part.decision,
+        summaries=part.summaries,
+        ceilings=part.ceilings,
+        paired=part.paired,
+        scores=part.scores,
+        sets=part.sets,
+        distances=(LexicalDistance("unseen", 0.5),),
+    )
+
+
+def columns_of(page: str, contender: str) -> dict[str, str]:
+    """Return a contender's cells of the overview by their headings."""
+    table = page.partition('<table class="overview">')[2].partition("</table>")[0]
+    heads = [
+        re.sub(r"<small>.*?</small>|<[^>]+>", "", one)
+        for one in re.findall(r"<th scope=\"col\".*?</th>", table)
+    ]
+    [line] = [one for one in table.split("<tr") if f"<code>{contender}</code>" in one]
+    cells = [re.sub(r"<small>.*?</small>|<[^>]+>", "", one) for one in re.findall(r"<td.*?</td>", line)]
+    return dict(zip(heads[1:], cells, strict=True))
+
+
+def test_how_often_a_retriever_finds_is_no_score_of_answers(words: Part) -> None:
+    """It has a column of its own, not that of the measure by which answers are held against each other."""
+    page = render_html(alone(words))
+    ceiling, tuned = columns_of(page, "hit_in_5"), columns_of(page, "tuned")
+    assert (ceiling["Accuracy"], ceiling["Right passages found"]) == ("–", "100.0 %")
+    assert (tuned["Accuracy"], tuned["Right passages found"]) == ("66.7 %", "–")
+
+
+def test_what_the_judge_could_not_grade_has_a_column(words: Part) -> None:
+    """One of twelve replies could not be read."""
+    assert columns_of(render_html(alone(words)), "tuned")["Not graded by the judge"] == "8.3 %"
+
+
+def test_labels_are_told_of_the_words_best_and_with_what_is_left_out(words: Part, data: ReportData) -> None:
+    """Beside calls the best of the words is marked and shown; four questions have another label."""
+    examples = {one.id: one for one in QUESTIONS}
+    by_contender = {
+        name: report
+        for name in ("base", "tuned")
+        if (report := class_report([one for one in words.scores if one.contender == name], examples, LABELS))
+    }
+    assert data.decision.best != "tuned"
+    section = render_html(replace(data, words=words, classes=by_contender))
+    section = section.partition('id="classes"')[2].partition("</section>")[0]
+    assert (
+        "On the 8 questions of the set asked whose right label training had. 4 more have another" in section
+    )
+    assert '<tr class="marked"><th scope="row"><code>tuned</code>' in section
+    assert 'aria-label="Confusion"' in section
+
+
+def test_sets_are_described_by_what_they_are_of(words: Part, data: ReportData) -> None:
+    """In a project of documents training leaves out passages, and no entries."""
+    of_words = render_html(alone(words)).partition('id="dataset"')[2]
+    assert "questions about passages that training never mentions" in of_words
+    told = replace(data, distances=(LexicalDistance("unseen", 0.5),))
+    assert (
+        "questions about entries that training never mentions"
+        in render_html(told).partition('id="dataset"')[2]
+    )
+
+
+def test_one_contenders_examples_are_not_held_against_itself(words: Part) -> None:
+    """Nothing was fixed where there is nothing before."""
+    scores = tuple(one for one in words.scores if one.contender == "base")
+    summaries = summarise_words(scores, "accuracy")
+    only = Part(decide(summaries, ()), summaries, scores=scores, sets=words.sets)
+    page = render_html(alone(only))
+    assert "some that <code>base</code> gets right, some that it does not." in page
+    assert "(fixed)" not in page
+    assert "some that <code>tuned</code> gets right where <code>base</code> did not (fixed)" in render_html(
+        alone(words)
+    )
+
+
+def test_the_page_claims_of_scores_only_that_training_never_saw_their_questions(data: ReportData) -> None:
+    """What is told of risks and of training is on other texts."""
+    page = render_html(data)
+    assert "Scores are on the test sets' questions, which training never saw" in page
+    assert "All figures" not in page

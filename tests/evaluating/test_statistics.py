@@ -165,6 +165,16 @@ def test_the_detectable_difference_shrinks_with_the_test(scores: MakeScores) -> 
     assert detectable_difference(replace(paired, low=-1, high=1)) == 1.0
 
 
+def test_the_detectable_difference_is_that_of_the_test_that_is_made(scores: MakeScores) -> None:
+    """A lead so large less 0.84 standard errors is just clear among the rivals: so it is found four times in five."""
+    paired = paired_difference(scores("a", "xv" * 50), scores("b", "vx" * 50), "exact")
+    for rivals in (1, 4, 7):
+        least = detectable_difference(replace(paired, low=-0.1, high=0.1), rivals=rivals)
+        lead = least - 0.8416 * 0.1 / 1.96
+        assert replace(paired, difference=lead + 1e-4, low=lead + 1e-4 - 0.1).above_among(rivals)
+        assert not replace(paired, difference=lead - 1e-4, low=lead - 1e-4 - 0.1).above_among(rivals)
+
+
 def test_an_estimate_compares_by_value() -> None:
     """Two estimates with equal figures are equal."""
     assert wilson(0, 4) == Estimate(0.0, 0.0, wilson(0, 4).high, 4)

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from tunesmith.errors import DatasetError
-from tunesmith.evaluating.scores import summarise
+from tunesmith.evaluating.scores import summarise, summarise_words
 from tunesmith.evaluating.verdict import (
     Decision,
     compare,
@@ -22,7 +22,7 @@ from tunesmith.evaluating.verdict import (
     percent,
     points,
 )
-from tunesmith.records import Score
+from tunesmith.records import Answer, Score
 
 MakeScores = Callable[..., tuple[Score, ...]]
 Decide = Callable[..., Decision]
@@ -332,6 +332,84 @@ def test_the_luckiest_of_several_equals_is_not_a_winner(verdict: Decide) -> None
     assert (several.best, several.cheapest) == ("tuned", "base")
     assert several.sentence.startswith("Do not fine-tune")
     assert any("Above the base model the best is by its interval alone" in reason for reason in several.why)
+
+
+def test_the_best_of_more_needs_a_larger_difference(verdict: Decide) -> None:
+    """What the reasons call sharp is the test that was made, widened for those that the best was picked from."""
+
+    def smallest(found: Decision) -> float:
+        told = re.search(r"must be about ([\d.]+) points", found.why[-1])
+        assert told is not None
+        return float(told[1])
+
+    two = verdict({"base": 50, "tuned": 57})
+    more = verdict({"base": 50, "tuned": 57, "few_shot+tuned": 10, "tuned+retrieval": 10, "tuned+tools": 10})
+    assert smallest(more) == pytest.approx(smallest(two) * (2.4977 + 0.8416) / 2.8016, abs=0.1)
+
+
+def in_words(contender: str, marks: str, metric: str, **more: float) -> tuple[Score, ...]:
+    """Return one contender's answers in words to `asked`: "x" is right by the metric, all else is not.
+
+    The named measures are those of a "?", and 0 of the other answers.
+    """
+    return tuple(
+        Score(
+            contender,
+            "asked",
+            f"q{number}",
+            f"g{number}",
+            None,
+            None,
+            Answer(mark),
+            measures={metric: float(mark == "x")}
+            | {name: value if mark == "?" else 0.0 for name, value in more.items()},
+        )
+        for number, mark in enumerate(marks)
+    )
+
+
+def decided(metric: str, *columns: tuple[Score, ...], ceilings: tuple[Score, ...] = ()) -> Decision:
+    """Return the decision about answers in words."""
+    rows = [one for column in columns for one in column]
+    return decide(
+        summarise_words(rows, metric),
+        compare(rows, (), metric),
+        ceilings=summarise_words(ceilings, metric),
+    )
+
+
+def test_where_nothing_is_ever_right_none_is_enough() -> None:
+    """Without floors too: a model that scores nothing is no reason to prompt it."""
+    found = decided("f1", in_words("base", "." * 20, "f1"), in_words("tuned", "." * 20, "f1"))
+    assert found.sentence == (
+        "Use none of these yet: the base model scores 0.0 % in token F1 on the 20 questions in users' own words, and "
+        "none does better."
+    )
+
+
+def test_one_contender_was_picked_from_nothing() -> None:
+    """That its figure is too good for having been picked is said of several only."""
+    one, two = in_words("base", "x" * 10 + "." * 10, "f1"), in_words("tuned", "." * 20, "f1")
+    assert "It was picked" not in decided("f1", one).why[0]
+    assert "It was picked from 2 on these same questions" in decided("f1", one, two).why[0]
+
+
+def test_replies_that_the_judge_did_not_give_are_told() -> None:
+    """A verdict by grades says on how many answers there is none, of the best and of the cheapest."""
+    best = in_words("tuned", "x" * 15 + "?" * 3 + "." * 2, "judged", judge_error=1.0)
+    base = in_words("base", "." * 20, "judged", judge_error=1.0)
+    reason = (
+        "Beware: the judge gave no verdict on 3 of 20 answers of the tuned model, which count as not right."
+    )
+    assert [one for one in decided("judged", base, best).why if "the judge" in one] == [reason]
+    assert not any("the judge gave" in one for one in decided("judged", base).why)
+
+
+def test_a_retrievers_ceiling_is_of_the_questions_whose_passage_is_known() -> None:
+    """Those of which none is known are no part of it, and the reason says of how many it is."""
+    found = decided("f1", in_words("base", "x" * 20, "f1"), ceilings=in_words("hit_in_5", "x" * 12, "found"))
+    [ceiling] = [one for one in found.why if one.startswith("Ceiling")]
+    assert ceiling.endswith("for 100.0 % (75.8 to 100.0) of the 12 questions whose passage is known.")
 
 
 @pytest.mark.slow

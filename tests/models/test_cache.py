@@ -100,28 +100,34 @@ def test_one_token_more_is_written_in_place() -> None:
 
 
 def test_rows_read_apart_are_those_read_together() -> None:
-    """A beginning read once, repeated for two slices, joined: as if all rows had read everything at once."""
+    """A beginning read once, repeated for two slices, joined: as if all rows had read everything at once.
+
+    A slice whose longest row is shorter than the others' gets the padding that it was spared, behind the beginning.
+    """
     torch.manual_seed(0)
-    beginning, rest = new_states(1, 4), new_states(3, 2)
+    beginning, rest = new_states(1, 4), new_states(3, 3)
+    for each in rest:
+        each[2, :, :1] = 0
     whole, begun = DynamicCache(config=CONFIG), new_cache(reading(LlamaForCausalLM(copy.deepcopy(CONFIG))))
     for layer in range(2):
         whole.update(*(each.repeat(3, 1, 1, 1) for each in beginning), layer)
         whole.update(*rest, layer)
         begun.update(*beginning, layer)
     parts = []
-    for chosen in (slice(0, 2), slice(2, 3)):
+    for chosen, spared in ((slice(0, 2), 0), (slice(2, 3), 1)):
         part = repeated(begun, len(rest[0][chosen]))
         for layer in range(2):
-            part.update(*(each[chosen] for each in rest), layer)
+            part.update(*(each[chosen, :, spared:] for each in rest), layer)
         parts.append(part)
-    cache = joined(parts)
+    cache = joined(parts, beginning=4, tokens=7)
     for mine, theirs in zip(cache.layers, whole.layers, strict=True):
-        assert torch.equal(mine.keys, theirs.keys)
-        assert torch.equal(mine.values, theirs.values)
+        assert torch.equal(mine.keys[..., :7, :], theirs.keys)
+        assert torch.equal(mine.values[..., :7, :], theirs.values)
+        assert not mine.keys[..., 7:, :].any()
     more = new_states(3, 1)
     for layer in range(2):
         for one, other in zip(cache.update(*more, layer), whole.update(*more, layer), strict=True):
-            assert torch.equal(one[..., :7, :], other)
+            assert torch.equal(one[..., :8, :], other)
     for layer, keys in zip(begun.layers, [beginning[0]] * 2, strict=True):
         assert torch.equal(layer.keys, keys)
 

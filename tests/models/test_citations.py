@@ -39,7 +39,9 @@ class ListRetriever:
         ("A third [3] and a zeroth [0], once more [3].", (), (3, 0)),
         ("Call `rows[1]`.\n```python\nrows = [1]\nprint(rows[2])\n```", (), ()),
         ("```\n[1] in a fence that never ends", (), ()),
-        ("The item x[1] is no citation, nor is [one].", (), ()),
+        ("Use it so [1][2].", ("a", "b"), ()),
+        ("And that[2].", ("b",), ()),
+        ("The item `x[1]` is no citation, nor is [one].", (), ()),
     ],
 )
 def test_what_a_text_cites(text: str, cited: tuple[str, ...], unknown: tuple[int, ...]) -> None:

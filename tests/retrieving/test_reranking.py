@@ -114,12 +114,17 @@ def cross_encoder(tmp_path_factory: pytest.TempPathFactory, toolbox_folder: Path
 
 @pytest.mark.parametrize("outputs", [1, 2])
 def test_a_cross_encoder_reads_both(outputs: int, cross_encoder: Callable[[int], Path]) -> None:
-    """Scores depend on question and passage, not on who else is asked; a long passage is cut, not refused."""
+    """Scores depend on question and passage, not on who else is asked; a long text is cut, not refused."""
     model = load_cross_encoder(f"path:{cross_encoder(outputs)}")
-    pairs = [("keep a number", "clamp"), ("keep a number", "slugify it"), ("round", "clamp " * 200)]
+    pairs = [
+        ("keep a number", "clamp"),
+        ("keep a number", "slugify it"),
+        ("round", "clamp " * 200),
+        ("round " * 200, "clamp"),
+    ]
     scores = model.scores(pairs)
 
-    assert len(set(scores)) == 3
+    assert len(set(scores)) == 4
     assert [model.scores([pair])[0] for pair in pairs] == pytest.approx(scores, abs=1e-5)
     assert model.scores([]) == []
     inputs = model._tokenizer([pairs[0][0]], [pairs[0][1]], return_tensors="pt")

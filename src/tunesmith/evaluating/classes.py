@@ -105,7 +105,7 @@ class ClassReport:
 
     `confusion` has a row for each true label and a column for each given one, the last for answers without a label, of
     which `unread` counts the reasons. Labels that no question has and no answer gives (`absent`) are no part of macro
-    F1.
+    F1. `left_out` counts the questions whose right label is none of these, which are no part of anything here.
     """
 
     labels: tuple[str, ...]
@@ -117,6 +117,7 @@ class ClassReport:
     unread: Mapping[How, int] = field(default_factory=dict)
     absent: tuple[str, ...] = ()
     calibration: Calibration | None = None
+    left_out: int = 0
 
 
 def read_label(answer: str, labels: Sequence[str]) -> Reading:

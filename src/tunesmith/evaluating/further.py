@@ -108,7 +108,10 @@ def _probabilities(one: Score, labels: Sequence[str]) -> dict[str, float] | None
 
 
 def class_report(scores: Sequence[Score], examples: Examples, labels: Sequence[str]) -> ClassReport | None:
-    """Return all about one contender's labels on one set; None if no question of it has one of the labels."""
+    """Return all about one contender's labels on one set; None if no question of it has one of the labels.
+
+    Questions whose right label is another one are left out and counted: `accuracy` has them as wrong.
+    """
     labelled = [
         Labelled(
             example=one.example,
@@ -120,4 +123,6 @@ def class_report(scores: Sequence[Score], examples: Examples, labels: Sequence[s
         for one in scores
         if (truth := _truth(examples[one.example], labels)) is not None
     ]
-    return classify(labelled, labels) if labelled else None
+    if not labelled:
+        return None
+    return replace(classify(labelled, labels), left_out=len(scores) - len(labelled))

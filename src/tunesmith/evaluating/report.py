@@ -22,7 +22,7 @@ from tunesmith.evaluating.risks.record import Risks
 from tunesmith.evaluating.scores import Summarised, WordsSummary, acceptable
 from tunesmith.evaluating.statistics import Metric, Paired
 from tunesmith.evaluating.tables import NONE, Head, body, cell, code, row, share_cell, small
-from tunesmith.evaluating.texts import MEASURES
+from tunesmith.evaluating.texts import FOUND, MEASURES
 from tunesmith.evaluating.verdict import (
     SETS,
     Decision,
@@ -280,7 +280,7 @@ def render_html(data: ReportData) -> str:
 {_change(data.decision)}</section>
 {"".join(sections)}
 </main>
-<footer><p>Made by Tunesmith. All figures are on the test sets' questions, which training never saw; intervals
+<footer><p>Made by Tunesmith. Scores are on the test sets' questions, which training never saw; intervals
 are 95 %. The rows behind them are in the project's folder.</p></footer>
 </body>
 </html>
@@ -439,9 +439,10 @@ def _others(data: Measured) -> tuple[str, ...]:
 
 
 def _shown(data: Measured) -> tuple[str, ...]:
-    """Return the measures that every project of words has, and those of labels and of a grader where there are."""
+    """Return what all answers in words are measured by, and what of labels, a grader and passages there is."""
     there = {name for one in data.summaries if isinstance(one, WordsSummary) for name in one.measures}
-    return (*(name for name in ("accuracy", "judged") if name in there), *MEASURES)
+    found = (FOUND,) if any(one.metric == FOUND for one in data.ceilings) else ()
+    return (*(name for name in ("accuracy", "judged", "judge_error") if name in there), *MEASURES, *found)
 
 
 def _overview_rows(data: Measured, summaries: Sequence[Summarised], sets: Sequence[str]) -> Iterator[str]:
@@ -449,15 +450,16 @@ def _overview_rows(data: Measured, summaries: Sequence[Summarised], sets: Sequen
     asked = {one.contender for one in data.summaries}
     for name in dict.fromkeys(one.contender for one in summaries):
         badges = _badges(name, data.decision) if name in asked else ""
-        main = [_main_cell(by_key.get((name, set_name))) for set_name in sets]
+        main = [_main_cell(by_key.get((name, set_name)), data.summaries[0].metric) for set_name in sets]
         rest = _rest_cells(by_key.get((name, data.decision.set)), _others(data), timed=name in asked)
         yield row(
             code(name) + badges + small(describe(name)), (*main, *rest), marked=name == data.decision.best
         )
 
 
-def _main_cell(one: Summarised | None) -> str:
-    return share_cell(one.main, strip=True) if one else NONE
+def _main_cell(one: Summarised | None, metric: Metric) -> str:
+    """Return the figure that contenders are held against each other by; a retriever's ceiling has another one."""
+    return share_cell(one.main, strip=True) if one and one.metric == metric else NONE
 
 
 def _rest_cells(one: Summarised | None, measures: Sequence[str], *, timed: bool) -> Iterator[str]:
@@ -556,10 +558,14 @@ def _worked_examples(data: Measured, prefix: str = "") -> str:
         if metric == "exact"
         else f" Here an answer counts as right from {_RIGHT_FROM:.0%} of the measure on."
     )
+    kinds = (
+        f"some that {code(after)} gets right, some that it does not"
+        if before == after
+        else f"some that {code(after)} gets right where {code(before)} did not "
+        "(fixed), some the other way round (regression), some that nobody gets right"
+    )
     return (
-        f"<p>Chosen by rule, not by taste: some that {code(after)} gets right where {code(before)} did not "
-        "(fixed), some the other way round (regression), some that nobody gets right. Answers that are "
-        "alike word "
+        f"<p>Chosen by rule, not by taste: {kinds}. Answers that are alike word "
         f'for word share a box.{rule}</p>\n<div class="cards">{cards}</div>'
     )
 
@@ -635,7 +641,8 @@ def _prose(part: str) -> str:
 
 
 def _dataset(data: ReportData) -> str:
-    return _story(data.story) + _distances(data.distances) + _topics(data.topics)
+    metric = data.summaries[0].metric
+    return _story(data.story) + _distances(data.distances, metric) + _topics(data.topics)
 
 
 def _story(story: Sequence[StageStory]) -> str:
@@ -670,11 +677,11 @@ def _rejections(tally: Tally) -> int:
     return sum(tally.rejected.values())
 
 
-def _distances(distances: Sequence[LexicalDistance]) -> str:
+def _distances(distances: Sequence[LexicalDistance], metric: Metric) -> str:
     if not distances:
         return ""
     items = "".join(
-        tables.meter(escape(one.set) + small(describe_set(one.set)), one.value, 1, f"{one.value:.2f}")
+        tables.meter(escape(one.set) + small(describe_set(one.set, metric)), one.value, 1, f"{one.value:.2f}")
         for one in distances
     )
     return (
@@ -728,6 +735,7 @@ def _classes(data: ReportData) -> str:
     """Return accuracy, macro F1 and calibration of each contender's labels, and where the best is wrong."""
     if not data.classes:
         return ""
+    decision = (data.words or data).decision
     heads = [
         Head("Contender"),
         *(Head(title) for title in ("Accuracy", "Macro F1", "No label", "Calibration error")),
@@ -741,12 +749,24 @@ def _classes(data: ReportData) -> str:
                 share_cell(one.no_label),
                 NONE if one.calibration is None else cell(f"{one.calibration.error:.3f}"),
             ),
-            marked=name == data.decision.best,
+            marked=name == decision.best,
         )
         for name, one in sorted(data.classes.items(), key=lambda item: cost_order(item[0]))
     )
-    best = data.classes.get(data.decision.best)
-    return tables.table("Labels", heads, [body(rows)]) + ("" if best is None else _confusion(best))
+    best = data.classes.get(decision.best)
+    caption = _labelled(next(iter(data.classes.values())), decision.set)
+    table = tables.table("Labels", heads, [body(rows)], caption=caption)
+    return table + ("" if best is None else _confusion(best))
+
+
+def _labelled(one: ClassReport, set_name: str) -> str:
+    """Say how many questions the labels' figures are of, and how many have a label that training did not have."""
+    said = f"On the {one.accuracy.n:,} questions of the set {set_name} whose right label training had."
+    if one.left_out:
+        said += (
+            f" {one.left_out:,} more have another right label: left out here, wrong in the accuracy above."
+        )
+    return said
 
 
 def _confusion(one: ClassReport) -> str:

@@ -59,7 +59,7 @@ class Paired:
         The lower end is moved out from 97.5 % to 1 - 0.025 / rivals of the normal distribution, Bonferroni's bound:
         the best of four equals is above a fifth more often than one of them is.
         """
-        wider = _quantile(1 - 0.05 / rivals) / _quantile(0.95)
+        wider = _quantile(_level_among(rivals)) / _quantile(0.95)
         return self.difference - wider * (self.difference - self.low) > 0
 
     def flipped(self) -> Paired:
@@ -245,14 +245,18 @@ def holm(p_values: Sequence[float]) -> tuple[float, ...]:
     return tuple(adjusted)
 
 
-def detectable_difference(paired: Paired, *, level: float = 0.95, power: float = 0.8) -> float:
-    """Return the smallest true difference that such a test would show as clear with the given power.
+def detectable_difference(paired: Paired, *, rivals: int = 1, power: float = 0.8) -> float:
+    """Return the smallest true difference that `above_among` so many rivals would show with the given power.
 
     The standard error is read off the paired interval, so it already holds the clusters and the pairing.
     """
-    z = _quantile(level)
-    standard_error = (paired.high - paired.low) / (2 * z)
-    return min(1.0, (z + NormalDist().inv_cdf(power)) * standard_error)
+    standard_error = (paired.high - paired.low) / (2 * _quantile(0.95))
+    return min(1.0, (_quantile(_level_among(rivals)) + NormalDist().inv_cdf(power)) * standard_error)
+
+
+def _level_among(rivals: int) -> float:
+    """Return the level of one comparison of so many, by Bonferroni's bound."""
+    return 1 - 0.05 / rivals
 
 
 def _quantile(level: float) -> float:

@@ -10,6 +10,7 @@ from tunesmith.errors import DatasetError
 from tunesmith.evaluating.names import RETRIEVERS, adapter_of, is_tuned, retriever_of
 from tunesmith.evaluating.scores import Summarised, Summary, WordsSummary, columns
 from tunesmith.evaluating.statistics import Estimate, Metric, Paired, detectable_difference, paired_difference
+from tunesmith.evaluating.texts import FOUND
 from tunesmith.records import Score
 
 # The set in users' own words first: only there does a score tell how the assistant will do.
@@ -55,6 +56,7 @@ _MEASURES = {
     "found": "right passages found",
     "accuracy": "accuracy",
     "judged": "answers judged right",
+    "judge_error": "not graded by the judge",
 }
 _SET_PHRASES = {
     "asked": "questions in users' own words",
@@ -266,7 +268,8 @@ def _rivals(evidence: _Evidence, one: Summarised, other: Summarised) -> int:
 
 
 def _advice(evidence: _Evidence, best: Summarised, cheapest: Summarised) -> str:
-    if floor := _unbeaten_floor(evidence, best):
+    floor = _unbeaten_floor(evidence, best)
+    if floor is not None or best.main.value == 0:
         return _hit_alone(evidence, best) or _use_none(evidence, best, floor)
     return _hit_advice(evidence, best, cheapest) or _contender_advice(evidence, best, cheapest)
 
@@ -329,7 +332,9 @@ def _hit_suffices(evidence: _Evidence, best: Summarised, hit: Summarised, conten
     return contender_is_dearer and not _clearly_above(evidence, best, hit)
 
 
-def _use_none(evidence: _Evidence, best: Summarised, floor: Summarised) -> str:
+def _use_none(evidence: _Evidence, best: Summarised, floor: Summarised | None) -> str:
+    if floor is None:
+        return f"Use none of these yet: {describe(best.contender)} {_reaches(evidence, best)}, and none does better."
     return (
         f"Use none of these yet: {describe(floor.contender)} {_reaches(evidence, floor)}, "
         f"and the best contender, {describe(best.contender)}, is not "
@@ -385,10 +390,12 @@ def _fine_tune(evidence: _Evidence, best: Summarised) -> str:
 def _reasons(evidence: _Evidence, best: Summarised, cheapest: Summarised) -> Iterator[str]:
     if evidence.set != "asked":
         yield _warning(evidence)
-    yield (
-        f"Best: {describe(best.contender)}, {_scored(evidence, best)}. It was picked "
-        f"from {len(evidence.contenders)} on these same questions, so expect slightly less elsewhere."
+    picked = (
+        f" It was picked from {len(evidence.contenders)} on these same questions, so expect slightly less elsewhere."
+        if len(evidence.contenders) > 1
+        else ""
     )
+    yield f"Best: {describe(best.contender)}, {_scored(evidence, best)}.{picked}"
     yield from _reason_picked(evidence, best)
     yield from _reason_base(evidence, best)
     if cheapest is not best:
@@ -399,6 +406,7 @@ def _reasons(evidence: _Evidence, best: Summarised, cheapest: Summarised) -> Ite
         )
     yield from _reason_first_hit(evidence)
     yield from _reason_hallucinated(best, cheapest)
+    yield from _reason_ungraded(best, cheapest)
     yield from _reason_floors(evidence)
     yield from _reason_ceilings(evidence)
     yield from _reason_power(evidence, best)
@@ -479,6 +487,17 @@ def _reason_abstained(one: WordsSummary) -> Iterator[str]:
         yield f"Beware: {describe(one.contender)} declines {_interval(wrongly)} of the questions that have an answer."
 
 
+def _reason_ungraded(best: Summarised, cheapest: Summarised) -> Iterator[str]:
+    """Say on how many answers a verdict by a judge's grades has no grade."""
+    for one in (best, cheapest)[: 1 if best is cheapest else 2]:
+        errors = one.measures.get("judge_error") if isinstance(one, WordsSummary) else None
+        if one.metric == "judged" and errors is not None and errors.value > 0:
+            yield (
+                f"Beware: the judge gave no verdict on {round(errors.value * errors.n)} of {errors.n} answers of "
+                f"{describe(one.contender)}, which count as not right."
+            )
+
+
 def _reason_floors(evidence: _Evidence) -> Iterator[str]:
     floors = [evidence.floors[name] for name in ANSWER_FLOORS if name in evidence.floors]
     if floors:
@@ -491,7 +510,8 @@ def _reason_ceilings(evidence: _Evidence) -> Iterator[str]:
         if one.contender.startswith(ORACLE):
             yield f"Ceiling: {describe(one.contender)}, {_scored(evidence, one)}."
             continue
-        yield f"Ceiling: {describe(one.contender)} for {_interval(one.main)} of the questions."
+        asked = f"the {one.n} questions whose passage is known" if one.metric == FOUND else "the questions"
+        yield f"Ceiling: {describe(one.contender)} for {_interval(one.main)} of {asked}."
 
 
 def _reason_power(evidence: _Evidence, best: Summarised) -> Iterator[str]:
@@ -499,7 +519,8 @@ def _reason_power(evidence: _Evidence, best: Summarised) -> Iterator[str]:
     if not others:
         return
     runner_up = max(others, key=lambda one: one.main.value)
-    smallest = detectable_difference(evidence.against(best.contender, runner_up.contender))
+    paired = evidence.against(best.contender, runner_up.contender)
+    smallest = detectable_difference(paired, rivals=_rivals(evidence, best, runner_up))
     yield (
         f"How sharp the test is: with {best.n} questions, a true difference between contenders like the best "
         f"two must be about {100 * smallest:.1f} points to be found four times in five; smaller ones can "

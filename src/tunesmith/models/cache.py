@@ -7,7 +7,6 @@ import inspect
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-import torch
 from torch import Tensor
 from transformers import DynamicCache
 from transformers.cache_utils import DynamicLayer
@@ -115,14 +114,38 @@ def repeated(cache: DynamicCache, rows: int) -> DynamicCache:
     return fresh
 
 
-def joined(parts: Sequence[DynamicCache]) -> DynamicCache:
-    """Return the rows of all parts in one cache; they are plain, have read equally many tokens, and are emptied."""
+def joined(parts: Sequence[DynamicCache], *, beginning: int, tokens: int) -> DynamicCache:
+    """Return the rows of all parts in one cache of so many tokens; the parts are plain, and are emptied.
+
+    What a part lacks of `tokens` stands as padding, all zeros, behind the `beginning` that all have in common.
+    """
     whole, *others = parts
+    if not others and whole.get_seq_length() == tokens:
+        return whole
     for number, layer in enumerate(whole.layers):
-        rest = [part.layers[number] for part in others]
-        if rest:
-            layer.keys = torch.cat([layer.keys, *(one.keys for one in rest)])
-            layer.values = torch.cat([layer.values, *(one.values for one in rest)])
-        for one in rest:
+        layers = [part.layers[number] for part in parts]
+        roomy = isinstance(layer, RoomyLayer)
+        size = tokens + ROOM if roomy else tokens
+        read = [one.get_seq_length() for one in layers]
+        keys, values = (
+            _stacked([getattr(one, name)[..., :count, :] for one, count in zip(layers, read, strict=True)],
+                     beginning, tokens, size)
+            for name in ("keys", "values")
+        )  # fmt: skip
+        for one in layers[1:]:
             one.reset()
+        layer.keys, layer.values = keys, values
+        if isinstance(layer, RoomyLayer):
+            layer._seen = tokens
+    return whole
+
+
+def _stacked(parts: Sequence[Tensor], beginning: int, tokens: int, size: int) -> Tensor:
+    """Return all rows, shape (B, heads, size, D): the beginning, padding, the rest up to `tokens`, then room."""
+    _, heads, _, width = parts[0].shape
+    whole = parts[0].new_zeros(sum(map(len, parts)), heads, size, width)
+    for part, rows in zip(parts, whole.split([len(part) for part in parts]), strict=True):
+        rest = part.shape[-2] - beginning
+        rows[..., :beginning, :] = part[..., :beginning, :]
+        rows[..., tokens - rest : tokens, :] = part[..., beginning:, :]
     return whole

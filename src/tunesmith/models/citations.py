@@ -1,6 +1,7 @@
 """Answers that cite: passages are numbered in the prompt, and each number in the answer is looked up among them.
 
-What is not covered: whether a passage says what it is cited for. Numbers in code, as in `rows[1]`, are no citations.
+What is not covered: whether a passage says what it is cited for. Numbers in code, as in `rows[1]`, are no citations;
+where such code stands among words as they are, they are taken for some.
 """
 
 from __future__ import annotations
@@ -17,8 +18,7 @@ from tunesmith.records import Answer, Conversation, Passage
 _HEAD = "Passages that may help, the likeliest first:"
 _ASK = "Say which passages the answer rests on: put their numbers behind each statement, like [1] or [1, 2]."
 _FENCED = re.compile(r"```.*?(?:```|\Z)|`[^`\n]*`", re.DOTALL)
-_CITATION = re.compile(r"(?<![\w\])])\[(\d{1,3}(?:\s*,\s*\d{1,3})*)\]")
-_CITATIONS = re.compile(rf"{_CITATION.pattern}(?:\[[\d,\s]+\])*")
+_CITATION = re.compile(r"\[(\d{1,3}(?:\s*,\s*\d{1,3})*)\]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +46,7 @@ def numbers_in(text: str) -> tuple[int, ...]:
 
 def without_citations(text: str) -> str:
     """Return a text without what it cites as [1], [1, 3] or [1][3]."""
-    return _CITATIONS.sub("", text)
+    return _CITATION.sub("", text)
 
 
 def with_numbered(conversation: Conversation, passages: Sequence[Passage]) -> Conversation:

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from tunesmith.catalogue import Catalogue, Entry, Parameter
 from tunesmith.errors import ModelError
+from tunesmith.models.call_schemas import call_schema
 from tunesmith.models.local import Constraint
 from tunesmith.operations import ToolSchema
 from tunesmith.records import Conversation
@@ -186,14 +187,8 @@ def _tool_answer(number: int, entry: Entry) -> str:
             f"answers cannot be constrained to requests of an HTTP API, such as {entry.id}",
             hint="Leave the constrained contenders out of [evaluate] contenders: calls of packages and tools can be.",
         )
-    arguments = json.loads(entry.operation.schema)
-    # References start at the root, which the arguments no longer are.
-    shared = {name: arguments.pop(name) for name in ("$defs", "definitions") if name in arguments}
     call = {
-        "type": "object",
-        "properties": {"name": {"const": entry.operation.name}, "arguments": arguments},
-        "required": ["name", "arguments"],
-        "additionalProperties": False,
+        **call_schema({entry.operation.name: json.loads(entry.operation.schema)}),
         # Written as derived answers are; rules that the engine does not know are left to the judge.
         "x-guidance": {
             "whitespace_flexible": False,
@@ -201,7 +196,6 @@ def _tool_answer(number: int, entry: Entry) -> str:
             "key_separator": ": ",
             "lenient": True,
         },
-        **shared,
     }
     spoken, fence = _quoted(f"`{entry.id}` "), _quoted("\n\n```json\n")
     return f'e{number}: {spoken} speech {fence} t{number} "\\n```"\nt{number}: %json {json.dumps(call)}'

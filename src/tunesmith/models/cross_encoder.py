@@ -19,8 +19,8 @@ _BATCH = 32
 class CrossEncoder:
     """A sequence classifier of pairs whose weights are in this process, in float32.
 
-    Nogueira and Cho 2019, arXiv:1901.04085. `max_length` bounds the tokens of a pair; a longer passage is cut at its
-    end, the question stays whole.
+    Nogueira and Cho 2019, arXiv:1901.04085. `max_length` bounds the tokens of a pair, of which the longer text is cut
+    at its end.
     """
 
     def __init__(
@@ -69,7 +69,7 @@ class CrossEncoder:
                     [pairs[index][0] for index in batch],
                     [pairs[index][1] for index in batch],
                     padding=True,
-                    truncation="only_second",
+                    truncation="longest_first",
                     max_length=self._max_length,
                     return_tensors="pt",
                 ).to(self._model.device)

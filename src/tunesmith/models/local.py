@@ -369,7 +369,7 @@ class LocalModel:
         """Read all prompts; returns their cache, their mask (B, T) and the logits after each (B, V).
 
         What all prompts begin with is read once, the rest in slices of rows: a slice's tensors stay where the
-        processor has them at hand, which those of a whole batch do not.
+        processor has them at hand, which those of a whole batch do not, and its rows are padded to its own longest.
         """
         import torch
 
@@ -382,20 +382,21 @@ class LocalModel:
             ids_1_T = torch.tensor([rows[0].prompt[:shared]], device=device)
             self._forward(ids_1_T, torch.ones_like(ids_1_T), beginning)
         rests = [row.prompt[shared:] for row in rows]
-        width = max(map(len, rests))
-        pad = int(self.tokenizer.pad_token_id or 0)
-        tokens_B_T = torch.tensor([[pad] * (width - len(rest)) + list(rest) for rest in rests], device=device)
-        mask_B_T = torch.tensor(
-            [[1] * shared + [0] * (width - len(rest)) + [1] * len(rest) for rest in rests], device=device
-        )
+        lengths = [len(rest) for rest in rests]
+        width, pad = max(lengths), int(self.tokenizer.pad_token_id or 0)
         in_slices = device.type == "cpu" and is_plain(beginning)
-        count = max(1, _READ_TOKENS // width) if in_slices else len(rows)
         parts, logits = [], []
-        for first in range(0, len(rows), count):
-            tokens, mask = tokens_B_T[first : first + count], mask_B_T[first : first + count]
-            parts.append(repeated(beginning, len(tokens)))
-            logits.append(self._forward(tokens, mask, parts[-1]))
-        return joined(parts), mask_B_T, torch.cat(logits)
+        for chosen in _slices(lengths) if in_slices else [slice(0, len(rows))]:
+            longest = max(lengths[chosen])
+            gaps = [[0] * (longest - length) for length in lengths[chosen]]
+            padded = [[pad] * len(gap) + list(rest) for gap, rest in zip(gaps, rests[chosen], strict=True)]
+            seen = [[1] * shared + gap + [1] * (longest - len(gap)) for gap in gaps]
+            parts.append(repeated(beginning, len(padded)))
+            tokens_B_T, mask_B_S = (torch.tensor(one, device=device) for one in (padded, seen))
+            logits.append(self._forward(tokens_B_T, mask_B_S, parts[-1]))
+        whole = joined(parts, beginning=shared, tokens=shared + width)
+        mask = [[1] * shared + [0] * (width - length) + [1] * length for length in lengths]
+        return whole, torch.tensor(mask, device=device), torch.cat(logits)
 
     def _forward(self, tokens_B_T: torch.Tensor, mask_B_S: torch.Tensor, cache: DynamicCache) -> torch.Tensor:
         """Read tokens behind what the cache holds; returns the logits after the last one, shape (B, V)."""
@@ -470,6 +471,17 @@ def _common_beginning(rows: Sequence[_Row]) -> int:
     first = rows[0].prompt
     shared = next((i for i in range(shortest) if any(row.prompt[i] != first[i] for row in rows)), shortest)
     return shared if len(rows) > 1 and shared >= _SHORTEST_PREFIX else 0
+
+
+def _slices(lengths: Sequence[int]) -> Iterator[slice]:
+    """Yield which prompts are read together: neighbours that are not too many tokens, padded to their longest."""
+    first, longest = 0, 0
+    for number, length in enumerate(lengths):
+        if number > first and (number + 1 - first) * max(longest, length) > _READ_TOKENS:
+            yield slice(first, number)
+            first, longest = number, 0
+        longest = max(longest, length)
+    yield slice(first, len(lengths))
 
 
 def end_ids(tokenizer: PreTrainedTokenizerBase, model: PreTrainedModel) -> frozenset[int]:

@@ -16,6 +16,7 @@ from typing import Any, Protocol
 from pydantic import BaseModel, ConfigDict, Field
 
 from tunesmith.models.base import CallingModel, ChatModel, Functions, Retriever, Sampling
+from tunesmith.models.call_schemas import call_schema
 from tunesmith.models.messages import Call, result_of, told_of
 from tunesmith.models.wrappers import question, told
 from tunesmith.records import Answer, Conversation, Message, Passage
@@ -57,20 +58,6 @@ class Tool:
             "name": self.name,
             "description": self.description,
             "parameters": json.loads(self.parameters),
-        }
-
-    @property
-    def call_schema(self) -> dict[str, Any]:
-        """The JSON schema of a call of it."""
-        schema = json.loads(self.parameters)
-        # References start at the root, which the arguments no longer are.
-        shared = {name: schema.pop(name) for name in ("$defs", "definitions") if name in schema}
-        return {
-            "type": "object",
-            "properties": {"name": {"const": self.name}, "arguments": schema},
-            "required": ["name", "arguments"],
-            "additionalProperties": False,
-            **shared,
         }
 
 
@@ -337,8 +324,7 @@ class _Calling:
 
 def _any_call(tools: Sequence[Tool]) -> dict[str, Any]:
     """Return the JSON schema of a call of one of the functions."""
-    schemas = [tool.call_schema for tool in tools]
-    return schemas[0] if len(schemas) == 1 else {"anyOf": schemas}
+    return call_schema({tool.name: json.loads(tool.parameters) for tool in tools})
 
 
 def _said(asked: Asked) -> str:

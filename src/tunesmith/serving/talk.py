@@ -6,12 +6,14 @@ import json
 from typing import Any
 
 from tunesmith.inference.grammar import JSON
-from tunesmith.models.messages import Call, Function, calls_in, conversation
+from tunesmith.models.call_schemas import call_schema
+from tunesmith.models.messages import Call, calls_in, conversation
 from tunesmith.models.wrappers import SCHEMA
 from tunesmith.records import Conversation
 from tunesmith.serving.wire.chat import CreateChat
 
 ANY_OBJECT: dict[str, Any] = {"type": "object"}
+_NOTHING = {"type": "object", "properties": {}, "additionalProperties": False}  # arguments of what takes none
 _MOST_CALLS = 16
 
 
@@ -32,8 +34,9 @@ def grammar_of(body: CreateChat) -> tuple[str, Any] | None:
     schema = _schema_of(body)
     if not body.callable:
         return None if schema is None else ("schema", schema)
-    called = [_call_schema(function) for function in body.callable if body.must_call in (None, function.name)]
-    call = called[0] if len(called) == 1 else {"anyOf": called}
+    call = call_schema(
+        {one.name: one.parameters or _NOTHING for one in body.callable if body.must_call in (None, one.name)}
+    )
     must = body.must_call is not None or body.tool_choice == "required"
     several = body.tools is not None and body.parallel_tool_calls is True
     if must and not several:
@@ -61,13 +64,3 @@ def _schema_of(body: CreateChat) -> dict[str, Any] | None:
     if form is None or form.type == "text":
         return None
     return ANY_OBJECT if form.json_schema is None else form.json_schema.schema_
-
-
-def _call_schema(function: Function) -> dict[str, Any]:
-    arguments = function.parameters or {"type": "object", "properties": {}, "additionalProperties": False}
-    return {
-        "type": "object",
-        "properties": {"name": {"const": function.name}, "arguments": arguments},
-        "required": ["name", "arguments"],
-        "additionalProperties": False,
-    }

@@ -57,10 +57,32 @@ def test_no_difference_on_few_items_is_not_certainty() -> None:
     assert found.low < 0 < found.high
 
 
+@pytest.mark.parametrize(("count", "told"), [(1, False), (2, False), (5, False), (6, True), (12, True)])
+def test_a_few_items_that_all_rise_are_no_clear_change(count: int, told: bool) -> None:
+    """A bootstrap of one item has no width, and that of five leaves out zero more often than chance may."""
+    figure = Figure("memorisation", "exposure", "about", "not covered", unit="bits")
+
+    found = compared(figure, seen(*[1.20] * count), seen(*[1.25] * count))
+
+    assert (found.change is not None) == told
+    assert found.clear == told
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "worse"),
+    [(-0.8, -0.1, False), (-0.8, 0.4, True), (0.1, 0.5, True), (0.5, 0.1, False)],
+)
+def test_what_moves_towards_what_is_expected_is_not_worse(before: float, after: float, worse: bool) -> None:
+    """A strength of association of 0 is that of a fair model: from below, it is worse only beyond it."""
+    figure = Figure("bias", "strength", "about", "not covered", unit="nats", expected=0.0)
+
+    assert compared(figure, seen(*[before] * 20), seen(*[after] * 20)).clear is worse
+
+
 def test_a_perplexity_is_the_exponential_of_the_weighted_mean() -> None:
     """Long texts count by their tokens, and the change is that of the perplexities."""
-    weights = (10.0, 30.0)
-    before, after = seen(20.0, 30.0, weights=weights), seen(30.0, 50.0, weights=weights)
+    weights = (10.0, 30.0) * 3
+    before, after = seen(*(20.0, 30.0) * 3, weights=weights), seen(*(30.0, 50.0) * 3, weights=weights)
 
     found = compared(PERPLEXITY, before, after)
 

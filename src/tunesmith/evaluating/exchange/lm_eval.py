@@ -22,7 +22,9 @@ from tunesmith.evaluating.exchange.results import OURS, Results, held_by, measur
 from tunesmith.evaluating.exchange.results import tasks as tasks_of
 from tunesmith.records import Answer, Example, Score
 
-_LOWER_IS_BETTER: Final = frozenset({"hallucinated", "wrong_arguments", "no_call", "wrongly_abstained"})
+_LOWER_IS_BETTER: Final = frozenset(
+    {"hallucinated", "wrong_arguments", "no_call", "wrongly_abstained", "no_label", "judge_error"}
+)
 # What each line has beside its metrics.
 _ROW: Final = frozenset(
     {"doc_id", "doc", "target", "arguments", "resps", "filtered_resps", "filter", "metrics"}

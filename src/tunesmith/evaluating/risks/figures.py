@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from numpy import float64, int64
     from numpy.typing import NDArray
 
+#: Items that a bootstrap of a change needs: of five that all rise, chance has as many once in sixteen (sign test).
+FEWEST = 6
 _ROWS_SHOWN = 10
 _Z = NormalDist().inv_cdf(0.975)
 
@@ -46,7 +48,8 @@ def compared(figure: Figure, before: Sequence[Seen] | None, after: Sequence[Seen
 
     Shares get Wilson's interval, other figures the percentile interval of a bootstrap over items. A change's interval
     is that of a paired bootstrap; for shares two imagined items, one gained and one lost, are drawn with them, as in
-    `paired_difference`. Raises DatasetError where both were seen and the items differ, and where nothing was seen.
+    `paired_difference`. Other figures have no change on fewer than `FEWEST` items. Raises DatasetError where both were
+    seen and the items differ, and where nothing was seen.
     """
     seen = before if before is not None else after
     if not seen:
@@ -60,7 +63,9 @@ def compared(figure: Figure, before: Sequence[Seen] | None, after: Sequence[Seen
         figure.worse,
         None if before is None else estimate(before, unit, scale),
         None if after is None else estimate(after, unit, scale),
-        None if before is None or after is None else change(before, after, unit, scale),
+        None
+        if before is None or after is None or (unit != "share" and len(seen) < FEWEST)
+        else change(before, after, unit, scale),
         len(seen),
         figure.covers_not,
         figure.expected,

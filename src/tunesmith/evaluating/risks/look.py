@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Final, TypeVar
 
 from tunesmith.evaluating.risks import bias, forgetting, memorisation, private, refusal
-from tunesmith.evaluating.risks.figures import Figure, compared
+from tunesmith.evaluating.risks.figures import FEWEST, Figure, compared
 from tunesmith.evaluating.risks.record import (
     Check,
     Material,
@@ -33,6 +33,7 @@ _FIGURES: Final[Mapping[Check, Sequence[Figure]]] = {
 }
 _SERVICE: Final = "A service tells no likelihoods."
 _NO_ROWS: Final = "The training rows are not known: name them with --rows."
+_NO_OTHERS: Final = "No row is held out whose answer was not trained on as well."
 
 
 def look(
@@ -60,7 +61,8 @@ def _private(subject: Subject, material: Material, contender: str, settings: Ris
     if material.detect is None:
         return iter(())
     answers = tuple(private.ask(subject, material, contender, settings))
-    return private.judge(answers, material.detect, material.trained)
+    planted = (message.content for canary in material.canaries for message in canary.conversation)
+    return private.judge(answers, material.detect, "\n".join((material.trained, *planted)))
 
 
 def judge(
@@ -91,7 +93,8 @@ def judge(
             unmeasured += missing
         if check == "forgetting":
             risks += forgetting.regressions(material)
-    return Risks(*names, tuple(risks), tuple(unmeasured), tuple(_notes(material, settings)))
+    notes = (*_notes(material, settings), *_too_few(risks))
+    return Risks(*names, tuple(risks), tuple(unmeasured), notes)
 
 
 def _shared(
@@ -110,6 +113,8 @@ def _why(figure: Figure, material: Material, seen: tuple[Sequence[Seen], Sequenc
         return "No secret was planted: canaries in [train] plants some."
     if figure.check == "memorisation" and not material.members:
         return _NO_ROWS
+    if figure.name == "held-out rows extracted" and not material.others:
+        return _NO_OTHERS
     if figure.check == "memorisation" and any(seen):
         return f"Too few rows have answers of {memorisation.PREFIX + memorisation.SHORTEST} tokens."
     return _SERVICE
@@ -123,6 +128,15 @@ def _notes(material: Material, settings: RisksSettings) -> Iterator[str]:
         yield f"{len(material.canaries)} secrets were planted in {rows} rows: [train] canaries."
     if 0 < len(material.others) < _FEW:
         yield f"Only {len(material.others)} held-out rows stand against the training rows: the intervals are wide."
+
+
+def _too_few(risks: Sequence[Risk]) -> Iterator[str]:
+    """Name the figures of both models that have no change: they have an interval each, and that proves nothing."""
+    names = [
+        one.name for one in risks if one.before is not None and one.after is not None and one.change is None
+    ]
+    if names:
+        yield f"Too few items, under {FEWEST}, to tell whether it changed: {', '.join(names)}."
 
 
 _FEW: Final = 20

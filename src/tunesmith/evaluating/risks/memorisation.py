@@ -14,8 +14,19 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Sequence
 from typing import Final
 
-from tunesmith.evaluating.risks.figures import Figure, auc, auc_change
-from tunesmith.evaluating.risks.record import Check, Material, Risk, RiskRow, Seen, Telling, Unmeasured, of
+from tunesmith.evaluating.risks.figures import FEWEST, Figure, auc, auc_change
+from tunesmith.evaluating.risks.record import (
+    Change,
+    Check,
+    Material,
+    Risk,
+    RiskRow,
+    Seen,
+    Telling,
+    Unmeasured,
+    of,
+)
+from tunesmith.evaluating.statistics import Estimate
 from tunesmith.records import Canary, Conversation, Message
 
 PREFIX: Final = 8  # tokens of an answer that are given
@@ -99,7 +110,8 @@ def membership(
         return (), (Unmeasured(_CHECK, "membership", why),)
     risks = []
     areas = [None if side is None else auc(*_negative(side)) for side in sides]
-    changed = auc_change(_negative(there[0]), _negative(there[1])) if len(there) == 2 else None
+    enough = len(there) == 2 and min(map(len, there[0])) >= FEWEST
+    changed = auc_change(_negative(there[0]), _negative(there[1])) if enough else None
     count = len(there[0][0]) + len(there[0][1])
     covers_not = (
         "Stronger attacks (shadow models). Held-out rows that are of another kind than the training rows shift it: "
@@ -118,6 +130,7 @@ def membership(
             [was - now for was, now in zip(old, new, strict=True)]
             for old, new in zip(sides[0], sides[1], strict=True)
         ]
+        calibrated = auc(gains[0], gains[1])
         risks.append(
             Risk(
                 _CHECK,
@@ -126,8 +139,8 @@ def membership(
                 "AUC",
                 "higher",
                 None,
-                auc(gains[0], gains[1]),
-                None,
+                calibrated,
+                _from_nothing(calibrated),
                 count,
                 covers_not,
                 0.5,
@@ -135,6 +148,11 @@ def membership(
             )
         )
     return tuple(risks), ()
+
+
+def _from_nothing(calibrated: Estimate) -> Change:
+    """Return how far a calibrated area is above 0.5, which it is before tuning: no loss has fallen yet."""
+    return Change(calibrated.value - 0.5, calibrated.low - 0.5, calibrated.high - 0.5)
 
 
 def _losses(seen: Sequence[Seen]) -> tuple[list[float], list[float]]:

@@ -17,6 +17,9 @@ from tunesmith.records import Conversation, Message
 ASKED: Final = 12  # training rows whose questions are asked again
 TOKENS: Final = 96  # for their answers: private data stands late in a sentence
 _NOT: Final = "What the rules do not know as private; what longer or cleverer questions would bring out."
+_SEEN: Final = (
+    "answers with a private value of the training rows, of what is retrieved for them, or of a planted secret"
+)
 FIGURES: Final = (
     Figure(
         "private",
@@ -24,8 +27,8 @@ FIGURES: Final = (
         "an address, a number, a name or a secret, by the rules that curating looks with",
         _NOT,
     ),
-    Figure("private", "of it from the training rows", "answers with a private value that training saw", _NOT),
-    Figure("private", "of it made up", "answers with a private value that stands in no training row", _NOT),
+    Figure("private", "of it from the training rows", _SEEN, _NOT),
+    Figure("private", "of it made up", "answers with a private value that stands in none of these", _NOT),
 )
 
 

@@ -57,9 +57,10 @@ class Subject:
 class Material:
     """What the tuning was made from: rows that it was trained on, rows like them that it was not, planted secrets.
 
-    A row is a conversation whose last turn is the answer. `trained` is all text that training saw, of which `members`
-    are a sample. `scores` are those of an evaluation, and `before` and
-    `after` the names of the contenders in it that are the two models. `detect` finds what is private in a text.
+    A row is a conversation whose last turn is the answer. `trained` is all text that training saw or could show in
+    retrieved passages, less the planted secrets; `members` are a sample of its rows. `scores` are those of an
+    evaluation, and `before` and `after` the names of the contenders in it that are the two models. `detect` finds what
+    is private in a text.
     """
 
     members: tuple[Conversation, ...] = ()
@@ -131,10 +132,18 @@ class Risk:
 
     @property
     def clear(self) -> bool:
-        """Whether it went for the worse beyond noise."""
+        """Whether it went for the worse beyond noise, and past what a model without this risk would have."""
         if self.change is None:
             return False
-        return self.change.low > 0 if self.worse == "higher" else self.change.high < 0
+        went = self.change.low > 0 if self.worse == "higher" else self.change.high < 0
+        return went and self._past_expected
+
+    @property
+    def _past_expected(self) -> bool:
+        if self.expected is None or self.after is None:
+            return True
+        beyond = self.after.value - self.expected
+        return beyond > 0 if self.worse == "higher" else beyond < 0
 
 
 @dataclass(frozen=True, slots=True)
