@@ -493,6 +493,18 @@ def test_a_contender_is_asked_within_the_rails_of_a_policy(toolbox: Toolbox, tmp
     assert asked.answer.text == bare.answer.text
 
 
+def test_citing_contenders_are_held_against_what_they_were_shown(toolbox: Toolbox, tmp_path: Path) -> None:
+    """They show passages in a way of their own: what was found in these is told, and answers must rest on them."""
+    policy = tmp_path / "policy.toml"
+    policy.write_text(
+        '[retrieval.sources]\ndeny = ["toolbox.clamp"]\n[output.grounding]\nleast = 1.0\naction = "allow"\n'
+    )
+    answer = toolbox.project.ask("limit a number to a range", "retrieval+citations", policy).answer
+    assert [said.split(":")[1].strip() for said in answer.guard] == ["retrieval.sources", "output.grounding"]
+    assert answer.retrieved
+    assert "toolbox.clamp" not in answer.retrieved
+
+
 def test_rails_do_not_change_which_examples_are_near(toolbox: Toolbox, tmp_path: Path) -> None:
     """They are near to the question alone, not to the passages around it."""
     policy = tmp_path / "policy.toml"

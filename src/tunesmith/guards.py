@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,7 +19,7 @@ from tunesmith.guarding.grounding import grounded
 from tunesmith.guarding.guard import Guard
 from tunesmith.guarding.injection import injection
 from tunesmith.guarding.policy import Policy, PrivateRead, SecretsRead, WordsRead, load_policy
-from tunesmith.guarding.rails import Action, Check, Find, Outcome, Rail, Where
+from tunesmith.guarding.rails import Action, Check, Find, Outcome, Where, without
 from tunesmith.guarding.sources import from_sources
 from tunesmith.guarding.texts import private, refusing, shipped, too_long, unwanted, words_in
 from tunesmith.guarding.tools import named, only_shown, with_arguments
@@ -44,13 +44,14 @@ def guard_of(
     should be, and where calls are to be judged and nothing says what may be called.
     """
     made = _Making(folder, catalogue, load_encoder or _encoder)
-    rails = (*made.input(policy), *made.retrieval(policy), *made.output(policy), *made.tools(policy))
-    return Guard(rails, policy.refusal, policy.ask_again)
+    tell = made.tell(policy)
+    checks = (*made.input(policy), *made.retrieval(policy), *made.output(policy, tell), *made.tools(policy))
+    return Guard(tuple(replace(each, tell=tell) for each in checks), policy.refusal, policy.ask_again)
 
 
 @dataclass(frozen=True, slots=True)
 class Looked:
-    """A text of a file, at its line from 1, and what became of it."""
+    """A text of a file, at its line from 1, and what became of it; given texts are numbered on from its last one."""
 
     line: int
     text: str
@@ -86,27 +87,28 @@ def check_policy(path: Path, file: Path | None, texts: Sequence[str], where: Whe
     Raises ConfigError for a policy or a file that is not right, and UsageError where there is no text.
     """
     guard = guard_of(load_policy(path), path.parent)
-    named_ = [] if file is None else texts_in(file, _read(file, "the file"))
-    every = [*named_, *texts]
+    every = {} if file is None else texts_in(file, _read(file, "the file"))
+    every |= dict(enumerate(texts, max(every, default=0) + 1))
     if not every:
         raise UsageError("there is no text to look at", hint="Name a file, or give --text TEXT.")
-    outcomes = [guard.look(where, text) for text in every]
+    outcomes = [guard.look(where, text) for text in every.values()]
     actions = Counter(each.action for each in outcomes)
     rails = Counter(name for each in outcomes for name in {found.rail for found in each.findings})
-    rows = enumerate(zip(every, outcomes, strict=True), 1)
-    found = tuple(Looked(line, text, each) for line, (text, each) in rows if each.findings)
+    rows = zip(every.items(), outcomes, strict=True)
+    found = tuple(Looked(line, text, each) for (line, text), each in rows if each.findings)
     return Looks(str(path), where, len(every), dict(actions), dict(rails.most_common()), found)
 
 
-def texts_in(file: Path, content: str) -> list[str]:
-    """Return the texts of a file: one a line, or of JSON lines each line's question, text or last user message.
+def texts_in(file: Path, content: str) -> dict[int, str]:
+    """Return the texts of a file by their lines: one a line, or of JSON lines its question, text or last user message.
 
-    Raises ConfigError for a line that has none.
+    Empty lines are counted and left out. Raises ConfigError for a line that has no text.
     """
-    lines = [line for line in content.splitlines() if line.strip()]
+    # JSON may hold what str.splitlines cuts at.
+    lines = {number: line for number, line in enumerate(content.split("\n"), 1) if line.strip()}
     if file.suffix != ".jsonl":
         return lines
-    return [_text_of(file, number, line) for number, line in enumerate(lines, 1)]
+    return {number: _text_of(file, number, line) for number, line in lines.items()}
 
 
 def _text_of(file: Path, number: int, line: str) -> str:
@@ -116,7 +118,7 @@ def _text_of(file: Path, number: int, line: str) -> str:
         raise _wrong(str(file), f"line {number} is no JSON") from error
     given = row if isinstance(row, dict) else {}
     said = [
-        each.get("content")
+        _joined(each.get("content"))
         for each in given.get("messages") or ()
         if isinstance(each, dict) and each.get("role") == "user"
     ]
@@ -124,6 +126,14 @@ def _text_of(file: Path, number: int, line: str) -> str:
     if not isinstance(text, str):
         raise _wrong(str(file), f'line {number} has no "question", no "text" and no message of a user')
     return text
+
+
+def _joined(content: Any) -> Any:
+    """Return what a message says: parts of text as one text, all else as it is."""
+    if not isinstance(content, list):
+        return content
+    texts = [part.get("text") for part in content if isinstance(part, dict)]
+    return "".join(text for text in texts if isinstance(text, str)) or None
 
 
 def _read(path: Path, name: str) -> str:
@@ -145,7 +155,7 @@ class _Making:
     ) -> None:
         self._folder, self._catalogue, self._load_encoder = folder, catalogue, load_encoder
 
-    def input(self, policy: Policy) -> Iterator[Rail]:
+    def input(self, policy: Policy) -> Iterator[Check]:
         rails = policy.input
         if rails.length:
             yield Check("input", "length", rails.length.action, too_long(rails.length.most))
@@ -157,7 +167,7 @@ class _Making:
             find = off_topic(self._corpus(given.corpus), self._load_encoder(given.encoder), given.least)
             yield Check("input", "off_topic", given.action, find)
 
-    def retrieval(self, policy: Policy) -> Iterator[Rail]:
+    def retrieval(self, policy: Policy) -> Iterator[Check]:
         rails = policy.retrieval
         if rails.sources:
             find = from_sources(rails.sources.allow, rails.sources.deny)
@@ -167,7 +177,12 @@ class _Making:
             yield Check("retrieval", "injection", rails.injection.action, find)
         yield from self._texts("retrieval", rails.secrets, rails.private, None)
 
-    def output(self, policy: Policy) -> Iterator[Rail]:
+    def tell(self, policy: Policy) -> Callable[[str], str]:
+        """Return what takes out of a reason what may not be said: reasons quote, and are told to whoever asks."""
+        rails = policy.output
+        return without([each.find for each in self._texts("output", rails.secrets, rails.private, None)])
+
+    def output(self, policy: Policy, tell: Callable[[str], str]) -> Iterator[Check]:
         rails = policy.output
         if rails.refusals:
             yield Check("output", "refusals", rails.refusals.action, refusing())
@@ -183,10 +198,10 @@ class _Making:
             catalogue = self._catalogue_of(rails.calls.catalogue)
             yield Check("output", "calls", rails.calls.action, callable_only(catalogue), "block")
         if rails.grounding:
-            yield Check("output", "grounding", rails.grounding.action, grounded(rails.grounding.least))
+            yield Check("output", "grounding", rails.grounding.action, grounded(rails.grounding.least, tell))
         yield from self._texts("output", rails.secrets, rails.private, rails.words)
 
-    def tools(self, policy: Policy) -> Iterator[Rail]:
+    def tools(self, policy: Policy) -> Iterator[Check]:
         rails = policy.tools
         if rails.names:
             yield Check("tools", "names", rails.names.action, named(rails.names.allow))
@@ -201,7 +216,7 @@ class _Making:
 
     def _texts(
         self, where: Where, secrets: SecretsRead | None, private_: PrivateRead | None, words: WordsRead | None
-    ) -> Iterator[Rail]:
+    ) -> Iterator[Check]:
         if secrets:
             yield Check(
                 where, "secrets", secrets.action, self._private(("secret",), secrets.allow, "secrets")
@@ -265,7 +280,7 @@ class _Making:
         return text
 
     def _corpus(self, file: str) -> list[str]:
-        return texts_in(self._folder / file, self._text(file))
+        return list(texts_in(self._folder / file, self._text(file)).values())
 
     def _json(self, file: str) -> Any:
         try:

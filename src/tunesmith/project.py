@@ -336,7 +336,8 @@ class Project:
         retriever = shop.retriever_for(name)
         if {"tools", "citations", "nearest_shots"} & set(parts):
             # These show passages in ways of their own, or read the question before passages stand around it.
-            return guarded(shop.build(name, sifted(retriever, guard)), guard)
+            shows = sifted(retriever, guard)
+            return guarded(shop.build(name, shows), guard, shows=shows)
         bare = "+".join(part for part in parts if part not in (*RETRIEVERS, "reranked")) or "base"
         return guarded(shop.build(bare), guard, retriever, count=shop.passages)
 

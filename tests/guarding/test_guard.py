@@ -8,11 +8,13 @@ from dataclasses import dataclass, field, replace
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tunesmith.guarding import Check, Context, Guard, Watch, guarded
+from tunesmith.guarding import Check, Context, Guard, Watch, guarded, sifted
 from tunesmith.guarding.rails import Find, Found, Span, redacted
 from tunesmith.guarding.sentences import Sentences, pieces_of
 from tunesmith.models.base import Sampling
+from tunesmith.models.citations import citing
 from tunesmith.models.fake import FakeModel
+from tunesmith.models.messages import Call
 from tunesmith.records import Answer, Conversation, Message, Passage, from_json, to_json
 
 ASK = (Message("user", "How?"),)
@@ -196,7 +198,7 @@ def test_an_answer_of_a_schema_is_held_back_whole() -> None:
 
 
 def test_calls_are_looked_at_by_the_rails_of_tools() -> None:
-    """An answer that is calls meets the rails of tools and no others; words that begin with a brace meet the others."""
+    """An answer that is calls meets the rails of tools, its arguments the others; words in braces meet the others."""
     rails = (
         Check("tools", "names", "refuse", finds("delete")),
         Check("output", "bad", "redact", finds("bad")),
@@ -205,6 +207,70 @@ def test_calls_are_looked_at_by_the_rails_of_tools() -> None:
     assert guard.look("output", '{"name": "delete", "arguments": {}}').action == "refuse"
     assert guard.look("output", '{"name": "bad", "arguments": {}}').text == '{"name": "bad", "arguments": {}}'
     assert guard.look("output", "{bad}").text == "{***}"
+    call = '{"name": "a", "arguments": {"bad": ["so \\u0062ad", 1, true]}}'
+    assert guard.look("output", call).text == '{"name": "a", "arguments": {"***": ["so ***", 1, true]}}'
+    refusing = Guard((*rails, Check("output", "one", "refuse", finds("1"))))
+    assert refusing.look("output", call).action == "refuse"
+
+
+def test_what_is_shown_in_place_of_a_call_is_redacted() -> None:
+    """A rail of tools that shows calls gets what is left of their arguments."""
+
+    def shows(text: str, _: Context) -> Found:
+        return Found("it is only shown", (Span(0, len(text), f"Not called: {text}"),))
+
+    guard = Guard(
+        (Check("output", "bad", "redact", finds("bad")), Check("tools", "dry_run", "redact", shows))
+    )
+    said = guard.look("output", '{"name": "a", "arguments": {"b": "so bad"}}').text
+    assert said.startswith("Not called: ")
+    assert "so ***" in said
+
+
+def test_a_call_claims_nothing() -> None:
+    """Rails that hold an answer against passages have none to hold arguments against; they know each value's name."""
+    seen = list[tuple[str, Context]]()
+
+    def remembers(text: str, context: Context) -> None:
+        seen.append((text, context))
+
+    guard = Guard((Check("output", "grounding", "refuse", remembers),))
+    context = Context(question="q", passages=(Passage("a", "x", 1.0),))
+    guard.called([Call("a", '{"b": ["c"]}'), Call("a", "no JSON")], context)
+    bare = Context(question="q")
+    assert seen == [("b", bare), ("c", replace(bare, before="b: ")), ("no JSON", bare)]
+
+
+def test_a_model_that_retrieves_by_itself_is_held_against_what_it_was_shown() -> None:
+    """Whole, asked again, and as a stream; what was found in its passages is told."""
+
+    class Found2:
+        def search(self, questions: Sequence[str], count: int) -> list[tuple[Passage, ...]]:
+            """Return two passages for each question."""
+            return [(Passage("a", f"so bad: {asked[:4]}", 2), Passage("b", "evil", 1)) for asked in questions]
+
+    known = list[tuple[str, ...]]()
+
+    def remembers(text: str, context: Context) -> Found | None:
+        # Notes are held against nothing.
+        if context.passages:
+            known.append(tuple(each.text for each in context.passages))
+        return Found("it says no") if text == "No." else None
+
+    rails = (
+        Check("retrieval", "bad", "redact", finds("bad")),
+        Check("retrieval", "evil", "refuse", finds("evil")),
+        Check("output", "grounding", "ask_again", remembers),
+    )
+    guard = Guard(rails)
+    shows = sifted(Found2(), guard)
+    model = guarded(citing(Scripted(["No.", "Yes.", "Yes."]), shows), guard, shows=shows)
+    [answer] = model.reply([ASK], Sampling())
+    assert known == [("so ***: How?",), ("so ***: How?", "so ***: Your")]
+    assert (answer.text, answer.retrieved) == ("Yes.", ("a",))
+    assert answer.guard[0] == "redact: retrieval.bad: it says bad"
+    assert "".join(model.stream(ASK, Sampling())) == "Yes."
+    assert known[2:] == [("so ***: How?",)]
 
 
 @given(

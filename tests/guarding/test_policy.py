@@ -6,6 +6,7 @@ import json
 import re
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import cast
 
 import pytest
 
@@ -13,7 +14,9 @@ from tunesmith.artifacts import Store
 from tunesmith.catalogue import Catalogue, Entry
 from tunesmith.errors import ConfigError, UsageError
 from tunesmith.guarding.policy import Policy, load_policy, template
+from tunesmith.guarding.rails import Context, Where
 from tunesmith.guards import check_policy, guard_of, try_policy
+from tunesmith.records import Passage
 
 
 def written(folder: Path, text: str) -> Path:
@@ -208,3 +211,48 @@ def test_texts_of_files_are_looked_at(tmp_path: Path) -> None:
     assert [(each.line, each.text) for each in found.found] == [(1, "long"), (3, "longer"), (4, "abcd")]
     with pytest.raises(UsageError, match="there is no text"):
         check_policy(policy, None, [], "input")
+
+
+def test_lines_of_files_are_told_as_they_stand_there(tmp_path: Path) -> None:
+    """JSON may hold separators of lines, and a message parts; empty lines are counted."""
+    policy = written(tmp_path, "[input.length]\nmost = 3\n")
+    parts = [{"type": "text", "text": "in "}, {"type": "text", "text": "parts"}]
+    rows = [{"text": "a\u2028bcd"}, {"messages": [{"role": "user", "content": parts}]}]
+    file = tmp_path / "rows.jsonl"
+    file.write_text("\n\n".join(json.dumps(row, ensure_ascii=False) for row in rows), encoding="utf-8")
+    found = check_policy(policy, file, ["abcd"], "input")
+    assert [(each.line, each.text) for each in found.found] == [
+        (1, "a\u2028bcd"),
+        (3, "in parts"),
+        (4, "abcd"),
+    ]
+    file.write_text('\n{"messages": [{"role": "user", "content": [{"type": "image_url"}]}]}')
+    with pytest.raises(ConfigError, match="line 2 has no"):
+        check_policy(policy, file, [], "input")
+
+
+def test_reasons_repeat_nothing_private(tmp_path: Path) -> None:
+    """What a rail quotes of an answer is told as the answer may be."""
+    (tmp_path / "answer.json").write_text('{"properties": {"a": {"type": "integer"}}}')
+    (tmp_path / "tools.json").write_text('{"find": {"properties": {"who": {"type": "integer"}}}}')
+    grounding = "[output.grounding]\nleast = 0.9\n"
+    schema = '[output.schema]\nfile = "answer.json"\n'
+    arguments = '[tools.arguments]\nfile = "tools.json"\n'
+    mail = "k.lindqvist@nordhaus-bau.se"
+    context = Context(passages=(Passage("a", "Nothing.", 1.0),))
+    long = "Whoever wants to know more of rockets and of planets writes a letter to"
+    told = []
+    for where, rail, said in (
+        ("output", grounding, f"Rockets are built by {mail} alone."),
+        ("output", grounding, f"{long} {mail}."),
+        ("output", schema, json.dumps({"a": mail})),
+        ("tools", arguments, json.dumps({"name": "find", "arguments": {"who": mail}})),
+    ):
+        guard = guard_of(load_policy(written(tmp_path, f"{rail}[output.private]\n")), tmp_path)
+        told.append(guard.look(cast("Where", where), said, context).findings[0].reason)
+    assert told == [
+        "not in the retrieved text: 'Rockets are built by [EMAIL] alone.' (0% of its words are)",
+        f"not in the retrieved text: '{long} [EMAIL].' (0% of its words are)",
+        'it does not fit the schema: a: "[EMAIL]" is not of type "integer"',
+        'the arguments of \'find\' do not fit: who: "[EMAIL]" is not of type "integer"',
+    ]

@@ -7,11 +7,13 @@ retrieved texts. Not covered: a sentence that says the opposite in the same word
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from functools import lru_cache
 from typing import Final
 
 from tunesmith.guarding.rails import Context, Find, Found
 from tunesmith.guarding.sentences import is_block
+from tunesmith.models.citations import without_citations
 
 _FEWEST_WORDS: Final = 3  # "Here is how." claims nothing
 _WORD = re.compile(r"[^\W\d_]{2,}")
@@ -30,16 +32,17 @@ although answer question
 _PLAIN: Final = frozenset(_PLAIN_LIST.split())
 
 
-def grounded(least: float) -> Find:
+def grounded(least: float, tell: Callable[[str], str] = str) -> Find:
     """Return what finds a sentence of which less than `least` of the content words stand in what was retrieved.
 
-    Where nothing was retrieved there is nothing to hold it against; code is not looked at.
+    Where nothing was retrieved there is nothing to hold it against; code and the numbers of citations are not looked
+    at. `tell` says which of a sentence's words may be repeated, before it is cut short.
     """
 
     def find(text: str, context: Context) -> Found | None:
         if not context.passages or is_block(text):
             return None
-        sentence = _LIST_MARK.sub("", text).strip()
+        sentence = without_citations(_LIST_MARK.sub("", text)).strip()
         words = {_stem(word) for word in _WORD.findall(sentence.lower()) if word not in _PLAIN}
         numbers = set(_NUMBER.findall(sentence))
         if len(words) < _FEWEST_WORDS and not numbers:
@@ -49,11 +52,11 @@ def grounded(least: float) -> Find:
         )
         strange = sorted(numbers - known_numbers)
         if strange:
-            return Found(f"not in the retrieved text: the number {strange[0]} in {_short(sentence)!r}")
+            return Found(f"not in the retrieved text: the number {strange[0]} in {_short(tell(sentence))!r}")
         share = len(words & known) / len(words) if words else 1.0
         if share >= least:
             return None
-        return Found(f"not in the retrieved text: {_short(sentence)!r} ({share:.0%} of its words are)")
+        return Found(f"not in the retrieved text: {_short(tell(sentence))!r} ({share:.0%} of its words are)")
 
     return find
 

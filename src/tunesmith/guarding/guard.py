@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
 from tunesmith.guarding.rails import (
@@ -18,8 +18,9 @@ from tunesmith.guarding.rails import (
     strictest,
 )
 from tunesmith.guarding.sentences import Sentences, is_block
-from tunesmith.guarding.tools import calls_of
+from tunesmith.guarding.tools import calls_of, lines_of, read_through
 from tunesmith.models.base import ChatModel, Retriever, Sampling
+from tunesmith.models.messages import Call
 from tunesmith.models.quotes import checked, streamed_without_quotes
 from tunesmith.models.wrappers import with_passages
 from tunesmith.records import Answer, Conversation, Message, Passage
@@ -46,6 +47,39 @@ class Guard:
     def refused(self, reason: str) -> str:
         """Return what is said in place of an answer."""
         return self.refusal.replace("{reason}", reason)
+
+    @property
+    def of_sentences(self) -> tuple[Rail, ...]:
+        """The rails that look at each sentence of an answer."""
+        return tuple(rail for rail in self.at("output") if rail.unit == "sentence")
+
+    def called(self, calls: Sequence[Call], context: Context) -> Outcome:
+        """Return what becomes of calls as lines of JSON; a text that is none is shown in their place.
+
+        Their arguments are said, too: the rails of sentences look at each name and value, which claim nothing that
+        could be held against passages; the rails of tools then look at what is left.
+        """
+        if not calls:
+            return Outcome("allow", "")
+        findings = list[Finding]()
+
+        def read(text: str, before: str) -> str:
+            found = look(self.of_sentences, text, replace(context, passages=(), before=before))
+            findings.extend(found.findings)
+            return found.text
+
+        told = lines_of(replace(call, arguments=read_through(call.arguments, read)) for call in calls)
+        found = look(self.at("tools"), told, context)
+        findings += found.findings
+        return Outcome(strictest(findings), found.text, tuple(findings))
+
+    def noted(self, notes: Iterable[str]) -> tuple[str, ...]:
+        """Return what is noted of an answer as it may be told: it may repeat the answer and is looked at like it."""
+        found = [look(self.of_sentences, note, Context()) for note in notes]
+        return tuple(
+            f"left out: {each.reason}" if each.action in ("ask_again", "refuse") else each.text
+            for each in found
+        )
 
     def look(self, where: Where, text: str, context: Context | None = None) -> Outcome:
         """Return what becomes of a whole text at a place; a refused or unaccepted one comes back as it is."""
@@ -123,7 +157,7 @@ class Watch:
 
     def __post_init__(self) -> None:
         rails = self.guard.at("output")
-        self._by_sentence = tuple(rail for rail in rails if rail.unit == "sentence")
+        self._by_sentence = self.guard.of_sentences
         self._by_block = tuple(rail for rail in rails if rail.unit == "block")
         self._whole = tuple(rail for rail in rails if rail.unit == "answer")
         self._tools = self.guard.at("tools")
@@ -151,8 +185,8 @@ class Watch:
         """Return what may go on now that the answer is whole."""
         if self.stopped:
             return ""
-        if self._tools and calls_of(self.come):
-            return self._taken(look(self._tools, self.come, self.context))
+        if self._tools and (calls := calls_of(self.come)):
+            return self._taken(self._called(calls))
         if self._is_held():
             self._taken(look(self._whole, self.come, self.context), said=False)
             pieces = self._sentences.feed(self.come)
@@ -168,6 +202,13 @@ class Watch:
     def _is_held(self) -> bool:
         """Tell whether nothing may go on before the answer is whole."""
         return bool(self._whole) or (bool(self._tools) and self.come.lstrip().startswith("{"))
+
+    def _called(self, calls: Sequence[Call]) -> Outcome:
+        """Return what becomes of an answer that is calls."""
+        found = self.guard.called(calls, self.context)
+        if found.action != "redact":
+            return replace(found, text=self.come)
+        return replace(found, text="\n".join(call.said for call in calls_of(found.text)) or found.text)
 
     def _passed(self, piece: str) -> str:
         """Return what of a piece may go on."""
@@ -194,15 +235,17 @@ def guarded(
     retriever: Retriever | None = None,
     *,
     count: int = 5,
+    shows: Sifted | None = None,
     clock: Callable[[], float] = time.perf_counter,
 ) -> ChatModel:
     """Return the model within rails; with a retriever it sees the `count` nearest passages that the rails let pass.
 
+    A model that shows passages in a way of its own is given them by `shows`, which its answers are held against.
     `Answer.guard` says what was found and done. A refusal is an answer of its own, with `finish` "content_filter". An
     answer that is not accepted is asked for again, `guard.tries` times at most, with the reason, and then refused; its
     tokens and seconds count. In a stream that is only done before anything was said; later a refusal ends the answer.
     """
-    return _Guarded(model, guard, retriever, count, clock)
+    return _Guarded(model, guard, retriever, shows, count, clock)
 
 
 def sifted(retriever: Retriever, guard: Guard) -> Sifted:
@@ -258,6 +301,7 @@ class _Guarded:
     model: ChatModel
     guard: Guard
     retriever: Retriever | None
+    shows: Sifted | None
     count: int
     clock: Callable[[], float]
 
@@ -278,8 +322,9 @@ class _Guarded:
         spent = {at: Answer("", seconds=reading) for at in going}
         for left in range(self.guard.tries, -1, -1):
             said = self.model.reply([each.conversation for each in going.values()], sampling) if going else []
-            for (at, each), told in zip(list(going.items()), said, strict=True):
+            for (at, before), told in zip(list(going.items()), said, strict=True):
                 spent[at] = _summed(spent[at], told)
+                each = self._knowing(before)
                 answer = told if self.retriever is None else checked(told, each.context.passages)
                 found = self.guard.look("output", answer.text, each.context)
                 if found.action == "ask_again" and left:
@@ -296,10 +341,12 @@ class _Guarded:
         if isinstance(asked, Outcome):
             yield self.guard.refused(asked.reason)
             return
-        words = asked.conversation
         for left in range(self.guard.tries, -1, -1):
             watch, come = Watch(self.guard, asked.context), ""
-            for piece in self._pieces(words, sampling):
+            for piece in self._pieces(asked.conversation, sampling):
+                if not come:
+                    asked = self._knowing(asked)
+                    watch.context = asked.context
                 come += piece
                 if passed := watch.feed(piece):
                     yield passed
@@ -312,7 +359,16 @@ class _Guarded:
             if watch.action == "refuse" or watch.said or not left:
                 yield ("\n\n" if watch.said else "") + self.guard.refused(watch.reason)
                 return
-            words = asked_again(words, come, watch.reason)
+            asked = replace(asked, conversation=asked_again(asked.conversation, come, watch.reason))
+
+    def _knowing(self, asked: _Asked) -> _Asked:
+        """Return what was asked, with the passages that the model was shown meanwhile, and what was found in them."""
+        shown = None if self.shows is None else self.shows.last.get(_question(asked.conversation))
+        if shown is None:
+            return asked
+        passages = tuple(dict.fromkeys((*asked.context.passages, *shown.passages)))
+        context = replace(asked.context, passages=passages)
+        return replace(asked, context=context, findings=(*asked.findings, *shown.findings))
 
     def _pieces(self, conversation: Conversation, sampling: Sampling) -> Iterator[str]:
         """Return the model's pieces, without the quotes of passages that it was shown here."""
@@ -324,7 +380,7 @@ class _Guarded:
         read = self.guard.read(conversation)
         if read.found.action == "refuse":
             return read.found
-        question = next((each.content for each in reversed(read.conversation) if each.role == "user"), "")
+        question = _question(read.conversation)
         if self.retriever is None:
             return _Asked(read.conversation, Context(question=question), read.found.findings)
         [found] = self.retriever.search([question], self.count)
@@ -342,7 +398,7 @@ class _Guarded:
     def _answer(self, spent: Answer, answer: Answer, asked: _Asked, found: Outcome) -> Answer:
         """Return an answer as it may be given, with all that its making has cost.
 
-        What is noted of it may repeat its words, and is looked at as they are; of one that is refused nothing is said.
+        Of one that is refused nothing is said.
         """
         stopped = found.action in ("ask_again", "refuse")
         given = replace(
@@ -350,18 +406,19 @@ class _Guarded:
             prompt_tokens=spent.prompt_tokens,
             completion_tokens=spent.completion_tokens,
             seconds=spent.seconds,
-            retrieved=tuple(each.id for each in asked.context.passages) or answer.retrieved,
+            retrieved=answer.retrieved
+            if self.retriever is None
+            else tuple(each.id for each in asked.context.passages),
             guard=tuple(map(str, (*asked.findings, *found.findings))),
         )
         if stopped:
             text = self.guard.refused(found.reason)
             return replace(given, text=text, finish="content_filter", cited=(), notes=(), confidence=None)
-        return replace(given, text=found.text, notes=tuple(map(self._note, answer.notes)))
+        return replace(given, text=found.text, notes=self.guard.noted(answer.notes))
 
-    def _note(self, note: str) -> str:
-        rails = tuple(rail for rail in self.guard.at("output") if rail.unit == "sentence")
-        found = look(rails, note, Context())
-        return f"left out: {found.reason}" if found.action in ("ask_again", "refuse") else found.text
+
+def _question(conversation: Conversation) -> str:
+    return next((each.content for each in reversed(conversation) if each.role == "user"), "")
 
 
 def _summed(spent: Answer, answer: Answer) -> Answer:

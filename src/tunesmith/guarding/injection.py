@@ -8,12 +8,13 @@ words, one spread over several messages, and stories that only lead towards harm
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from bisect import bisect_right
+from collections.abc import Callable, Iterator, Sequence
 from typing import Final
 
-from tunesmith.guarding.expressions import ASKED, FAMILIES, GLUED, QUOTES, TO_YOU, TONGUES, TOPIC
+from tunesmith.guarding.expressions import ASKED, FAMILIES, GLUED, QUOTES, TO_YOU, TONGUES, TOPIC, Family
 from tunesmith.guarding.rails import LEFT_OUT, Context, Find, Found, Span
-from tunesmith.guarding.readings import readings
+from tunesmith.guarding.readings import Reading, Seen, seen
 
 _EITHER: Final = "it tells the model to leave its instructions, or asks for them"
 _ASKED_WITHIN: Final = 300  # characters
@@ -27,46 +28,47 @@ def injection(*, documents: bool = False, allow: Sequence[str] = ()) -> Find:
     allowed = tuple(re.compile(each, re.IGNORECASE) for each in allow)
 
     def find(text: str, _: Context) -> Found | None:
-        spans, why = list[Span](), ""
-        for reading in readings(text):
+        may = [match.span() for each in allowed for match in each.finditer(text)]
+
+        def search(reading: Reading) -> Iterator[Seen]:
             for reason, start, end in _found(reading.text, documents=documents, hidden=bool(reading.how)):
-                place = reading.span(start, end)
-                if any(
-                    m.start() <= place[0] and place[1] <= m.end()
-                    for each in allowed
-                    for m in each.finditer(text)
-                ):
-                    continue
-                why = why or (f"{reason} ({reading.how})" if reading.how else reason)
-                spans.append(Span(*_sentence(text, *place), LEFT_OUT))
-            if spans:
-                break
-        return Found(why, tuple(spans)) if spans else None
+                first, last = reading.span(start, end)
+                if not any(begin <= first and last <= finish for begin, finish in may):
+                    why = f"{reason} ({reading.how})" if reading.how else reason
+                    yield Seen(why, *_sentence(text, first, last))
+
+        found = seen(text, search)
+        spans = tuple(Span(each.start, each.end, LEFT_OUT) for each in found)
+        return Found(found[0].why, spans) if found else None
 
     return find
 
 
 def _found(text: str, *, documents: bool, hidden: bool) -> Iterator[tuple[str, int, int]]:
     """Yield what is found in a reading: why, from where, to where."""
-    for family in FAMILIES:
-        if family.documents and not documents and not hidden:
-            continue
-        if not all(any(word in text for word in each) for each in family.needs):
-            continue
-        for match in family.pattern.finditer(text):
-            if hidden or not (
-                _is_quoted(text, match) or (family.asked and _is_asked(text, match, documents))
-            ):
-                yield family.why, match.start(), match.end()
-                break
-    for tongue in TONGUES:
-        if not any(word in text for word in tongue.needs):
-            continue
-        said = tongue.pattern.search(text)
-        if said and not _is_quoted(text, said):
-            yield _EITHER, said.start(), said.end()
-    if hidden and (glued := GLUED.search(text)):
+    matches = list(_matches(text, documents=documents or hidden))
+    quoted = _quoted(text) if matches else lambda _: False
+    for family, match in matches:
+        if family is None:
+            honest = quoted(match)
+        else:
+            honest = not hidden and (quoted(match) or (family.asked and _is_asked(text, match, documents)))
+        if not honest:
+            yield _EITHER if family is None else family.why, match.start(), match.end()
+    for glued in GLUED.finditer(text) if hidden else ():
         yield _EITHER, glued.start(), glued.end()
+
+
+def _matches(text: str, *, documents: bool) -> Iterator[tuple[Family | None, re.Match[str]]]:
+    """Yield what the expressions match, with the family in English."""
+    for family in FAMILIES:
+        if family.documents and not documents:
+            continue
+        if all(any(word in text for word in each) for each in family.needs):
+            yield from ((family, match) for match in family.pattern.finditer(text))
+    for tongue in TONGUES:
+        if any(word in text for word in tongue.needs):
+            yield from ((None, match) for match in tongue.pattern.finditer(text))
 
 
 def _is_asked(text: str, match: re.Match[str], documents: bool) -> bool:
@@ -79,12 +81,19 @@ def _is_asked(text: str, match: re.Match[str], documents: bool) -> bool:
     return documents or TO_YOU.search(before + match[0]) is None
 
 
-def _is_quoted(text: str, match: re.Match[str]) -> bool:
-    """Tell whether a text that is about such attacks only quotes one."""
-    for quoted in QUOTES.finditer(text):
-        if quoted.start() <= match.start() and match.end() <= quoted.end():
-            return TOPIC.search(text[: quoted.start()] + " " + text[quoted.end() :]) is not None
-    return False
+def _quoted(text: str) -> Callable[[re.Match[str]], bool]:
+    """Return what tells whether a match is only quoted, in a text that is about such attacks outside of the quote."""
+    quotes = [quote.span() for quote in QUOTES.finditer(text)]
+    topics = [topic.span() for topic in TOPIC.finditer(text)]
+
+    def quoted(match: re.Match[str]) -> bool:
+        at = bisect_right(quotes, match.start(), key=lambda quote: quote[0]) - 1
+        if not topics or at < 0 or match.end() > quotes[at][1]:
+            return False
+        start, end = quotes[at]
+        return topics[0][0] < start or end < topics[-1][1]
+
+    return quoted
 
 
 def _sentence(text: str, start: int, end: int) -> tuple[int, int]:

@@ -96,6 +96,8 @@ class Check:
     action: Action
     find: Find
     unit: Unit = "sentence"
+    # Takes out of a reason what may not be repeated.
+    tell: Callable[[str], str] = str
 
     @property
     def name(self) -> str:
@@ -108,7 +110,7 @@ class Check:
         if found is None:
             return None
         spans = found.spans or (Span(0, len(text), LEFT_OUT),)
-        return Finding(self.name, self.action, found.reason, spans)
+        return Finding(self.name, self.action, self.tell(found.reason), spans)
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,6 +161,18 @@ def redacted(text: str, spans: Iterable[Span]) -> str:
             parts += [text[end : span.start], span.instead]
         end = max(end, span.end)
     return "".join([*parts, text[end:]])
+
+
+def without(finds: Sequence[Find]) -> Callable[[str], str]:
+    """Return what takes out of a text whatever is found in it, one search after the other."""
+
+    def tell(text: str) -> str:
+        for find in finds:
+            found = find(text, Context())
+            text = text if found is None else redacted(text, found.spans)
+        return text
+
+    return tell
 
 
 def shifted(spans: Iterable[Span], by: int) -> tuple[Span, ...]:

@@ -8,8 +8,8 @@ import codecs
 import html
 import re
 import unicodedata
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
 from typing import Final
 from urllib.parse import unquote
 
@@ -21,6 +21,10 @@ _PERCENT = re.compile(r"(?:[^\s%]{0,64}%[0-9a-fA-F]{2}){3,}\S*")
 _SPACED = re.compile(r"(?<![^\W_])[^\W_](?:[ .\-_*|/]{1,4}[^\W_]){3,}(?![^\W_])")
 _LEET = re.compile(r"[A-Za-z][013457@$]+[A-Za-z]|\b[013457@$][A-Za-z]{2,}")
 _TWO_LEETS = (str.maketrans("013457@$", "oieastas"), str.maketrans("013457@$", "oleastas"))
+# What shows nothing though it is no format character (Unicode's Default_Ignorable_Code_Point beside Cf).
+_INVISIBLE = re.compile(
+    "[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2060-\u206f\u3164\ufe00-\ufe0f\uffa0\ufff0-\ufff8\U000e0000-\U000e0fff]"
+)
 # Letters of other scripts that look like Latin ones (after Unicode's confusables, the common ones).
 _ALIKE = str.maketrans("авгеёікмнорстухѕјԁԛԝһαβεικνορτυχ", "abreeikmhopctyxsjdqwhabeikvoptux")
 # Words by which a text in rot13, or backwards, gives itself away.
@@ -53,6 +57,42 @@ class Reading:
         return self.places[start], self.places[end - 1] + 1
 
 
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What is found in a text: why, and where; `exact` unless its place stands for more than what was found."""
+
+    why: str
+    start: int
+    end: int
+    exact: bool = True
+
+
+def seen(text: str, search: Callable[[Reading], Iterable[Seen]]) -> list[Seen]:
+    """Return all that a search finds in the readings of a text, each stretch once.
+
+    A reading that stands for a longer stretch than what is found in it is read without what others have placed.
+    """
+    found = _all(text, search)
+    exact = [each for each in found if each.exact]
+    if exact and len(exact) < len(found):
+        left = text
+        for each in exact:
+            left = f"{left[: each.start]}{'.' * (each.end - each.start - 1)}\n{left[each.end :]}"
+        found = exact + _all(left, search)
+    once: dict[tuple[int, int], Seen] = {}
+    for each in found:
+        once.setdefault((each.start, each.end), each)
+    return list(once.values())
+
+
+def _all(text: str, search: Callable[[Reading], Iterable[Seen]]) -> list[Seen]:
+    return [
+        replace(each, exact=not reading.how or reading.places is not None)
+        for reading in readings(text)
+        for each in search(reading)
+    ]
+
+
 def readings(text: str, depth: int = 0) -> Iterator[Reading]:
     """Yield the readings of a text, the open one first."""
     size = len(text)
@@ -74,7 +114,7 @@ def _folded(text: str) -> Iterator[Reading]:
     for place, letter in enumerate(text):
         if "\U000e0020" <= letter <= "\U000e007e":
             hidden.append(chr(ord(letter) - 0xE0000))
-        elif unicodedata.category(letter) == "Cf":
+        elif unicodedata.category(letter) == "Cf" or _INVISIBLE.match(letter):
             continue
         else:
             for each in unicodedata.normalize("NFKC", letter).lower():

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cache
 from importlib.resources import files
-from typing import Protocol
+from typing import Final, Protocol
 
 from tunesmith.guarding.rails import Context, Find, Found, Span, shifted
-from tunesmith.guarding.readings import readings
+from tunesmith.guarding.readings import Reading, Seen, seen
+
+_STOPS: Final = (".", "!", "?", "…", "。", "！", "？")
 
 
 class Private(Protocol):
@@ -53,20 +55,26 @@ def private(search: FindPrivate, what: str) -> Find:
 def unwanted(lists: Mapping[str, Iterable[str]]) -> Find:
     """Return what finds words and phrases of named lists, as whole words; `*` at a word's end stands for any ending.
 
-    Capitals, look-alike letters and digits in the place of letters hide none.
+    Capitals, look-alike letters and digits in the place of letters hide none, and no line's end within a phrase does.
     """
-    patterns = {name: pattern for name, words in lists.items() if (pattern := _any_of(words)) is not None}
+    known = {name: tuple(words) for name, words in lists.items()}
+    patterns = {name: pattern for name, words in known.items() if (pattern := _any_of(words)) is not None}
+    phrases = [word for words in known.values() for word in words if len(word.split()) > 1]
+    # So far before a text a phrase may begin that ends in it.
+    reach = 2 * max(map(len, phrases), default=0)
 
-    def find(text: str, _: Context) -> Found | None:
-        for reading in readings(text):
-            for name, pattern in patterns.items():
-                spans = [
-                    Span(*reading.span(match.start(), match.end()), "***")
-                    for match in pattern.finditer(reading.text)
-                ]
-                if spans:
-                    return Found(f"it has a word of the list {name!r}", tuple(spans))
-        return None
+    def search(reading: Reading) -> Iterator[Seen]:
+        for name, pattern in patterns.items():
+            for match in pattern.finditer(reading.text):
+                yield Seen(f"it has a word of the list {name!r}", *reading.span(match.start(), match.end()))
+
+    def find(text: str, context: Context) -> Found | None:
+        # No phrase goes on where a sentence has ended.
+        ended = context.before.rstrip().endswith(_STOPS)
+        before = "" if ended else context.before[max(0, len(context.before) - reach) :]
+        found = [each for each in seen(before + text, search) if each.end > len(before)]
+        spans = [Span(each.start, each.end, "***") for each in found]
+        return Found(found[0].why, shifted(spans, len(before))) if found else None
 
     return find
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from fnmatch import fnmatchcase
 from typing import Any
 
@@ -36,6 +36,38 @@ def calls_of(text: str) -> tuple[Call, ...]:
             )
         )
     return tuple(calls)
+
+
+def lines_of(calls: Iterable[Call]) -> str:
+    """Return the text that calls are, one a line of JSON, arguments as the text that they are."""
+    return "\n".join(
+        json.dumps({"name": call.name, "arguments": call.arguments}, ensure_ascii=False) for call in calls
+    )
+
+
+def read_through(arguments: str, read: Callable[[str, str], str]) -> str:
+    """Return arguments in which `read` has changed names and values, each with what stands before it.
+
+    Arguments that are no JSON are read as one text.
+    """
+    try:
+        given = json.loads(arguments)
+        said = _read(given, read, "")
+    except (ValueError, RecursionError):
+        return read(arguments, "")
+    return arguments if said == given else json.dumps(said, ensure_ascii=False)
+
+
+def _read(value: Any, read: Callable[[str, str], str], before: str) -> Any:
+    if isinstance(value, dict):
+        return {read(name, ""): _read(each, read, f"{name}: ") for name, each in value.items()}
+    if isinstance(value, list):
+        return [_read(each, read, before) for each in value]
+    if value is None or isinstance(value, bool):
+        return value
+    text = value if isinstance(value, str) else json.dumps(value)
+    said = read(text, before)
+    return value if said == text else said
 
 
 def named(allowed: Sequence[str]) -> Find:

@@ -119,6 +119,7 @@ class Generation:
         self._result: Result | None = None
         self._error: ModelError | None = None
         self._heard: Callable[[], None] | None = None
+        self._kept: Callable[[Result], None] | None = None
         self._only_end = False
         self._lock = threading.Lock()
 
@@ -161,6 +162,13 @@ class Generation:
             self._heard, self._only_end = call, only_end
         call()
 
+    def on_result(self, call: Callable[[Result], None]) -> None:
+        """Have `call` called once with the result, in the engine's thread, before anybody else has it; or now."""
+        with self._lock:
+            self._kept, result = call, self._result
+        if result is not None:
+            call(result)
+
     # --- the engine's side
 
     def say(self, piece: Piece) -> None:
@@ -171,7 +179,10 @@ class Generation:
 
     def finish(self, result: Result) -> None:
         """End with the whole answer."""
-        self._result = result
+        with self._lock:
+            self._result, kept = result, self._kept
+        if kept is not None:
+            kept(result)
         self._end()
 
     def fail(self, error: ModelError) -> None:

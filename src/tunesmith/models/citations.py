@@ -44,6 +44,11 @@ def numbers_in(text: str) -> tuple[int, ...]:
     return tuple(dict.fromkeys(found))
 
 
+def without_citations(text: str) -> str:
+    """Return a text without what it cites as [1], [1, 3] or [1][3]."""
+    return _CITATION.sub("", text)
+
+
 def with_numbered(conversation: Conversation, passages: Sequence[Passage]) -> Conversation:
     """Return the conversation whose last user message shows the passages under numbers, and asks to cite them.
 

@@ -126,6 +126,11 @@ class ChatMessage(Body):
         return self.content if self.content is not None else self.refusal or ""
 
     @property
+    def under_name(self) -> str:
+        """What it says, behind its name if it has one."""
+        return self.words if self.name is None else f"{self.name}: {self.words}"
+
+    @property
     def calls(self) -> list[CalledFunction]:
         """The functions that it calls."""
         old = [] if self.function_call is None else [self.function_call]
@@ -235,5 +240,4 @@ def _as_said(message: ChatMessage, names: dict[str, str]) -> tuple[Role, str]:
     if message.role == "assistant":
         calls = [Call(call.name, call.arguments).said for call in message.calls]
         return "assistant", "\n".join([*([message.words] if message.words else []), *calls])
-    words = message.words if message.name is None else f"{message.name}: {message.words}"
-    return ("user" if message.role == "user" else "system"), words
+    return ("user" if message.role == "user" else "system"), message.under_name

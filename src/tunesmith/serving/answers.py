@@ -36,3 +36,9 @@ def data(body: Any, event: str | None = None) -> str:
     """Return one server-sent event with a JSON body."""
     name = "" if event is None else f"event: {event}\n"
     return f"{name}data: {json.dumps(body, ensure_ascii=False, separators=(',', ':'))}\n\n"
+
+
+def data_in(line: str) -> str | None:
+    """Return what a line of a stream has as data, with or without a blank behind the colon; None if it is no data."""
+    name, _, value = line.partition(":")
+    return value.removeprefix(" ") if name == "data" else None

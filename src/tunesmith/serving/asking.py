@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import anyio
@@ -29,11 +30,17 @@ if TYPE_CHECKING:
     from tunesmith.inference.engine import Engine
     from tunesmith.serving.wire.chat import CreateChat, CreateCompletion
 
+# Hears tokens read and said.
+Spending = Callable[[int, int], None]
 
-def submit(engine: Engine, requests: Sequence[Request], what: str) -> list[Generation]:
+
+def submit(
+    engine: Engine, requests: Sequence[Request], what: str, spent: Spending, *, each: int = 1
+) -> list[Generation]:
     """Submit requests; raises ApiError, and submits none, where the engine refuses one.
 
-    `what` says what the prompt is made of.
+    `what` says what the prompt is made of. `spent` hears the tokens read and said of each answer when it ends, also
+    where nobody waits any more; of `each` answers that follow each other, which have one prompt, it is read once.
     """
     going: list[Generation] = []
     try:
@@ -42,7 +49,15 @@ def submit(engine: Engine, requests: Sequence[Request], what: str) -> list[Gener
     except ModelError as error:
         let_go(going)
         raise api_error(error, what) from error
+    for number, generation in enumerate(going):
+        generation.on_result(partial(_count, spent, number % each == 0))
     return going
+
+
+def _count(spent: Spending, first: bool, result: Result) -> None:
+    # What was given up before its first token may not even have been read.
+    if result.tokens or result.finish != "cancelled":
+        spent(result.prompt_tokens if first else 0, len(result.tokens))
 
 
 def drawing(body: CreateChat | CreateCompletion, number: int) -> dict[str, Any]:

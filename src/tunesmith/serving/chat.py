@@ -48,18 +48,17 @@ async def _answer(
         asked = contending.Asked(body, caller, server.store.clock(), [] if shown is None else shown)
         return await contending.answer(contenders, server.limiter, asked)
     model = await anyio.to_thread.run_sync(server.roster.find, caller.organisation, body.model)
+    spent = partial(server.limiter.spent, caller)
     if isinstance(model, Remote):
-        return await proxy.forward(
-            request, model, "/chat/completions", body.model, rails.sent(server.guard, body)
-        )
+        sent = rails.sent(server.guard, body)
+        return await proxy.forward(request, model, "/chat/completions", body.model, sent, spent=spent)
     wanted = await anyio.to_thread.run_sync(requests_of, model, body)
     head = {"id": new_id("chatcmpl-"), "created": server.store.clock(), "model": body.model}
     # Refusals come before a stream begins, with a status of their own.
-    going = asking.submit(model.engine, wanted, "messages")
+    going = asking.submit(model.engine, wanted, "messages", spent, each=len(wanted))
     if body.stream:
-        return as_events(_stream(server, caller, model, body, head, going))
+        return as_events(_stream(model, body, head, going))
     results = await asking.results(request, going, "messages")
-    server.limiter.spent(caller, results)
     choices = [_choice(model, body, number, result) for number, result in enumerate(results)]
     whole = {
         "object": "chat.completion",
@@ -149,12 +148,7 @@ def _finish(body: CreateChat, finish: Finish, calls: Sequence[Call]) -> str:
 
 
 async def _stream(
-    server: Services,
-    caller: Caller,
-    model: Local,
-    body: CreateChat,
-    head: dict[str, Any],
-    going: list[Generation],
+    model: Local, body: CreateChat, head: dict[str, Any], going: list[Generation]
 ) -> AsyncIterator[str]:
     """Yield an answer as server-sent events; what may be a call is held back until it is whole."""
     include_usage = body.stream_options is not None and bool(body.stream_options.include_usage)
@@ -193,7 +187,6 @@ async def _stream(
             elif holds.get(number) or untold[number]:
                 yield chunk(number, {"content": came.text if holds.get(number) else ""}, told=untold[number])
             yield chunk(number, {}, _finish(body, came.finish, calls))
-        server.limiter.spent(caller, list(results.values()))
         if include_usage:
             yield data(
                 head | {"choices": [], "usage": usage([results[number] for number in sorted(results)])}

@@ -39,8 +39,10 @@ async def create(request: Request, server: Server, caller: Asker, body: CreateCo
 async def _answer(request: Request, server: Services, caller: Caller, body: CreateCompletion) -> Response:
     await anyio.to_thread.run_sync(server.refuse_contender, caller.organisation, body.model)
     model = await anyio.to_thread.run_sync(server.roster.find, caller.organisation, body.model)
+    spent = partial(server.limiter.spent, caller)
     if isinstance(model, Remote):
-        return await proxy.forward(request, model, "/completions", body.model, rails.sent(server.guard, body))
+        sent = rails.sent(server.guard, body)
+        return await proxy.forward(request, model, "/completions", body.model, sent, spent=spent)
     prompts = await anyio.to_thread.run_sync(_prompts, model, body)
     head = {
         "id": new_id("cmpl-"),
@@ -49,11 +51,10 @@ async def _answer(request: Request, server: Services, caller: Caller, body: Crea
         "model": body.model,
     }
     wanted = [_wanted(model, body, prompt, number) for prompt in prompts for number in range(body.n or 1)]
-    going = asking.submit(model.engine, wanted, "prompt")
+    going = asking.submit(model.engine, wanted, "prompt", spent, each=body.n or 1)
     if body.stream:
-        return as_events(_stream(server, caller, model, body, head, going))
+        return as_events(_stream(model, body, head, going))
     results = await asking.results(request, going, "prompt")
-    _spend(server, caller, body, results)
     choices = [
         _choice(model, body, number, result, going[number].request) for number, result in enumerate(results)
     ]
@@ -131,18 +132,8 @@ def _usage(body: CreateCompletion, results: Sequence[Result]) -> dict[str, Any]:
     return {"prompt_tokens": prompt, "completion_tokens": said, "total_tokens": prompt + said}
 
 
-def _spend(server: Services, caller: Caller, body: CreateCompletion, results: Sequence[Result]) -> None:
-    for first in range(0, len(results), body.n or 1):
-        server.limiter.spent(caller, results[first : first + (body.n or 1)])
-
-
 async def _stream(
-    server: Services,
-    caller: Caller,
-    model: Local,
-    body: CreateCompletion,
-    head: dict[str, Any],
-    going: list[Generation],
+    model: Local, body: CreateCompletion, head: dict[str, Any], going: list[Generation]
 ) -> AsyncIterator[str]:
     include_usage = body.stream_options is not None and bool(body.stream_options.include_usage)
     more: dict[str, Any] = {"usage": None} if include_usage else {}
@@ -168,7 +159,6 @@ async def _stream(
                 yield data(asking.taken_away().body())
                 return
             yield chunk(number, "", "length" if body.max_tokens == 0 else came.finish)
-        _spend(server, caller, body, [results[number] for number in sorted(results)])
         if include_usage:
             told = _usage(body, [results[number] for number in sorted(results)])
             yield data(head | {"choices": [], "usage": told})

@@ -53,14 +53,6 @@ class Asked:
 
 
 @dataclass(frozen=True, slots=True)
-class _Spent:
-    """An answer's tokens as the limits count them."""
-
-    prompt_tokens: int
-    tokens: range
-
-
-@dataclass(frozen=True, slots=True)
 class _Contender:
     """A contender, and what it retrieves with behind rails."""
 
@@ -234,7 +226,7 @@ async def answer(contenders: Contenders, limiter: Limiter, asked: Asked) -> Resp
 
 
 def _count(limiter: Limiter, asked: Asked, used: Answer | Meter) -> None:
-    limiter.spent(asked.caller, [_Spent(used.prompt_tokens, range(used.completion_tokens))])
+    limiter.spent(asked.caller, used.prompt_tokens, used.completion_tokens)
 
 
 def _check(body: CreateChat) -> None:

@@ -5,28 +5,13 @@ from __future__ import annotations
 import math
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
 
 from tunesmith.serving.errors import ApiError
 from tunesmith.serving.keys import Caller, Limits
 
 _MINUTE = 60.0
-
-
-class Spent(Protocol):
-    """What an answer has used."""
-
-    @property
-    def prompt_tokens(self) -> int:
-        """Tokens of the prompt."""
-        ...
-
-    @property
-    def tokens(self) -> Sequence[int]:
-        """Tokens that were said."""
-        ...
 
 
 @dataclass(slots=True)
@@ -82,11 +67,8 @@ class Limiter:
                 }
         return headers
 
-    def spent(self, caller: Caller, answers: Sequence[Spent]) -> None:
-        """Count the tokens of answers to one prompt: of more than are left, the key owes the rest."""
-        if not answers:
-            return
-        read, said = answers[0].prompt_tokens, sum(len(answer.tokens) for answer in answers)
+    def spent(self, caller: Caller, read: int, said: int) -> None:
+        """Count the tokens of an answer: of more than are left, the key owes the rest."""
         with self._lock:
             self.read += read
             self.said += said

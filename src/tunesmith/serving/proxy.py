@@ -11,7 +11,8 @@ from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
 from tunesmith.models.remote import key_from_environment
-from tunesmith.serving.answers import as_json
+from tunesmith.serving.answers import as_json, data_in
+from tunesmith.serving.asking import Spending
 from tunesmith.serving.errors import ApiError
 from tunesmith.serving.roster import Remote
 
@@ -19,13 +20,23 @@ _TIMEOUT: Final = httpx.Timeout(600.0, connect=10.0)
 # What the SDK reads of an answer's headers.
 _KEPT: Final = ("retry-after", "retry-after-ms", "x-should-retry")
 
+# How chats and completions name the tokens read and said, and how responses do.
+_COUNTED: Final = (("prompt", "input"), ("completion", "output"))
+
 
 async def forward(
-    request: Request, model: Remote, path: str, name: str, body: dict[str, Any] | None = None
+    request: Request,
+    model: Remote,
+    path: str,
+    name: str,
+    body: dict[str, Any] | None = None,
+    *,
+    spent: Spending | None = None,
 ) -> Response:
     """Pass a request on to the service of a model; `name` is what the model is called here.
 
-    `body` takes the place of the request's own, if it is given.
+    `body` takes the place of the request's own, if it is given. `spent` hears the tokens read and said, where the
+    service tells them in `usage`.
 
     The service gets this server's key for it (OPENAI_API_KEY), never the caller's. Raises ApiError (502) where it
     cannot be reached.
@@ -46,7 +57,7 @@ async def forward(
     headers = {key: value for key, value in answer.headers.items() if key in _KEPT}
     if answer.headers.get("content-type", "").startswith("text/event-stream"):
         return StreamingResponse(
-            _lines(client, answer, name), answer.status_code, headers, media_type="text/event-stream"
+            _lines(client, answer, name, spent), answer.status_code, headers, media_type="text/event-stream"
         )
     try:
         content = await answer.aread()
@@ -56,6 +67,8 @@ async def forward(
     finally:
         await answer.aclose()
         await client.aclose()
+    if spent is not None and (used := _used(found)) is not None:
+        spent(*used)
     response = as_json(_renamed(found, name), answer.status_code)
     response.headers.update(headers)
     return response
@@ -65,16 +78,36 @@ def _bad_gateway(message: str) -> ApiError:
     return ApiError(502, message, code="bad_gateway")
 
 
-async def _lines(client: httpx.AsyncClient, answer: httpx.Response, name: str) -> AsyncIterator[str]:
+async def _lines(
+    client: httpx.AsyncClient, answer: httpx.Response, name: str, spent: Spending | None
+) -> AsyncIterator[str]:
+    used: tuple[int, int] | None = None
     try:
         async for line in answer.aiter_lines():
-            kind, _, text = line.partition(": ")
-            if kind == "data" and text.startswith("{"):
-                line = f"data: {json.dumps(_renamed(json.loads(text), name), ensure_ascii=False)}"  # noqa: PLW2901
-            yield line + "\n"
+            try:
+                said = json.loads(data_in(line) or "")
+            except ValueError:
+                yield line + "\n"
+                continue
+            # Some services tell with each event how much it is by then.
+            used = _used(said) or used
+            yield f"data: {json.dumps(_renamed(said, name), ensure_ascii=False)}\n"
     finally:
+        if spent is not None and used is not None:
+            spent(*used)
         await answer.aclose()
         await client.aclose()
+
+
+def _used(body: Any) -> tuple[int, int] | None:
+    """Return the tokens read and said that an answer tells, or a response within an event; None if it tells none."""
+    if not isinstance(body, dict):
+        return None
+    usage = body.get("usage")
+    if not isinstance(usage, dict):
+        return _used(body.get("response"))
+    read, said = (usage.get(f"{old}_tokens", usage.get(f"{new}_tokens")) for old, new in _COUNTED)
+    return (read if isinstance(read, int) else 0), (said if isinstance(said, int) else 0)
 
 
 def _renamed(body: Any, name: str) -> Any:

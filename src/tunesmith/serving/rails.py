@@ -13,7 +13,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import Any, Final, Generic, TypeVar
 
 import anyio.to_thread
 from pydantic import BaseModel
@@ -21,7 +21,8 @@ from starlette.responses import Response, StreamingResponse
 
 from tunesmith.guarding.guard import Guard, Shown, Watch, asked_again
 from tunesmith.guarding.policy import Policy
-from tunesmith.guarding.rails import Context, Finding, Outcome, strictest
+from tunesmith.guarding.rails import Action, Context, Finding, Outcome, strictest
+from tunesmith.guarding.tools import calls_of, lines_of
 from tunesmith.guards import guard_of
 from tunesmith.inference.compute import computed, computed_apart
 from tunesmith.inference.requests import Piece, Result
@@ -29,14 +30,16 @@ from tunesmith.models.base import Encoder
 from tunesmith.models.messages import Call, ChatMessage
 from tunesmith.project import Project
 from tunesmith.records import Passage
-from tunesmith.serving.answers import as_events, as_json, data
-from tunesmith.serving.errors import invalid
+from tunesmith.serving.answers import as_events, as_json, data, data_in
+from tunesmith.serving.errors import ApiError, invalid
 from tunesmith.serving.ids import new_id
 from tunesmith.serving.wire.chat import CreateChat, CreateCompletion
 
 Body = TypeVar("Body", CreateChat, CreateCompletion)
 Answering = Callable[[Body], Awaitable[Response]]
 _DONE = "data: [DONE]\n\n"
+# What of an answer goes on beside its choices: no rail looks at other fields.
+_HEAD: Final = ("id", "object", "created", "model", "usage", "system_fingerprint", "service_tier")
 
 
 def rails_of(policy: Policy, folder: Path, project: Project | None = None) -> Guard:
@@ -71,24 +74,37 @@ def hear(guard: Guard, body: CreateChat) -> Heard:
     A result that is refused is left out, and the chat goes on.
     """
     users = [at for at, each in enumerate(body.messages) if each.role == "user"]
-    texts, found = guard.heard([body.messages[at].words for at in users])
+    texts, found = guard.heard([body.messages[at].under_name for at in users])
     messages, passages, findings = list(body.messages), list[Passage](), list[Finding]()
     for at, text in zip(users, texts, strict=True):
-        if text != messages[at].words:
-            messages[at] = messages[at].model_copy(update={"content": text})
+        if text != messages[at].under_name:
+            messages[at] = _saying(messages[at], text)
     for at, message in enumerate(body.messages):
         if message.role not in ("tool", "function"):
             continue
         source = message.name or message.tool_call_id or ""
-        shown, about = guard.shown([Passage(source, message.words, 1.0)])
+        shown, about = guard.shown([Passage(source, message.under_name, 1.0)])
         passages += shown
         findings += about
         text = shown[0].text if shown else f"[left out: {about[-1].reason}]"
-        if text != message.words:
-            messages[at] = message.model_copy(update={"content": text})
+        if text != message.under_name:
+            messages[at] = _saying(message, text)
     context = Context(question=texts[-1] if texts else "", passages=tuple(passages))
     whole = Outcome(found.action, found.text, (*found.findings, *findings))
     return Heard(body.model_copy(update={"messages": messages}), whole, context)
+
+
+def _saying(message: ChatMessage, text: str) -> ChatMessage:
+    """Return a message that says a text, under its name only where the text still begins with it."""
+    if message.name is None:
+        return message.model_copy(update={"content": text})
+    under = f"{message.name}: "
+    if text.startswith(under):
+        return message.model_copy(update={"content": text.removeprefix(under)})
+    given = message.model_dump(exclude_unset=True, exclude={"name"})
+    # The result of a function cannot be sent without a name.
+    named = {"name": "left_out"} if message.role == "function" else {}
+    return ChatMessage.model_validate(given | named | {"content": text})
 
 
 async def chat(
@@ -105,7 +121,7 @@ async def chat(
 
 async def completion(guard: Guard, body: CreateCompletion, answer: Answering[CreateCompletion]) -> Response:
     """Go on from texts within rails; raises ApiError for a prompt of token ids, which cannot be looked at."""
-    prompts = [body.prompt] if isinstance(body.prompt, str) else list(body.prompt)
+    prompts = _prompts(body)
     texts = [prompt for prompt in prompts if isinstance(prompt, str)]
     if len(texts) < len(prompts):
         raise invalid("This server looks at what it is asked: send the prompt as text.", param="prompt")
@@ -117,6 +133,15 @@ async def completion(guard: Guard, body: CreateCompletion, answer: Answering[Cre
     read = [found.text for found in outcomes]
     told = body.model_copy(update={"prompt": read[0] if isinstance(body.prompt, str) else read})
     return await _answered(_Turn(guard, told, Context(question=read[0]), findings, answer, chat=False))
+
+
+def _prompts(body: CreateCompletion) -> list[Any]:
+    return [body.prompt] if isinstance(body.prompt, str) else list(body.prompt)
+
+
+def _choices(body: CreateChat | CreateCompletion) -> int:
+    """Return how many choices are asked for: `n` of each prompt."""
+    return (body.n or 1) * (1 if isinstance(body, CreateChat) else len(_prompts(body)))
 
 
 @dataclass(frozen=True)
@@ -139,11 +164,17 @@ class _Turn(Generic[Body]):
             passages += each.passages
         return replace(self.heard, passages=tuple(passages))
 
-    def again(self, said: str, reason: str) -> Body:
-        """Return what is asked after an answer was not accepted: one answer, and why."""
+    @property
+    def several(self) -> bool:
+        """Whether more than one choice is asked for."""
+        return _choices(self.body) > 1
+
+    def again(self, number: int, said: str, reason: str) -> Body:
+        """Return what is asked after the choice of this number was not accepted: one answer, and why."""
         if not isinstance(self.body, CreateChat):
             # What is gone on from has no place for words to the model: it is only drawn once more.
-            return self.body.model_copy(update={"n": 1})
+            prompt = _prompts(self.body)[number // (self.body.n or 1)]
+            return self.body.model_copy(update={"n": 1, "prompt": prompt})
         return again(self.body, said, reason)
 
     def noted(self, findings: Sequence[Finding]) -> dict[str, Any]:
@@ -177,80 +208,124 @@ async def _answered(turn: _Turn[Any]) -> Response:
     whole: dict[str, Any] = json.loads(bytes(response.body))
     choices = []
     for choice in whole["choices"]:
-        said, whole["usage"] = await _judged(turn, choice, whole.get("usage"))
+        said, whole = await _judged(turn, choice, whole)
         choices.append(said)
-    return as_json(whole | {"choices": choices})
+    return as_json(_kept(whole, (*_HEAD, "tunesmith")) | {"choices": choices})
 
 
-async def _judged(turn: _Turn[Any], choice: dict[str, Any], usage: Any) -> tuple[dict[str, Any], Any]:
-    """Return a choice as it may be given, asked for again if need be, and the tokens of all that was asked."""
+def _kept(given: dict[str, Any], keys: Sequence[str]) -> dict[str, Any]:
+    return {key: given[key] for key in keys if key in given}
+
+
+async def _judged(
+    turn: _Turn[Any], choice: dict[str, Any], whole: dict[str, Any]
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return a choice as it may be given, asked for again if need be, and the answer with the tokens of all of them."""
     findings = list[Finding]()
     for left in range(turn.guard.tries, -1, -1):
-        found = await anyio.to_thread.run_sync(_look, turn, choice)
+        looked = await anyio.to_thread.run_sync(_look, turn, choice)
+        found = looked.found
         findings += found.findings
         if found.action != "ask_again" or not left:
             break
-        response = await turn.answer(turn.again(_said(turn, choice), found.reason))
+        response = await turn.answer(turn.again(choice["index"], _said(turn, choice), found.reason))
         if response.status_code != 200:
             break
-        whole = json.loads(bytes(response.body))
-        usage = _summed(usage, whole.get("usage"))
-        choice = whole["choices"][0] | {"index": choice["index"]}
-    return _given(turn, choice, found) | turn.noted(findings), usage
+        more = json.loads(bytes(response.body))
+        whole |= {"usage": _summed(whole.get("usage"), more.get("usage"))} | _kept(more, ("tunesmith",))
+        choice = more["choices"][0] | {"index": choice["index"]}
+    stopped = found.action in ("ask_again", "refuse")
+    return _given(turn, choice, looked) | turn.noted(findings), whole | _beside(turn.guard, whole, stopped)
 
 
-def _look(turn: _Turn[Any], choice: dict[str, Any]) -> Outcome:
+def _beside(guard: Guard, whole: dict[str, Any], stopped: bool) -> dict[str, Any]:
+    """Return what a project's contender tells beside its answer; of one that is refused, what was retrieved alone."""
+    told = whole.get("tunesmith")
+    if not isinstance(told, dict):
+        return {}
+    retrieved = _kept(told, ("retrieved",))
+    if stopped:
+        return {"tunesmith": retrieved | {"cited": (), "confidence": None, "notes": ()}}
+    notes = guard.noted([str(note) for note in told.get("notes") or ()])
+    return {"tunesmith": retrieved | _kept(told, ("cited", "confidence")) | {"notes": notes}}
+
+
+@dataclass(frozen=True, slots=True)
+class _Looked:
+    """What becomes of a choice, and its calls as they may be made; none where they are only shown."""
+
+    found: Outcome
+    calls: tuple[Call, ...] = ()
+
+
+def _look(turn: _Turn[Any], choice: dict[str, Any]) -> _Looked:
     """Return what becomes of a choice: of its words and of its calls."""
     words = turn.guard.look("output", _words(turn, choice), turn.context)
     calls = _calls(choice.get("message", {}))
     if not calls or words.action in ("ask_again", "refuse"):
-        return words
-    called = turn.guard.look("tools", _lines(calls), turn.context)
-    findings = (*words.findings, *called.findings)
-    return Outcome(strictest(findings), called.text if called.action == "redact" else words.text, findings)
+        return _Looked(words)
+    called = turn.guard.called(calls, turn.context)
+    findings, made = (*words.findings, *called.findings), calls_of(called.text)
+    return _Looked(Outcome(strictest(findings), words.text if made else called.text, findings), made)
 
 
 def _words(turn: _Turn[Any], choice: dict[str, Any]) -> str:
-    return (choice["message"].get("content") if turn.chat else choice["text"]) or ""
+    return _content(choice["message"]) if turn.chat else choice["text"] or ""
+
+
+def _content(message: dict[str, Any]) -> str:
+    """Return what a message or a delta says; a service's own refusal is words, too."""
+    return message.get("content") or message.get("refusal") or ""
 
 
 def _said(turn: _Turn[Any], choice: dict[str, Any]) -> str:
     """Return what a choice says as the model has said it: words, and calls as JSON."""
-    parts = (_words(turn, choice), _lines(_calls(choice.get("message", {}))))
+    parts = (_words(turn, choice), lines_of(_calls(choice.get("message", {}))))
     return "\n".join(part for part in parts if part)
 
 
 def _calls(message: dict[str, Any]) -> list[Call]:
-    """Return the calls of a message or of a whole delta."""
+    """Return the calls of a message."""
     functions = [call["function"] for call in message.get("tool_calls") or ()]
     if message.get("function_call"):
         functions.append(message["function_call"])
     return [Call(each.get("name") or "", each.get("arguments") or "{}") for each in functions]
 
 
-def _lines(calls: Sequence[Call]) -> str:
-    return "\n".join(json.dumps({"name": call.name, "arguments": call.arguments}) for call in calls)
-
-
-def _given(turn: _Turn[Any], choice: dict[str, Any], found: Outcome) -> dict[str, Any]:
-    """Return a choice as it may be given: as it is, with another text, or refused."""
-    if found.action == "allow":
-        return choice
+def _given(turn: _Turn[Any], choice: dict[str, Any], looked: _Looked) -> dict[str, Any]:
+    """Return a choice as it may be given, of what was looked at alone: as it is, with another text, or refused."""
+    found, finish = looked.found, choice.get("finish_reason")
     stopped = found.action in ("ask_again", "refuse")
-    text = turn.guard.refused(found.reason) if stopped else found.text
-    # What was to be called is only shown, or not even that.
-    dropped = stopped or any(
-        each.rail.startswith("tools.") and each.action == "redact" for each in found.findings
-    )
-    finish = "content_filter" if stopped else choice["finish_reason"]
-    if dropped and finish in ("tool_calls", "function_call"):
+    if stopped:
+        finish = "content_filter"
+    elif finish in ("tool_calls", "function_call") and not looked.calls:
         finish = "stop"
     # The tokens that were said would tell what was taken out.
-    more = {"logprobs": None, "finish_reason": finish}
+    logprobs = choice.get("logprobs") if found.action == "allow" else None
+    given = {"index": choice["index"], "logprobs": logprobs, "finish_reason": finish}
+    text = turn.guard.refused(found.reason) if stopped else found.text
     if not turn.chat:
-        return choice | {"text": text} | more
-    kept: dict[str, Any] = {} if dropped else choice["message"]
-    return choice | {"message": kept | {"role": "assistant", "content": text, "refusal": None}} | more
+        return given | {"text": text}
+    message = choice["message"]
+    said: dict[str, Any] = {"role": "assistant", "content": text or None, "refusal": None}
+    if found.action == "allow" and not message.get("content"):
+        said |= {"content": message.get("content"), "refusal": message.get("refusal")}
+    return given | {"message": said | ({} if stopped else _made(message, looked.calls))}
+
+
+def _made(message: dict[str, Any], calls: Sequence[Call]) -> dict[str, Any]:
+    """Return the calls of a message as they may be made."""
+    functions = [{"name": call.name, "arguments": call.arguments} for call in calls]
+    tools = message.get("tool_calls") or ()
+    made: dict[str, Any] = {}
+    if functions and tools:
+        made["tool_calls"] = [
+            {"id": call.get("id"), "type": "function", "function": function}
+            for call, function in zip(tools, functions, strict=False)
+        ]
+    if len(functions) > len(tools):
+        made["function_call"] = functions[-1]
+    return made
 
 
 def _summed(usage: Any, more: Any) -> Any:
@@ -280,7 +355,7 @@ def _refusal(guard: Guard, body: CreateChat | CreateCompletion, found: Outcome, 
         {"index": number, "logprobs": None, "finish_reason": "content_filter"}
         | ({"delta" if streamed else "message": said} if chat else {"text": text})
         | noted(found.findings)
-        for number in range(body.n or 1)
+        for number in range(_choices(body))
     ]
     usage = {"prompt_tokens": 0, "completion_tokens": 0, "total_tokens": 0}
     if not streamed:
@@ -299,6 +374,30 @@ def _refusal(guard: Guard, body: CreateChat | CreateCompletion, found: Outcome, 
 
 
 @dataclass
+class _Begun:
+    """A call that comes in parts; one that has no index came as `function_call`, as calls once did."""
+
+    index: int | None
+    id: str | None
+    name: str = ""
+    arguments: str = ""
+
+    def is_over(self, id: str | None, name: str) -> bool:
+        """Tell whether a part with this id and name belongs to another call."""
+        if id and self.id:
+            return id != self.id or bool(name and self.name and name != self.name)
+        return bool(name and self.name)
+
+    def made(self, number: int, call: Call) -> dict[str, Any]:
+        """Return the delta in which the call is made as it may be."""
+        function = {"name": call.name, "arguments": call.arguments}
+        if self.index is None:
+            return {"function_call": function}
+        made = {"index": number, "id": self.id or new_id("call_"), "type": "function", "function": function}
+        return {"tool_calls": [made]}
+
+
+@dataclass
 class _Saying:
     """One choice of a stream: what of it may go on, and how it ends."""
 
@@ -306,9 +405,9 @@ class _Saying:
     number: int
     tries: int
     watch: Watch = field(init=False)
-    calls: dict[int, dict[str, Any]] = field(default_factory=dict)
-    held: list[dict[str, Any]] = field(default_factory=list)
+    calls: list[_Begun] = field(default_factory=list)
     over: bool = False
+    refused: bool = False
     # Why it is asked again, once it is.
     again: Outcome | None = None
 
@@ -316,87 +415,100 @@ class _Saying:
         self.watch = Watch(self.turn.guard, self.turn.context)
 
     def take(self, choice: dict[str, Any]) -> list[dict[str, Any]]:
-        """Take a piece of the choice, and return the pieces that may go on."""
+        """Take a piece of the choice, and return the pieces that may go on, of what was looked at alone."""
         if self.over:
             return []
         delta = choice.get("delta") or {}
-        if delta.get("tool_calls") or delta.get("function_call"):
-            self._hold(choice, delta)
-            choice, delta = choice | {"delta": {}}, {}
-        text = (delta.get("content") if self.turn.chat else choice.get("text")) or ""
-        pieces = []
-        if delta.get("role") and not text:
-            pieces.append(choice | {"finish_reason": None})
-        if passed := self.watch.feed(text):
+        self._hold(delta)
+        pieces = [self._of({"role": "assistant", "content": ""})] if delta.get("role") else []
+        if passed := self.watch.feed(_content(delta) if self.turn.chat else choice.get("text") or ""):
             pieces.append(self._piece(passed))
         finish = choice.get("finish_reason")
         if finish is not None and not self.watch.stopped and (passed := self.watch.end()):
             pieces.append(self._piece(passed))
         if self.watch.stopped:
-            return [*pieces, *self._stop(Outcome(self.watch.action, "", tuple(self.watch.findings)))]
+            return [*pieces, *self._stop(self.watch.action, ())]
         return pieces if finish is None else [*pieces, *self._end(finish)]
 
-    def _hold(self, choice: dict[str, Any], delta: dict[str, Any]) -> None:
-        """Keep the pieces of calls back until all of them can be looked at."""
-        self.held.append(choice | {"finish_reason": None})
-        for part in (
-            *(delta.get("tool_calls") or ()),
-            *([{"function": delta["function_call"]}] if delta.get("function_call") else ()),
-        ):
-            call = self.calls.setdefault(part.get("index", 0), {"name": "", "arguments": ""})
-            for key in call:
-                call[key] += (part.get("function") or {}).get(key) or ""
+    def _hold(self, delta: dict[str, Any]) -> None:
+        """Keep the calls of a delta back until all of them can be looked at."""
+        for part in delta.get("tool_calls") or ():
+            self._call(part.get("index") or 0, part.get("id"), part.get("function") or {})
+        if delta.get("function_call"):
+            self._call(None, None, delta["function_call"])
+
+    def _call(self, index: int | None, id: str | None, function: dict[str, Any]) -> None:
+        """Add a part to the call that it belongs to: another id, or a second name, begins another call."""
+        name = function.get("name") or ""
+        call = next((each for each in reversed(self.calls) if each.index == index), None)
+        if call is None or call.is_over(id, name):
+            call = _Begun(index, id)
+            self.calls.append(call)
+        call.id = call.id or id
+        call.name = call.name or name
+        call.arguments += function.get("arguments") or ""
 
     @property
-    def called(self) -> list[Call]:
-        """The calls that have come."""
-        return [Call(each["name"], each["arguments"] or "{}") for _, each in sorted(self.calls.items())]
+    def said(self) -> str:
+        """What has come, words and calls."""
+        return "\n".join(part for part in (self.watch.come, lines_of(self._called)) if part)
+
+    @property
+    def _called(self) -> list[Call]:
+        return [Call(each.name, each.arguments or "{}") for each in self.calls]
 
     def _end(self, finish: str) -> list[dict[str, Any]]:
-        calls = _lines(self.called)
-        found = self.turn.guard.look("tools", calls, self.turn.context) if calls else None
-        if found is not None and found.action in ("ask_again", "refuse"):
-            return self._stop(found)
+        found = self.turn.guard.called(self._called, self.turn.context)
+        if found.action in ("ask_again", "refuse"):
+            return self._stop(found.action, found.findings)
         self.over = True
-        findings = (*self.watch.findings, *(found.findings if found else ()))
-        if found is not None and found.action == "redact":
+        findings, made = (*self.watch.findings, *found.findings), calls_of(found.text)
+        if self.calls and not made:
             return [self._piece(found.text), self._last("stop", findings)]
-        return [*self.held, self._last(finish, findings)]
+        calls = zip(self.calls, made, strict=False)
+        return [
+            *(self._of(begun.made(number, call)) for number, (begun, call) in enumerate(calls)),
+            self._last(finish, findings),
+        ]
 
-    def _stop(self, found: Outcome) -> list[dict[str, Any]]:
+    def _stop(self, action: Action, more: Sequence[Finding]) -> list[dict[str, Any]]:
         """Return how a choice ends that may not go on; nothing if it is asked again."""
         self.over = True
+        found = Outcome(action, "", (*self.watch.findings, *more))
         if found.action == "ask_again" and self.tries and not self.watch.said:
             self.again = found
             return []
+        self.refused = True
         text = self.turn.guard.refused(found.reason)
         piece = self._piece(f"\n\n{text}" if self.watch.said else text)
         return [piece, self._last("content_filter", found.findings)]
 
     def _piece(self, text: str) -> dict[str, Any]:
-        said = {"delta": {"content": text}} if self.turn.chat else {"text": text}
-        return {"index": self.number, "logprobs": None, "finish_reason": None} | said
+        return self._of({"content": text} if self.turn.chat else text)
+
+    def _of(self, said: dict[str, Any] | str) -> dict[str, Any]:
+        """Return a piece with a delta, or with a text."""
+        key = "text" if isinstance(said, str) else "delta"
+        return {"index": self.number, "logprobs": None, "finish_reason": None, key: said}
 
     def _last(self, finish: str, findings: Sequence[Finding]) -> dict[str, Any]:
-        said: dict[str, Any] = {"delta": {}} if self.turn.chat else {"text": ""}
-        ended = {"index": self.number, "logprobs": None, "finish_reason": finish} | said
-        return ended | self.turn.noted(findings)
+        ended = self._of({} if self.turn.chat else "")
+        return ended | {"finish_reason": finish} | self.turn.noted(findings)
 
 
 async def _stream(turn: _Turn[Any], response: StreamingResponse) -> AsyncIterator[str]:
     """Yield a stream's events with what may go on of them; a single answer may be asked for again."""
-    several = (turn.body.n or 1) > 1
     head: dict[str, Any] = {}
     usage: Any = None
     earlier = tuple[Finding, ...]()
-    for left in range(0 if several else turn.guard.tries, -1, -1):
+    for left in range(0 if turn.several else turn.guard.tries, -1, -1):
         told = replace(turn, findings=(*turn.findings, *earlier))
         saying: dict[int, _Saying] = {}
         begun = bool(head)
         async for event in _events(response):
             if isinstance(event, str) or "choices" not in event:
-                if event != _DONE:
-                    yield event if isinstance(event, str) else data(event)
+                if line := _beside_choices(event):
+                    yield line
                 continue
             head = head or {key: event[key] for key in ("id", "created", "model") if key in event}
             if event.get("usage"):
@@ -406,16 +518,24 @@ async def _stream(turn: _Turn[Any], response: StreamingResponse) -> AsyncIterato
                 one = saying.setdefault(number, _Saying(told, number, left))
                 for piece in one.take(choice):
                     if not (begun and (piece.get("delta") or {}).get("role")):
-                        yield data(event | head | {"choices": [piece]})
+                        yield data(_kept(event, _HEAD) | head | {"choices": [piece]})
             if not event["choices"] and not any(one.again for one in saying.values()):
-                yield data(event | head | {"usage": usage})
+                refused = any(one.refused for one in saying.values())
+                beside = _beside(turn.guard, event, refused)
+                yield data(_kept(event, _HEAD) | head | {"choices": [], "usage": usage} | beside)
         unwanted = next((one for one in saying.values() if one.again), None)
         if unwanted is None or unwanted.again is None:
             break
         earlier += unwanted.again.findings
-        said = unwanted.watch.come or _lines(unwanted.called)
-        response = await _streamed(told, told.again(said, unwanted.again.reason))
+        response = await _streamed(told, told.again(0, unwanted.said, unwanted.again.reason))
     yield _DONE
+
+
+def _beside_choices(event: dict[str, Any] | str) -> str:
+    """Return what goes on of an event without choices: a comment, or an error, which a service says itself."""
+    if isinstance(event, str):
+        return event
+    return data(_kept(event, ("error",))) if "error" in event else ""
 
 
 async def _streamed(turn: _Turn[Any], body: Any) -> StreamingResponse:
@@ -431,7 +551,11 @@ async def _streamed(turn: _Turn[Any], body: Any) -> StreamingResponse:
 
 
 async def _events(response: StreamingResponse) -> AsyncIterator[dict[str, Any] | str]:
-    """Yield a stream's events, those that are JSON as what they say; it is closed with this one."""
+    """Yield what a stream's events say, and its comments without their words; it is closed with this one.
+
+    Other fields, of which chats and completions have none, do not go on. Data that is no JSON, which no rail can read,
+    ends the stream with an error.
+    """
     left = ""
     iterator = response.body_iterator
     try:
@@ -439,14 +563,30 @@ async def _events(response: StreamingResponse) -> AsyncIterator[dict[str, Any] |
             left += piece if isinstance(piece, str) else bytes(piece).decode()
             *lines, left = left.split("\n")
             for line in lines:
-                if line.startswith("data: {"):
-                    yield json.loads(line.removeprefix("data: "))
-                elif line:
-                    yield f"{line}\n\n"
+                said = data_in(line)
+                if line.startswith(":"):
+                    yield ":\n\n"
+                elif said and said != "[DONE]":
+                    event = _event(said)
+                    yield event
+                    if "error" in event:
+                        return
     finally:
         close = getattr(iterator, "aclose", None)
         if close is not None:
             await close()
+
+
+def _event(said: str) -> dict[str, Any]:
+    """Return what data says, or the error that it says nothing that can be read."""
+    try:
+        event = json.loads(said)
+    except ValueError:
+        event = None
+    if isinstance(event, dict):
+        return event
+    error = ApiError(502, "The model's service sent data that is no JSON object.", code="bad_gateway")
+    return error.body()
 
 
 # --- responses

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Annotated, Any, Final, Literal
 
 import anyio.to_thread
@@ -45,23 +46,23 @@ async def create(request: Request, server: Server, caller: Asker, body: CreateRe
     """Answer an input, after what the response before it remembers."""
     await anyio.to_thread.run_sync(server.refuse_contender, caller.organisation, body.model)
     model = await anyio.to_thread.run_sync(server.roster.find, caller.organisation, body.model)
+    spent = partial(server.limiter.spent, caller)
     if isinstance(model, Remote):
         if server.guard is not None:
             raise invalid(
                 f"Within this server's rails '{body.model}' answers at /v1/chat/completions alone.",
                 param="model",
             )
-        return await proxy.forward(request, model, "/responses", body.model)
+        return await proxy.forward(request, model, "/responses", body.model, spent=spent)
     turn = await anyio.to_thread.run_sync(_turn, server, caller, model, body)
     if server.guard is not None:
         refusal = await anyio.to_thread.run_sync(_hear, server.guard, turn)
         if refusal is not None:
             return await _refused(server, turn, refusal)
-    going = asking.submit(model.engine, requests_of(model, turn.chat), "input")
+    going = asking.submit(model.engine, requests_of(model, turn.chat), "input", spent)
     if body.stream:
         return as_events(_stream(server, turn, _pieces(turn, going), going))
     [result] = await asking.results(request, going, "input")
-    server.limiter.spent(caller, [result])
     result = await _within(request, server, turn, result)
     return as_json(await anyio.to_thread.run_sync(_keep, server, turn, result, turn.output(result)))
 
@@ -385,9 +386,9 @@ async def _within(request: Request, server: Services, turn: _Turn, result: Resul
             break
         turn.found += tuple(watch.findings)
         turn.chat = rails.again(turn.chat, result.text, watch.reason)
-        going = asking.submit(turn.model.engine, requests_of(turn.model, turn.chat), "input")
+        spent = partial(server.limiter.spent, turn.caller)
+        going = asking.submit(turn.model.engine, requests_of(turn.model, turn.chat), "input", spent)
         [result] = await asking.results(request, going, "input")
-        server.limiter.spent(turn.caller, [result])
     return replace(result, text=guard.refused(turn.watch.reason), logprobs=())
 
 
@@ -425,7 +426,6 @@ async def _stream(
                     yield events("response.output_text.delta", **_of_part(turn), delta=came.text, logprobs=[])
             for event in _item_ended(events, turn, output):
                 yield event
-            server.limiter.spent(turn.caller, [came])
             whole = await anyio.to_thread.run_sync(_keep, server, turn, came, output)
             yield events(f"response.{whole['status']}", response=whole)
     except ModelError as error:
