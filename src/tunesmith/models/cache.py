@@ -144,7 +144,10 @@ def _stacked(parts: Sequence[Tensor], beginning: int, tokens: int, size: int) ->
     """Return all rows, shape (B, heads, size, D): the beginning, padding, the rest up to `tokens`, then room."""
     _, heads, _, width = parts[0].shape
     whole = parts[0].new_zeros(sum(map(len, parts)), heads, size, width)
-    for part, rows in zip(parts, whole.split([len(part) for part in parts]), strict=True):
+    first = 0
+    for part in parts:
+        rows = whole[first : first + len(part)]
+        first += len(part)
         rest = part.shape[-2] - beginning
         rows[..., :beginning, :] = part[..., :beginning, :]
         rows[..., tokens - rest : tokens, :] = part[..., beginning:, :]

@@ -52,6 +52,7 @@ def _moved(schema: Any, place: str) -> Any:
     if isinstance(schema, Mapping):
         moved = {key: value if key in _DATA else _moved(value, place) for key, value in schema.items()}
         address = schema.get("$ref")
-        inside = isinstance(address, str) and address.startswith("#")
-        return {**moved, "$ref": f"{place}{address[1:]}"} if inside else moved
+        if isinstance(address, str) and address.startswith("#"):
+            moved["$ref"] = f"{place}{address[1:]}"
+        return moved
     return [_moved(value, place) for value in schema] if isinstance(schema, list) else schema
