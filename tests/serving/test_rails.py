@@ -63,8 +63,9 @@ class Upstream:
     url: str = ""
     says: list[dict[str, Any]] = field(default_factory=list)
     asked: list[dict[str, Any]] = field(default_factory=list)
-    # How it writes a line of data, and what stands beside its choices.
+    # How it writes a line of data, and in it other letters than ASCII's; what stands beside its choices.
     writes: str = "data: {}"
+    ascii: bool = True
     beside: dict[str, Any] = field(default_factory=dict)
 
     def events(self, choices: list[dict[str, Any]], kind: str) -> Iterator[bytes]:
@@ -72,7 +73,7 @@ class Upstream:
         head: dict[str, Any] = {"id": "up", "created": 1, "model": "m", "object": kind}
         usage = {"choices": [], "usage": USAGE} | self.beside
         for event in (*({"choices": [choice]} for choice in choices), usage):
-            yield (self.writes.format(json.dumps(head | event)) + "\n\n").encode()
+            yield (self.writes.format(json.dumps(head | event, ensure_ascii=self.ascii)) + "\n\n").encode()
         yield b"data: [DONE]\n\n"
 
 
@@ -325,6 +326,14 @@ def test_a_stream_without_blanks_is_within_rails(guarded: Running, upstream: Ups
     upstream.says = [{"content": f"Write to {MAIL}."}]
     pieces, finish, _ = heard(ask(guarded.client, "Who?", stream=True))
     assert ("".join(pieces), finish) == ("Write to [EMAIL].", "stop")
+
+
+def test_a_lines_end_in_the_words_ends_no_line(guarded: Running, upstream: Upstream) -> None:
+    """JSON may hold U+2028 as it is, where Python's lines end and those of events do not."""
+    upstream.ascii = False
+    upstream.says = [{"content": "One\u2028two."}]
+    pieces, finish, _ = heard(ask(guarded.client, "Who?", stream=True))
+    assert ("".join(pieces), finish) == ("One\u2028two.", "stop")
 
 
 def test_what_no_rail_can_read_ends_a_stream(guarded: Running, upstream: Upstream) -> None:

@@ -83,7 +83,7 @@ async def _lines(
 ) -> AsyncIterator[str]:
     used: tuple[int, int] | None = None
     try:
-        async for line in answer.aiter_lines():
+        async for line in _lines_of(answer):
             try:
                 said = json.loads(data_in(line) or "")
             except ValueError:
@@ -97,6 +97,17 @@ async def _lines(
             spent(*used)
         await answer.aclose()
         await client.aclose()
+
+
+async def _lines_of(answer: httpx.Response) -> AsyncIterator[str]:
+    """Yield the lines of a stream of events; httpx's own end at U+2028 too, which JSON may hold as it is."""
+    left = b""
+    async for piece in answer.aiter_bytes():
+        *lines, left = (left + piece).split(b"\n")
+        for line in lines:
+            yield line.removesuffix(b"\r").decode(errors="replace")
+    if left:
+        yield left.decode(errors="replace")
 
 
 def _used(body: Any) -> tuple[int, int] | None:
