@@ -96,9 +96,10 @@ def main() -> None:
     parser.add_argument("--train", type=int, help="only so many training messages")
     parser.add_argument("--out", type=Path, default=HERE / ".work")
     given = parser.parse_args()
-    train, test = read("train.jsonl")[: given.train], read("test.jsonl")[: given.test]
+    every, test = read("train.jsonl"), read("test.jsonl")[: given.test]
+    train = every[: given.train]
     base = load_chat("smollm2")
-    shots = [turns(next(row for row in train if row["label"] == label)) for label in LABELS]
+    shots = [turns(next(row for row in every if row["label"] == label)) for label in LABELS]
     contenders: dict[str, Callable[[], list[str]]] = {
         "nearest message": lambda: [rows[0]["label"] for rows in neighbours(train, test, 1)],
         "regression on embeddings": lambda: by_regression(train, test),

@@ -217,8 +217,11 @@ def test_most_calls_of_networkx_become_scripts_that_run() -> None:
     lines = Path("examples/networkx-assistant/questions/asked.jsonl").read_text(encoding="utf-8").splitlines()
     entries = list(dict.fromkeys(json.loads(line)["acceptable"][0] for line in lines))
     ran = 0
-    for entry in entries:
-        judgement = checked_call(answers[entry], catalogue)
-        found = first_that_runs(template_scripts(answers[entry], judgement, catalogue), catalogue)
+    for path in entries:
+        # Which name is another's alias hangs on what else is installed: networkx's writer of GraphML takes lxml's.
+        entry = catalogue.resolve(path)
+        assert entry is not None
+        judgement = checked_call(answers[entry.id], catalogue)
+        found = first_that_runs(template_scripts(answers[entry.id], judgement, catalogue), catalogue)
         ran += found is not None and found[1].error is None
     assert (len(entries), ran >= 210) == (230, True), ran
