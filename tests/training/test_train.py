@@ -191,6 +191,24 @@ def test_the_best_adapter_is_kept_not_the_last(bench: Bench) -> None:
     assert bench.loss(bench.model, bench.valid) == pytest.approx(run.steps[-1].valid_loss, rel=1e-4)
 
 
+def test_without_validation_the_last_is_kept_and_no_best_is_told(bench: Bench) -> None:
+    """Nothing says which step was the best, and the notes do not pretend to know."""
+    notes: list[str] = []
+    run = train(
+        bench.new_model(),
+        bench.tokenizer,
+        bench.examples,
+        None,
+        SETTINGS,
+        out=bench.tmp / "out",
+        work=bench.tmp / "work",
+        on_progress=lambda done, total, note="": notes.append(note),
+    )
+    assert (run.best_step, run.steps[-1].valid_loss) == (len(run.steps), None)
+    assert any("loss" in note for note in notes)
+    assert not any("best" in note or "inf" in note for note in notes)
+
+
 def test_training_ends_when_patience_does(bench: Bench) -> None:
     """After two evaluations in a row without a better loss; asked again, it is over and says the same."""
     bench.valid = tuple((one[0], Message("assistant", "the function")) for one in bench.examples[:3])

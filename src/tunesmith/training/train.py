@@ -596,7 +596,8 @@ class _Run:
         recent = self.state.steps[-10:]
         speed = sum(step.tokens for step in recent) / max(1e-9, sum(step.seconds for step in recent))
         note = f"loss {recent[-1].train_loss:.3f}, {speed:,.0f} tokens/s"
-        best = "" if self.state.best_step == 0 else f", best valid {self.state.best_loss:.3f}"
+        shown = self.state.best_step > 0 and math.isfinite(self.state.best_loss)
+        best = f", best valid {self.state.best_loss:.3f}" if shown else ""
         return note + best + "".join(f"; {text}" for text in self.notes.texts)
 
 
