@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tunesmith import steps
+from tunesmith import finished, workshops
 from tunesmith.catalogue import judge
 from tunesmith.contenders import Workshop
 from tunesmith.errors import AddressError, ConfigError, UsageError
@@ -177,9 +177,9 @@ def test_near_examples_are_training_examples(toolbox: Toolbox) -> None:
     """What stands before the question was asked in training: nothing of a test set is shown."""
     project = toolbox.project
     inputs = project._finished("evaluate", "")
-    train = {one.question for one in steps.examples_of(inputs, "train")}
-    tests = [one for name in steps.SETS for one in steps.examples_of(inputs, name)]
-    shop = steps.workshop(inputs, project.config, lambda text: None)
+    train = {one.question for one in finished.examples_of(inputs, "train")}
+    tests = [one for name in finished.SETS for one in finished.examples_of(inputs, name)]
+    shop = workshops.workshop(inputs, project.config, lambda text: None)
     shown: list[str] = []
 
     def listen(conversation: Conversation) -> str:
@@ -195,7 +195,7 @@ def test_near_examples_are_training_examples(toolbox: Toolbox) -> None:
 def test_a_classifier_gives_training_answers(toolbox: Toolbox) -> None:
     """Its answers are calls that were learned, with how sure it is, and no language model is loaded."""
     project = toolbox.project
-    train = steps.examples_of(project._finished("evaluate", ""), "train")
+    train = finished.examples_of(project._finished("evaluate", ""), "train")
     answer = reply(project, "classifier")
     assert answer.text in {one.answer for one in train}
     assert answer.confidence is not None
@@ -212,7 +212,7 @@ def test_tools_held_to_their_schemas_call_what_there_is(toolbox: Toolbox) -> Non
     model = project.contender("tools+constrained")
     sampling = Sampling(max_tokens=400)
     found = model.reply([(Message("user", text),) for text in questions], sampling)
-    catalogue = steps.catalogue_of(project._finished("evaluate", ""))
+    catalogue = finished.catalogue_of(project._finished("evaluate", ""))
     for answer in found:
         judgement = judge(answer.text, answer.retrieved, catalogue)
         assert judgement.verdict in ("exact", "wrong_arguments"), answer
@@ -224,7 +224,7 @@ def test_tools_may_run_what_the_project_says(toolbox: Toolbox, toolbox_site: Pat
     """A function in [tools] run is run, its result goes back, and the answer is the model's words and the call."""
     project = Project(replace(toolbox.project.config, tools=ToolSettings(run=("toolbox.clamp",))))
     inputs = toolbox.project._finished("evaluate", "")
-    shop = steps.workshop(inputs, project.config, lambda text: None)
+    shop = workshops.workshop(inputs, project.config, lambda text: None)
     said = {
         "Result of toolbox_clamp: 10": "It is limited to 10.",
         QUESTION[-1].content: '{"name": "toolbox_clamp", "arguments": {"value": 12, "low": 0, "high": 10}}',

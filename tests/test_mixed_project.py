@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from tunesmith.models.fake import FakeModel
 from tunesmith.pipeline import plan
 from tunesmith.project import Project
-from tunesmith.steps import kept
+from tunesmith.workshops import kept
 
 if TYPE_CHECKING:
     from tests.conftest import Record, Toolbox

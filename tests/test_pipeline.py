@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import pytest
 
-from tunesmith import steps
+from tunesmith import cache_keys, finished, steps
 from tunesmith.artifacts import Artifact
 from tunesmith.config import Config
 from tunesmith.errors import DamagedArtifact, DatasetError, ModelError, ProjectBusy, SourceError, UsageError
@@ -96,7 +96,7 @@ class Toolbox(Protocol):
         ...
 
 
-def finished(project: Project) -> dict[str, Artifact]:
+def stages_of(project: Project) -> dict[str, Artifact]:
     """Return the finished artefacts by stage; there is one of each."""
     found = project.store.list()
     assert len({one.stage for one in found}) == len(found)
@@ -130,7 +130,7 @@ def forget(project: Project, stage: str) -> None:
 
 def test_a_run_leaves_every_artefact_and_nothing_else(toolbox: Toolbox) -> None:
     """Each stage has its files, its counts, its manifest; drafts, journals and checkpoints are gone."""
-    made = finished(toolbox.project)
+    made = stages_of(toolbox.project)
     assert {name: set(one.manifest.files) for name, one in made.items()} == {
         name: files | {"counts.json"} for name, files in FILES.items()
     }
@@ -146,7 +146,7 @@ def test_what_was_counted(toolbox: Toolbox) -> None:
         name: {key: value for key, value in of.items() if name not in seconds or key != "seconds"}
         for name, of in toolbox.record.counts.items()
     }
-    made = finished(toolbox.project)
+    made = stages_of(toolbox.project)
     run = json.loads(made["train"].file("run.json").read_text())
     plan_rows = json.loads(made["estimate"].file("plan.json").read_text())["rows"]
     assert counts == {
@@ -167,7 +167,7 @@ def test_what_was_counted(toolbox: Toolbox) -> None:
 
 def test_nothing_is_dropped_silently(toolbox: Toolbox) -> None:
     """Every generated and asked question is in exactly one set or among the rejections, with a rule."""
-    made = finished(toolbox.project)
+    made = stages_of(toolbox.project)
     sets = {
         name: tuple(read_jsonl(Example, made["curate"].file(f"{name}.jsonl")))
         for name in ("train", "valid", "seen", "unseen", "asked")
@@ -189,7 +189,7 @@ def rejected_items(artifact: Artifact) -> set[str]:
 
 def test_every_contender_answers_every_question_once(toolbox: Toolbox) -> None:
     """The scores are the product of contenders and questions; floors and ceilings answer the same ones."""
-    made = finished(toolbox.project)
+    made = stages_of(toolbox.project)
     sets = {
         name: [one.id for one in read_jsonl(Example, made["curate"].file(f"{name}.jsonl"))]
         for name in ("seen", "unseen", "asked")
@@ -217,14 +217,14 @@ def test_the_bar_of_evaluating_runs_once_over_all_contenders(toolbox: Toolbox) -
 
 def test_only_contenders_with_retrieval_see_passages(toolbox: Toolbox) -> None:
     """A retrieving contender's answers name three passages each, the others' none."""
-    scores = read_jsonl(Score, finished(toolbox.project)["evaluate"].file("scores.jsonl"))
+    scores = read_jsonl(Score, stages_of(toolbox.project)["evaluate"].file("scores.jsonl"))
     shown = {(one.contender, len(one.answer.retrieved)) for one in scores}
     assert shown == {(name, 3 if "retrieval" in name else 0) for name in USUAL}
 
 
 def test_the_oracle_shows_a_right_entry_first_and_asks_only_where_that_is_new(toolbox: Toolbox) -> None:
     """Each of its answers saw an acceptable entry first; where the contender's own did, the answer is the same one."""
-    made = finished(toolbox.project)
+    made = stages_of(toolbox.project)
     right = {
         one.id: one.acceptable
         for name in ("seen", "unseen", "asked")
@@ -249,7 +249,7 @@ def test_the_oracle_shows_a_right_entry_first_and_asks_only_where_that_is_new(to
 
 def test_the_report_has_the_promised_shape(toolbox: Toolbox) -> None:
     """report.json holds the verdict, each share with its interval on each set, and paired differences."""
-    report = json.loads(finished(toolbox.project)["report"].file("report.json").read_text())
+    report = json.loads(stages_of(toolbox.project)["report"].file("report.json").read_text())
     sizes = {"seen": 4, "unseen": 4, "asked": 10}
     assert isinstance(report["verdict"], str)
     assert tuple(report["contenders"]) == USUAL
@@ -273,7 +273,7 @@ def test_the_report_has_the_promised_shape(toolbox: Toolbox) -> None:
 
 def test_the_reports_figures_are_those_of_the_scores(toolbox: Toolbox) -> None:
     """The share of exact answers in the report is the share of exact scores."""
-    made = finished(toolbox.project)
+    made = stages_of(toolbox.project)
     report = json.loads(made["report"].file("report.json").read_text())
     exact: Counter[tuple[str, str, str]] = Counter()
     for kind, file in (("contenders", "scores"), ("floors", "floors"), ("ceilings", "ceilings")):
@@ -287,7 +287,7 @@ def test_the_reports_figures_are_those_of_the_scores(toolbox: Toolbox) -> None:
 
 def test_training_learns(toolbox: Toolbox) -> None:
     """The validation loss and the encoder's loss fall, and the kept adapter is that of the best step."""
-    made = finished(toolbox.project)
+    made = stages_of(toolbox.project)
     run = json.loads(made["train"].file("run.json").read_text())
     epochs = json.loads(made["encoder"].file("run.json").read_text())["epochs"]
     valid = {step["step"]: step["valid_loss"] for step in run["steps"] if step["valid_loss"] is not None}
@@ -299,7 +299,7 @@ def test_training_learns(toolbox: Toolbox) -> None:
 
 def test_lineage_leads_back_to_the_sources(toolbox: Toolbox) -> None:
     """The report's ancestors are all stages, each after what it was made from."""
-    made = finished(toolbox.project)
+    made = stages_of(toolbox.project)
     line = [one.stage for one in toolbox.project.store.lineage(made["report"])]
     assert sorted(line) == sorted(set(NAMES) - {"report"})
     for stage in STAGES[:-1]:
@@ -435,7 +435,7 @@ def test_a_models_folder_that_is_not_there_is_named(fresh: Project) -> None:
 def with_adapter(toolbox: Toolbox, tmp_path: Path) -> Project:
     """Copy the finished project, its own adapter registered as one that was trained elsewhere."""
     project = toolbox.copy(tmp_path / "copy")
-    shutil.copytree(finished(project)["train"].file("adapter"), project.path / "adapters" / "mine")
+    shutil.copytree(stages_of(project)["train"].file("adapter"), project.path / "adapters" / "mine")
     path = project.config.path
     keys = '[evaluate]\nadapters = { mine = "path:adapters/mine" }\ncontenders = ["base", "mine"]\n'
     path.write_text(path.read_text(encoding="utf-8").replace("[evaluate]\n", keys), encoding="utf-8")
@@ -506,14 +506,14 @@ def test_an_adapter_for_another_base_is_refused_before_anyone_is_asked(
 
 def test_of_a_large_file_samples_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its size, its ends and what lies between count; no command reads gigabytes to say what is done."""
-    monkeypatch.setattr(steps, "_READ_WHOLE", 1000)
-    monkeypatch.setattr(steps, "_SAMPLE", 10)
+    monkeypatch.setattr(cache_keys, "_READ_WHOLE", 1000)
+    monkeypatch.setattr(cache_keys, "_SAMPLE", 10)
     found = set()
     for number, content in enumerate([b"a" * 5000, b"a" * 4999 + b"b", b"b" + b"a" * 4999, b"a" * 5001]):
         path = tmp_path / f"{number}" / "model.safetensors"
         path.parent.mkdir()
         path.write_bytes(content)
-        found.add(steps._digest_of_files(((str(path), len(content), 0),)))
+        found.add(cache_keys._digest_of_files(((str(path), len(content), 0),)))
     assert len(found) == 4
 
 
@@ -569,7 +569,7 @@ def kill_at(toolbox: Toolbox, project: Project, stage: str, count: int) -> None:
     )
     assert done.returncode == -signal.SIGKILL, done.stderr
     assert [folder.name for folder in project.store.root.glob("drafts/*")] == [
-        f"{stage}-{finished(toolbox.project)[stage].id}"
+        f"{stage}-{stages_of(toolbox.project)[stage].id}"
     ]
 
 
@@ -602,7 +602,7 @@ def test_a_killed_encoder_goes_on_to_the_same_weights(
     project = toolbox.copy(tmp_path / "copy")
     kill_at(toolbox, project, "encoder", count)
     project.run("encoder", record)
-    whole, resumed = (finished(one)["encoder"] for one in (toolbox.project, project))
+    whole, resumed = (stages_of(one)["encoder"] for one in (toolbox.project, project))
     assert record.made == ["encoder"]
     assert record.steps["encoder"] == [(step, 15) for step in range(goes_on_at, 16)]
     assert resumed.id == whole.id
@@ -627,7 +627,7 @@ def test_a_killed_training_goes_on_to_the_same_weights(
     project = toolbox.copy(tmp_path / "copy")
     kill_at(toolbox, project, "train", count)
     project.run("train", record)
-    whole, resumed = (finished(one)["train"] for one in (toolbox.project, project))
+    whole, resumed = (stages_of(one)["train"] for one in (toolbox.project, project))
     timed = ["adapter/step_metrics.csv", "loss.svg", "run.json"]
     assert record.made == ["train"]
     assert record.steps["train"] == [(step, 12) for step in range(goes_on_at, 13)]
@@ -650,7 +650,7 @@ def test_a_killed_evaluation_asks_nothing_twice(
         for line in lines_of(file)
     ]
     project.run(show=record)
-    whole, resumed = finished(toolbox.project), finished(project)
+    whole, resumed = stages_of(toolbox.project), stages_of(project)
     assert record.made == ["evaluate", "risks", "report"]
     assert len(kept) == sum((4, 4, 8, 2)[place % 4] for place in range(count))
     assert set(kept) <= set(lines_of(resumed["evaluate"].file("scores.jsonl")))
@@ -693,7 +693,7 @@ def test_two_runs_at_once_are_refused(fresh: Project) -> None:
 def test_a_damaged_artefact_is_named(toolbox: Toolbox, tmp_path: Path) -> None:
     """A byte changed in a finished file stops the next run, with the file's name; deleting it mends it."""
     project = toolbox.copy(tmp_path / "copy")
-    documents = finished(project)["collect"].file("documents.jsonl")
+    documents = stages_of(project)["collect"].file("documents.jsonl")
     documents.write_bytes(documents.read_bytes().replace(b"circle", b"square"))
     with pytest.raises(DamagedArtifact, match=r"documents\.jsonl is damaged"):
         project.run()
@@ -753,7 +753,7 @@ def test_a_retriever_can_be_left_as_it_is(fresh: Project, record: Record) -> Non
     """With epochs = 0 nothing is tuned and nothing estimated for it, and the encoder's bytes stay."""
     project = Project(with_settings(fresh.config, "encoder", epochs=0))
     project.run("encoder", record)
-    tuned = finished(project)["encoder"]
+    tuned = stages_of(project)["encoder"]
     before = fresh.path / "models" / "encoder" / "model.safetensors"
     assert record.counts["encoder"]["epochs"] == 0
     assert tuned.file("encoder/model.safetensors").read_bytes() == before.read_bytes()
@@ -775,7 +775,7 @@ def test_a_project_is_not_run_by_several_processes(fresh: Project, monkeypatch: 
 
 def test_risks_are_looked_for_and_shown(toolbox: Toolbox) -> None:
     """The stage leaves what was seen of both models and the figures; the report shows them, and has them as JSON."""
-    made = finished(toolbox.project)["risks"]
+    made = stages_of(toolbox.project)["risks"]
     found = json.loads(made.file("risks.json").read_text(encoding="utf-8"))
     seen = {
         name: {one.what for one in read_jsonl(Seen, made.file(f"{name}.jsonl"))} for name in ("base", "tuned")
@@ -793,7 +793,7 @@ def test_risks_are_looked_for_and_shown(toolbox: Toolbox) -> None:
 
 def test_held_out_rows_have_answers_that_were_not_trained_on(toolbox: Toolbox) -> None:
     """Questions about one entry share its answer: a control whose answer was learned would be none."""
-    made = finished(toolbox.project)
+    made = stages_of(toolbox.project)
     trained = {one.answer for one in read_jsonl(Example, made["curate"].file("train.jsonl"))}
     kept = {one.answer for one in read_jsonl(Example, made["curate"].file("seen.jsonl"))}
     assert kept & trained
@@ -807,8 +807,8 @@ def test_held_out_rows_have_answers_that_were_not_trained_on(toolbox: Toolbox) -
 
 def test_what_stands_in_retrieved_documents_was_seen_in_training(toolbox: Toolbox) -> None:
     """A private value of a passage is not made up; where no prompt shows passages it is."""
-    made, config = finished(toolbox.project), toolbox.project.config
-    [document, *_] = steps.documents_of(made)
+    made, config = stages_of(toolbox.project), toolbox.project.config
+    [document, *_] = finished.documents_of(made)
 
     assert document.text in material_of(made, config).trained
     assert document.text not in material_of(made, with_settings(config, "train", retrieved_share=0)).trained
@@ -917,7 +917,7 @@ def test_another_contender_asks_nothing_again(toolbox: Toolbox, tmp_path: Path) 
     """What the others said in an earlier run stands, with the seconds that it took then."""
     shutil.copytree(toolbox.project.path, tmp_path / "copy")
     copy = Project.open(tmp_path / "copy")
-    before = list(read_jsonl(Score, finished(copy)["evaluate"].file("scores.jsonl")))
+    before = list(read_jsonl(Score, stages_of(copy)["evaluate"].file("scores.jsonl")))
     more = Project(replace(copy.config, contenders=(*copy.config.contenders, "bm25")))
 
     more.run("evaluate")

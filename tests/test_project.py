@@ -17,10 +17,10 @@ from tunesmith.config import Config
 from tunesmith.errors import AddressError, ConfigError, DamagedArtifact, DatasetError, UsageError
 from tunesmith.evaluating.exchange.files import ResultForm
 from tunesmith.evaluating.names import USUAL
+from tunesmith.finished import catalogue_of
 from tunesmith.pipeline import STAGES, plan
 from tunesmith.project import Project, RunResult, Silent, ask_alone, compare_runs
 from tunesmith.records import Example, Rejection, read_jsonl
-from tunesmith.steps import catalogue_of
 
 NAMES = [stage.name for stage in STAGES]
 

@@ -164,6 +164,11 @@ class Config:
         """The project's folder, where tunesmith.toml lies."""
         return self.path.parent
 
+    def model_address(self, address: str) -> str:
+        """Return a model's address, a relative path in it taken from the project's folder, as sources are."""
+        form, _, place = address.partition(":")
+        return f"{form}:{self.folder / Path(place).expanduser()}" if form in ("path", "gguf") else address
+
 
 # Each table's classes, in the pipeline's order: first what config reads itself, then the stage's settings.
 _TABLES: Final[dict[str, tuple[type[BaseModel], ...]]] = {

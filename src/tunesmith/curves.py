@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
-from tunesmith import steps
+from tunesmith import cache_keys, finished, steps, workshops
 from tunesmith.artifacts import Artifact
 from tunesmith.config import Config
 from tunesmith.errors import UsageError
@@ -39,13 +39,13 @@ class Training:
 def settings(config: Config) -> dict[str, Any]:
     """Return what the learning curve is told: nothing more where none is wanted, so that nothing else moves it."""
     wanted = bool(config.curve.fractions or config.curve.seeds)
-    return {"curve": config.curve.model_dump()} | (steps.evaluate_settings(config) if wanted else {})
+    return {"curve": config.curve.model_dump()} | (cache_keys.evaluate_settings(config) if wanted else {})
 
 
 def outside(config: Config) -> tuple[str, ...]:
     """Return the digests of what the contender hangs on outside, where a curve is wanted."""
     wanted = bool(config.curve.fractions or config.curve.seeds)
-    return steps.contender_digests(config) if wanted else steps.base_digest(config)
+    return cache_keys.contender_digests(config) if wanted else cache_keys.base_digest(config)
 
 
 def curve(work: Work) -> dict[str, int]:
@@ -76,7 +76,7 @@ def _trainings(inputs: Mapping[str, Artifact], config: Config) -> tuple[Training
             f"[curve] trains anew, and {config.train.base} is tuned by a service, which takes money for each time",
             hint="Leave fractions and seeds out of [curve], or train a model that is here.",
         )
-    there = len(steps.examples_of(inputs, "train"))
+    there = len(finished.examples_of(inputs, "train"))
     whole = there if config.train.examples is None else min(there, config.train.examples)
     first = config.train.seed
     # Two shares of few examples may come to as many.
@@ -87,8 +87,8 @@ def _trainings(inputs: Mapping[str, Artifact], config: Config) -> tuple[Training
 
 def _contender(config: Config, inputs: Mapping[str, Artifact]) -> str:
     """Return the last contender with the tuned language model that can be asked for the main kind of answers."""
-    calls = steps.test_sets(inputs, steps.about_calls)
-    names = (steps.contenders_in_calls if calls else steps.contenders_in_words)(inputs, config)
+    calls = finished.test_sets(inputs, finished.about_calls)
+    names = (finished.contenders_in_calls if calls else finished.contenders_in_words)(inputs, config)
     name = next((one for one in reversed(names) if "tuned" in one.split("+")), None)
     if name is None:
         raise UsageError(
@@ -108,42 +108,42 @@ def _measured(work: Work, training: Training, contender: str) -> tuple[Score, ..
     adapter = folder / "adapter"
     if not folder.joinpath("run.json").is_file():
         # In the arithmetic of the project's own training, or the two could not be compared.
-        shutil.copyfile(work.inputs["train"].file(steps.ARITHMETIC), folder / steps.ARITHMETIC)
-        steps.train_here(inside, steps.conversations_of(work.inputs, config))
-    shop = steps.workshop(work.inputs, config, work.say, adapter)
-    calls = steps.test_sets(work.inputs, steps.about_calls)
+        shutil.copyfile(work.inputs["train"].file(finished.ARITHMETIC), folder / finished.ARITHMETIC)
+        steps.train_here(inside, finished.conversations_of(work.inputs, config))
+    shop = workshops.workshop(work.inputs, config, work.say, adapter)
+    calls = finished.test_sets(work.inputs, finished.about_calls)
     ask = _ask_calls if calls else _ask_words
-    sets = calls or steps.test_sets(work.inputs, steps.about_texts)
-    main = steps.main_set(sets)
+    sets = calls or finished.test_sets(work.inputs, finished.about_texts)
+    main = finished.main_set(sets)
     return ask(inside, shop, contender, {main: sets[main]})
 
 
-def _ask_calls(work: Work, shop: Any, contender: str, sets: steps.Sets) -> tuple[Score, ...]:
+def _ask_calls(work: Work, shop: Any, contender: str, sets: finished.Sets) -> tuple[Score, ...]:
     from tunesmith.evaluating.evaluate import evaluate
 
-    catalogue = steps.catalogue_of(work.inputs)
+    catalogue = finished.catalogue_of(work.inputs)
     return evaluate(
         {contender: shop.build(contender)},
         sets,
         catalogue,
-        system=steps.system_of(catalogue),
+        system=finished.system_of(catalogue),
         settings=work.config.evaluate,
         journal=work.draft / "answers.jsonl",
         on_progress=work.progress,
     )
 
 
-def _ask_words(work: Work, shop: Any, contender: str, sets: steps.Sets) -> tuple[Score, ...]:
+def _ask_words(work: Work, shop: Any, contender: str, sets: finished.Sets) -> tuple[Score, ...]:
     from tunesmith.evaluating.evaluate import evaluate_words
 
-    shop = steps.in_words_workshop(shop, work.inputs, work.config)
+    shop = workshops.in_words_workshop(shop, work.inputs, work.config)
     asked = evaluate_words(
         {contender: shop.build(contender)},
         sets,
-        system=steps.in_words_of(work.config),
+        system=cache_keys.in_words_of(work.config),
         settings=work.config.evaluate,
-        encoder=steps.encoder_of(work.config, work.say),
-        right_of=steps.places_of(work.inputs).right,
+        encoder=finished.encoder_of(work.config, work.say),
+        right_of=finished.places_of(work.inputs).right,
         journal=work.draft / "answers.jsonl",
         on_progress=work.progress,
     )
@@ -161,9 +161,9 @@ def curve_of(
     noted = json.loads(made.file(TRAININGS).read_text(encoding="utf-8"))
     if not noted["trainings"]:
         return None
-    main = steps.main_set({one.set for one in scores})
+    main = finished.main_set({one.set for one in scores})
     own = [one for one in scores if (one.contender, one.set) == (noted["contender"], main)]
-    there = len(steps.examples_of(inputs, "train"))
+    there = len(finished.examples_of(inputs, "train"))
     whole = there if config.train.examples is None else min(there, config.train.examples)
     points = [Point(whole, 1.0, config.train.seed, mean_estimate(own, metric), None)]
     for one in noted["trainings"]:

@@ -16,7 +16,7 @@ from importlib.metadata import PackageNotFoundError, metadata, packages_distribu
 from pathlib import Path
 from typing import Final, Literal, get_args
 
-from tunesmith import steps
+from tunesmith import cache_keys, finished
 from tunesmith.artifacts import Artifact, disk_full_named
 from tunesmith.config import Config
 from tunesmith.errors import MissingExtra, UsageError
@@ -35,7 +35,7 @@ DatasetForm = Literal[
     "huggingface",
 ]
 FORMS: Final[tuple[DatasetForm, ...]] = get_args(DatasetForm)
-SETS: Final = ("train", "valid", *steps.SETS)
+SETS: Final = ("train", "valid", *finished.SETS)
 STATEMENT: Final = "DATA.md"
 # What each form's rows are in; TRL and Axolotl read OpenAI's as they are.
 _ROWS: Final[Mapping[DatasetForm, Format]] = {
@@ -66,7 +66,7 @@ def write_dataset(inputs: Mapping[str, Artifact], config: Config, form: DatasetF
     """
     if folder.exists():
         raise UsageError(f"{folder} is there already.", hint="Name a new folder with --out.")
-    sets = {name: rows for name in SETS if (rows := steps.examples_of(inputs, name))}
+    sets = {name: rows for name in SETS if (rows := finished.examples_of(inputs, name))}
     statement = _statement(inputs, config, sets)
     part = folder.with_name(f".{folder.name}.part")
     shutil.rmtree(part, ignore_errors=True)
@@ -119,7 +119,7 @@ def _write_rows(
 
 def _chat(example: Example, inputs: Mapping[str, Artifact], config: Config) -> list[dict[str, str]]:
     by_call = example.entry is not None
-    system = steps.system_of(steps.catalogue_of(inputs)) if by_call else steps.in_words_of(config)
+    system = finished.system_of(finished.catalogue_of(inputs)) if by_call else cache_keys.in_words_of(config)
     turns = (
         ("system", system),
         *((message.role, message.content) for message in example.messages),

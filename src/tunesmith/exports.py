@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from tunesmith import steps
+from tunesmith import cache_keys, finished
 from tunesmith.artifacts import Artifact, disk_full_named
 from tunesmith.config import Config
 from tunesmith.exporting.card import Facts, Rate
@@ -39,15 +39,17 @@ def tuned_order(
 
     The scores are the report's, if there is one of this model.
     """
-    place = steps.tuned_place(inputs, config, lambda text: None)
+    place = finished.tuned_place(inputs, config, lambda text: None)
     report = _report(inputs)
     facts = Facts(
         name=config.name,
         base=_public(place, config.train.base),
         licence=_licence(place.folder),
-        system=steps.system_for(steps.catalogue_of(inputs), config),
+        system=finished.system_for(finished.catalogue_of(inputs), config),
         data=dict(_data(inputs, config)),
-        settings={key: value for key, value in steps.train_settings(config).items() if value is not None},
+        settings={
+            key: value for key, value in cache_keys.train_settings(config).items() if value is not None
+        },
         verdict=report.get("verdict"),
         rates=tuple(_rates(report)),
         limits=(*_limits(place.folder), *_subject(inputs)),
@@ -110,7 +112,7 @@ def _limits(folder: Path) -> Iterator[str]:
 
 
 def _subject(inputs: Mapping[str, Artifact]) -> Iterator[str]:
-    catalogue = steps.catalogue_of(inputs)
+    catalogue = finished.catalogue_of(inputs)
     yield f"It was tuned on {catalogue.package} {catalogue.version}; other versions may have other calls."
     if "report" not in inputs:
         yield "It has not been evaluated."
@@ -148,5 +150,5 @@ def _rates(report: Mapping[str, Any]) -> Iterator[Rate]:
 
 
 def _conversations(inputs: Mapping[str, Artifact], facts: Facts) -> Iterator[Conversation]:
-    for example in steps.examples_of(inputs, "valid"):
+    for example in finished.examples_of(inputs, "valid"):
         yield Message("system", facts.system or ""), Message("user", example.question)

@@ -6,12 +6,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from tunesmith import steps
+from tunesmith import cache_keys, finished, steps, workshops
 from tunesmith.contenders import Workshop
 from tunesmith.errors import DatasetError, UsageError
+from tunesmith.finished import Sets
 from tunesmith.progress import Progress
 from tunesmith.records import Example, Passage, Score, write_jsonl
-from tunesmith.steps import Sets, Work
+from tunesmith.steps import Work
 
 if TYPE_CHECKING:
     from tunesmith.models.base import ChatModel, Retriever
@@ -21,16 +22,16 @@ def evaluate(work: Work) -> dict[str, int]:
     """Ask every contender every test question; score floors and ceilings beside them."""
     config = work.config
     calls, words = (
-        steps.test_sets(work.inputs, steps.about_calls),
-        steps.test_sets(work.inputs, steps.about_texts),
+        finished.test_sets(work.inputs, finished.about_calls),
+        finished.test_sets(work.inputs, finished.about_texts),
     )
     if not calls and not words:
         raise DatasetError("there is no test question", hint="Raise the shares held out in [curate].")
-    shop = steps.workshop(work.inputs, config, work.say)
+    shop = workshops.workshop(work.inputs, config, work.say)
     for adapter in config.adapters:
         shop.adapted(adapter)  # one that does not fit the base is refused before anyone is asked
-    callers = steps.contenders_in_calls(work.inputs, config) if calls else ()
-    names = steps.contenders_in_words(work.inputs, config) if words else ()
+    callers = finished.contenders_in_calls(work.inputs, config) if calls else ()
+    names = finished.contenders_in_words(work.inputs, config) if words else ()
     for kind, sets, there in (("calls", calls, callers), ("answers in words", words, names)):
         if left_out := [name for name in config.contenders if sets and name not in there]:
             work.say(f"not asked for {kind}, for which it is not made: {', '.join(left_out)}")
@@ -48,7 +49,7 @@ def evaluate(work: Work) -> dict[str, int]:
     if words:
         after = _After(len(measured.scores), total, work.progress)
         measured.add(_evaluate_words(work, shop, words, names, after))
-    steps.write_json(work.draft / steps.LATENCIES, _latencies(work, shop, calls, words))
+    steps.write_json(work.draft / finished.LATENCIES, _latencies(work, shop, calls, words))
     for name in ("scores", "floors", "ceilings"):
         write_jsonl(work.draft / f"{name}.jsonl", getattr(measured, name))
     return {
@@ -62,15 +63,15 @@ def _latencies(work: Work, shop: Workshop, calls: Sets, words: Sets) -> dict[str
     """Return by contender what some questions of the main set take when each is asked alone."""
     from tunesmith.evaluating.evaluate import latencies
 
-    config, catalogue = work.config, steps.catalogue_of(work.inputs)
+    config, catalogue = work.config, finished.catalogue_of(work.inputs)
     sets, names = (
-        (calls, steps.contenders_in_calls(work.inputs, config))
+        (calls, finished.contenders_in_calls(work.inputs, config))
         if calls
-        else (words, steps.contenders_in_words(work.inputs, config))
+        else (words, finished.contenders_in_words(work.inputs, config))
     )
-    shop = shop if calls else steps.in_words_workshop(shop, work.inputs, config)
-    system = steps.system_of(catalogue) if calls else steps.in_words_of(config)
-    main = sets[steps.main_set(sets)][: config.evaluate.timed]
+    shop = shop if calls else workshops.in_words_workshop(shop, work.inputs, config)
+    system = finished.system_of(catalogue) if calls else cache_keys.in_words_of(config)
+    main = sets[finished.main_set(sets)][: config.evaluate.timed]
     if main:
         work.say(f"timing each contender on {len(main)} questions, one at a time")
     taken: dict[str, tuple[float, ...]] = {}
@@ -121,24 +122,24 @@ def _evaluate_calls(work: Work, shop: Workshop, sets: Sets, told: _After) -> _Me
     from tunesmith.evaluating import floors
     from tunesmith.evaluating.evaluate import evaluate as ask_all
 
-    config, catalogue = work.config, steps.catalogue_of(work.inputs)
+    config, catalogue = work.config, finished.catalogue_of(work.inputs)
     made = _Measured()
-    names = steps.contenders_in_calls(work.inputs, config)
+    names = finished.contenders_in_calls(work.inputs, config)
     for name in names:
         work.say(f"asking {name}")
         made.scores += ask_all(
-            {name: steps.kept(shop.build(name), name, work.inputs, config)},
+            {name: workshops.kept(shop.build(name), name, work.inputs, config)},
             sets,
             catalogue,
-            system=steps.system_of(catalogue),
+            system=finished.system_of(catalogue),
             settings=config.evaluate,
             journal=work.scratch / f"answers-{name}.jsonl",
             on_progress=told.after(len(made.scores)),
         )
-    train_rows = steps.about_calls(steps.examples_of(work.inputs, "train"))
+    train_rows = finished.about_calls(finished.examples_of(work.inputs, "train"))
     # A passage of a document that is found first calls nothing.
-    nothing = {passage.id: "" for passage in steps.passages_of(work.inputs)}
-    answers = nothing | steps.answers_of(steps.documents_of(work.inputs), catalogue)
+    nothing = {passage.id: "" for passage in finished.passages_of(work.inputs)}
+    answers = nothing | finished.answers_of(finished.documents_of(work.inputs), catalogue)
     if train_rows:
         made.floors += floors.constant(train_rows, sets, catalogue)
         made.floors += floors.majority(train_rows, sets, catalogue)
@@ -156,7 +157,7 @@ def _evaluate_calls(work: Work, shop: Workshop, sets: Sets, told: _After) -> _Me
             {name: model},
             open_questions,
             catalogue,
-            system=steps.system_of(catalogue),
+            system=finished.system_of(catalogue),
             settings=config.evaluate,
             journal=work.scratch / "answers-oracle.jsonl",
             on_progress=work.progress,
@@ -170,9 +171,9 @@ def _evaluate_words(work: Work, shop: Workshop, sets: Sets, names: Sequence[str]
     from tunesmith.evaluating.evaluate import evaluate_words as ask_all
     from tunesmith.evaluating.word_floors import WordFloors, found
 
-    config, places = work.config, steps.places_of(work.inputs)
-    shop = steps.in_words_workshop(shop, work.inputs, config)
-    encoder, system = steps.encoder_of(config, work.say), steps.in_words_of(config)
+    config, places = work.config, finished.places_of(work.inputs)
+    shop = workshops.in_words_workshop(shop, work.inputs, config)
+    encoder, system = finished.encoder_of(config, work.say), cache_keys.in_words_of(config)
 
     def ask(
         name: str, model: ChatModel, of_sets: Sets, journal: str, on_progress: Progress
@@ -194,13 +195,13 @@ def _evaluate_words(work: Work, shop: Workshop, sets: Sets, names: Sequence[str]
         work.say(f"asking {name} for answers in words")
         made.scores += ask(
             name,
-            steps.kept(shop.build(name), name, work.inputs, config),
+            workshops.kept(shop.build(name), name, work.inputs, config),
             sets,
             f"words-{name}",
             told.after(len(made.scores)),
         )
-    train_rows = steps.about_texts(steps.examples_of(work.inputs, "train"))
-    floors = WordFloors(train_rows, encoder, "exact_match" if steps.labels_in(work.inputs) else "f1")
+    train_rows = finished.about_texts(finished.examples_of(work.inputs, "train"))
+    floors = WordFloors(train_rows, encoder, "exact_match" if finished.labels_in(work.inputs) else "f1")
     copied = (*floors.constant(sets), *floors.majority(sets), *floors.nearest(sets)) if train_rows else ()
     quoted: list[Score] = []
     for prefix, retriever in (("", shop.retriever), ("tuned_", shop.tuned_retriever)):
@@ -242,8 +243,8 @@ def _oracle_scores(
         return []
     index = shop.retriever_for(name)
     passage_of, places = (
-        steps.plain_index(work.inputs, work.config, work.say).passage,
-        steps.places_of(work.inputs),
+        finished.plain_index(work.inputs, work.config, work.say).passage,
+        finished.places_of(work.inputs),
     )
     examples = [example for rows in sets.values() for example in rows]
     right = {example.question: [passage_of(one) for one in places.right(example)] for example in examples}

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Protocol
 
+from tunesmith import cache_keys as keys
 from tunesmith import curves, measuring, reporting, risks, steps
 from tunesmith.artifacts import Artifact, Store, artifact_id
 from tunesmith.config import Config
@@ -49,7 +50,7 @@ class Stage:
     outside: Callable[[Config], tuple[str, ...]]
     build: Callable[[Work], Mapping[str, int]]
     version: int = 1
-    also: Callable[[Config], tuple[str, ...]] = steps.nothing
+    also: Callable[[Config], tuple[str, ...]] = keys.nothing
 
     def needed(self, config: Config) -> tuple[str, ...]:
         """Return the stages that it needs with these settings."""
@@ -57,30 +58,30 @@ class Stage:
 
 
 STAGES: Final = (
-    Stage("collect", "read the sources", (), steps.collect_settings, steps.source_digests, steps.collect),
-    Stage("chunk", "cut documents, find topics", ("collect",), steps.chunk_settings, steps.chunk_digests, steps.chunk,
+    Stage("collect", "read the sources", (), keys.collect_settings, keys.source_digests, steps.collect),
+    Stage("chunk", "cut documents, find topics", ("collect",), keys.chunk_settings, keys.chunk_digests, steps.chunk,
           2),
-    Stage("generate", "make questions and answers", ("collect",), steps.generate_settings, steps.question_digests,
-          steps.generate, 2, steps.pieces_asked_about),
-    Stage("curate", "check, deduplicate, split", ("collect", "generate"), steps.curate_settings, steps.people_digests,
+    Stage("generate", "make questions and answers", ("collect",), keys.generate_settings, keys.question_digests,
+          steps.generate, 2, keys.pieces_asked_about),
+    Stage("curate", "check, deduplicate, split", ("collect", "generate"), keys.curate_settings, keys.people_digests,
           steps.curate, 3),
-    Stage("index", "embed the catalogue", ("collect",), steps.index_settings, steps.chunk_digests, steps.index, 3),
-    Stage("estimate", "tokens, time, memory, price", ("collect", "curate", "index"), steps.estimate_settings,
-          steps.both_digests, steps.estimate),
-    Stage("encoder", "tune the retriever", ("collect", "curate", "index"), steps.encoder_settings, steps.encoder_digest,
+    Stage("index", "embed the catalogue", ("collect",), keys.index_settings, keys.chunk_digests, steps.index, 3),
+    Stage("estimate", "tokens, time, memory, price", ("collect", "curate", "index"), keys.estimate_settings,
+          keys.both_digests, steps.estimate),
+    Stage("encoder", "tune the retriever", ("collect", "curate", "index"), keys.encoder_settings, keys.encoder_digest,
           steps.encoder, 2),
-    Stage("train", "tune the language model", ("collect", "curate", "index", "encoder"), steps.train_settings,
-          steps.base_digest, steps.train, 2),
+    Stage("train", "tune the language model", ("collect", "curate", "index", "encoder"), keys.train_settings,
+          keys.base_digest, steps.train, 2),
     Stage("curve", "tune on parts of the data, if wanted",
           ("collect", "generate", "curate", "index", "encoder", "train"),
           curves.settings, curves.outside, curves.curve),
     Stage("evaluate", "ask every contender", ("collect", "generate", "curate", "index", "encoder", "train"),
-          steps.evaluate_settings, steps.contender_digests, measuring.evaluate, 3),
+          keys.evaluate_settings, keys.contender_digests, measuring.evaluate, 3),
     Stage("risks", "what the tuning risks", ("collect", "curate", "train", "evaluate"), risks.settings,
-          steps.nothing, risks.risks, 2),
+          keys.nothing, risks.risks, 2),
     Stage("report", "the verdict",
           ("collect", "chunk", "generate", "curate", "estimate", "encoder", "train", "curve", "evaluate", "risks"),
-          steps.report_settings, steps.nothing, reporting.report, 6),
+          keys.report_settings, keys.nothing, reporting.report, 6),
 )  # fmt: skip
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from tunesmith import steps
+from tunesmith import cache_keys, finished, steps, workshops
 from tunesmith.artifacts import Artifact, Store, artifact_at, disk_full_named
 from tunesmith.catalogue import Catalogue, Judgement, judge
 from tunesmith.config import FILE_NAME, Config, find_project, load
@@ -170,12 +170,12 @@ class Project:
     @property
     def catalogue(self) -> Catalogue:
         """What may be called; raises UsageError before the sources are read."""
-        return steps.catalogue_of(self._finished("collect", "tunesmith run"))
+        return finished.catalogue_of(self._finished("collect", "tunesmith run"))
 
     @property
     def system(self) -> str:
         """The system message that every contender gets; raises UsageError before the sources are read."""
-        return steps.system_for(self.catalogue, self.config)
+        return finished.system_for(self.catalogue, self.config)
 
     @property
     def contenders_from(self) -> Mapping[str, str]:
@@ -211,9 +211,9 @@ class Project:
         _check_question(question)
         inputs = self._finished("collect", "tunesmith run")
         name = model or self._best()
-        catalogue = steps.catalogue_of(inputs)
+        catalogue = finished.catalogue_of(inputs)
         conversation = (
-            Message("system", steps.system_for(catalogue, self.config)),
+            Message("system", finished.system_for(catalogue, self.config)),
             Message("user", question),
         )
         settings = self.config.evaluate
@@ -248,7 +248,7 @@ class Project:
         if writer is not None and given:
             raise UsageError("--data is put in by the template.", hint="Leave --writer out, or --data.")
         asked = self.ask(question, model)
-        catalogue = steps.catalogue_of(self._finished("collect", "tunesmith run"))
+        catalogue = finished.catalogue_of(self._finished("collect", "tunesmith run"))
         judgement = checked_call(asked.answer.text, catalogue)
         if writer is not None:
             chat = load_chat(writer)
@@ -298,7 +298,7 @@ class Project:
 
     def topics(self) -> tuple[Topic, ...]:
         """Return the topics of the material, as the project's file of topics wants them; raises UsageError before."""
-        return steps.chosen_topics(self._finished("chunk", "tunesmith run chunk"), self.config).topics
+        return finished.chosen_topics(self._finished("chunk", "tunesmith run chunk"), self.config).topics
 
     def write_topics(self, file: Path) -> None:
         """Write the topics as they were found to a new file, to be named, weighted, dropped or joined there."""
@@ -320,7 +320,7 @@ class Project:
         """Return what contenders are made of; raises UsageError where a stage that `name` needs is not done."""
         needed = _stage_before(name.split("+"))
         inputs = self._finished(needed, f"tunesmith run {needed}")
-        return steps.workshop(inputs, self.config, lambda text: None)
+        return workshops.workshop(inputs, self.config, lambda text: None)
 
     def _guarded(self, name: str, policy: Path, catalogue: Catalogue) -> ChatModel:
         """Return a contender within a policy's rails, which look at the passages that it is shown, too."""
@@ -378,11 +378,11 @@ class Project:
                 append(folder, [decision])
 
         return Session(
-            steps.candidates_of(inputs, sets, by),
+            finished.candidates_of(inputs, sets, by),
             read_decisions(folder),
             reviewer=reviewer,
             write=write,
-            check=steps.fault_of(inputs),
+            check=finished.fault_of(inputs),
             count=count,
             second=second,
         )
@@ -391,7 +391,7 @@ class Project:
         """Return what all reviewers' decisions come to, what is open, and how far reviewers agree."""
         from tunesmith.reviewing.agreement import summarise
 
-        return summarise(steps.ledger_of(self.config), self._made_examples())
+        return summarise(cache_keys.ledger_of(self.config), self._made_examples())
 
     def merge_reviews(self, other: Path) -> Merged:
         """Copy another person's file of decisions into the project's: all of it, or nothing if a line is broken."""
@@ -404,7 +404,7 @@ class Project:
         """Return how many texts reviewers disagree about or flagged."""
         from tunesmith.reviewing.agreement import summarise
 
-        ledger = steps.ledger_of(self.config)
+        ledger = cache_keys.ledger_of(self.config)
         if not summarise(ledger, None).open:
             return 0  # as mostly, without reading all examples
         return len(summarise(ledger, self._made_examples()).open)
@@ -420,7 +420,7 @@ class Project:
         curated = self.store.find("curate", ids["curate"]) or newest
         files = [] if generated is None else [generated.file("examples.jsonl")]
         if curated is not None:
-            files += [curated.file(f"{name}.jsonl") for name in ("train", "valid", *steps.SETS)]
+            files += [curated.file(f"{name}.jsonl") for name in ("train", "valid", *finished.SETS)]
         found = {(one.question, one.answer): one for file in files for one in read_jsonl(Example, file)}
         return tuple(found.values()) if files else None
 
@@ -432,8 +432,8 @@ class Project:
         inputs = self._finished("index", "tunesmith run index") if answer.retrieved else {}
         if not inputs:
             return ()
-        known = {passage.id: passage for passage in steps.passages_of(inputs)}
-        source_of = {document.id: document.source for document in steps.documents_of(inputs)}
+        known = {passage.id: passage for passage in finished.passages_of(inputs)}
+        source_of = {document.id: document.source for document in finished.documents_of(inputs)}
         shown = (known[one] for one in answer.retrieved if one in known)
         return tuple(
             Evidence(source_of[one.document], one.document, one.start, one.end, one.text) for one in shown
@@ -443,11 +443,11 @@ class Project:
         """Return where the called entry is documented."""
         from tunesmith.generating.derive import derive_answers
 
-        catalogue = steps.catalogue_of(inputs)
+        catalogue = finished.catalogue_of(inputs)
         entry = None if judgement.called is None else catalogue.resolve(judgement.called)
         if entry is None:
             return ()
-        answers = derive_answers(steps.documents_of(inputs), catalogue).answers
+        answers = derive_answers(finished.documents_of(inputs), catalogue).answers
         return next((answer.evidence for answer in answers if answer.entry == entry.id), ())
 
     def _finished(self, stage: str, command: str, *, itself: bool = True) -> dict[str, Artifact]:
@@ -500,7 +500,7 @@ def ask_alone(question: str, address: str, policy: Path | None = None) -> Asked:
 
 
 def _sets(chosen: str) -> tuple[str, ...]:
-    names = ("train", "valid", *steps.SETS)
+    names = ("train", "valid", *finished.SETS)
     if chosen != "all" and chosen not in names:
         raise UsageError(f"there is no set {chosen!r}", hint=f"The sets are {', '.join(names)}, and all.")
     return names if chosen == "all" else (chosen,)
@@ -600,7 +600,7 @@ def _results(path: Path) -> Results:
         ceilings=ceilings,
         questions={
             example.id: example
-            for part in steps.SETS
+            for part in finished.SETS
             for example in read_jsonl(Example, questions.file(f"{part}.jsonl"))
         },
         settings=artifact.manifest.settings,

@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
-from tunesmith import steps
+from tunesmith import finished, steps
 from tunesmith.artifacts import Artifact
 from tunesmith.config import Config
 from tunesmith.curves import curve_of
@@ -51,7 +51,7 @@ def report_data(inputs: Mapping[str, Artifact], config: Config) -> Any:
         name: column for (name, set_name), column in columns(main.scores).items() if set_name == decision.set
     }
     paid = bills(main_scores, _made(inputs), config.report, remote=is_remote(config.train.base))
-    distances = steps.read_json(inputs["curate"].file("distances.json"))
+    distances = finished.read_json(inputs["curate"].file("distances.json"))
     return page.ReportData(
         project=config.name,
         sources=tuple(read_jsonl(Source, inputs["collect"].file("sources.jsonl"))),
@@ -67,15 +67,15 @@ def report_data(inputs: Mapping[str, Artifact], config: Config) -> Any:
         distances=tuple(page.LexicalDistance(one["set"], one["mean"]) for one in distances),
         topics=tuple(
             page.TopicSize(topic.label, len(topic.chunks))
-            for topic in steps.chosen_topics(inputs, config).topics
+            for topic in finished.chosen_topics(inputs, config).topics
         ),
-        curve=steps.points_of(steps.run_of(inputs["train"])["steps"]),
+        curve=steps.points_of(finished.run_of(inputs["train"])["steps"]),
         cost=_costs(inputs),
         learning=learning,
         classes=_classes(inputs, parts[-1]),
         bills=paid,
         break_even=break_even(decision.best, paid),
-        latencies=steps.read_json(inputs["evaluate"].file(steps.LATENCIES)),
+        latencies=finished.read_json(inputs["evaluate"].file(finished.LATENCIES)),
         environment=_facts(inputs),
         risks=risks_in(inputs["risks"]),
     )
@@ -86,7 +86,7 @@ def _classes(inputs: Mapping[str, Artifact], part: Part) -> dict[str, ClassRepor
     from tunesmith.evaluating.further import class_report
     from tunesmith.evaluating.scores import columns
 
-    labels = steps.labels_in(inputs)
+    labels = finished.labels_in(inputs)
     if not labels or part.summaries[0].metric == "exact":
         return {}
     examples = {one.id: one for one in part.sets[part.decision.set]}
@@ -103,8 +103,11 @@ def _made(inputs: Mapping[str, Artifact]) -> Made:
     from tunesmith.evaluating.costs import Made
     from tunesmith.training.openai_chat import price_of
 
-    run, tuned = steps.run_of(inputs["train"]), steps.read_json(inputs["encoder"].file("run.json"))["seconds"]
-    if not steps.is_hosted(inputs["train"]):
+    run, tuned = (
+        finished.run_of(inputs["train"]),
+        finished.read_json(inputs["encoder"].file("run.json"))["seconds"],
+    )
+    if not finished.is_hosted(inputs["train"]):
         return Made(tuned, run["seconds"] + run["valid_seconds"])
     trained = run["trained_tokens"]
     return Made(tuned, None, None if trained is None else price_of(trained, run["base"], run["base_url"]))
@@ -130,7 +133,7 @@ def _calls_part(inputs: Mapping[str, Artifact]) -> Part | None:
     paired = compare(scores, floors)
     summaries, floor_summaries, ceiling_summaries = (summarise(each) for each in (scores, floors, ceilings))
     decision = decide(summaries, paired, floors=floor_summaries, ceilings=ceiling_summaries)
-    sets = steps.test_sets(inputs, steps.about_calls)
+    sets = finished.test_sets(inputs, finished.about_calls)
     return Part(decision, summaries, floor_summaries, ceiling_summaries, paired, scores, sets)
 
 
@@ -143,14 +146,14 @@ def _words_part(inputs: Mapping[str, Artifact], config: Config) -> Part | None:
     scores, floors, ceilings = map(in_words, _measured(inputs))
     if not scores:
         return None
-    metric = steps.measure_of(inputs, config)
+    metric = finished.measure_of(inputs, config)
     _check_measured(metric, scores)
     paired = compare(scores, floors, metric)
     summaries, floor_summaries, ceiling_summaries = (
         summarise_words(each, metric) for each in (scores, floors, ceilings)
     )
     decision = decide(summaries, paired, floors=floor_summaries, ceilings=ceiling_summaries)
-    sets = steps.test_sets(inputs, steps.about_texts)
+    sets = finished.test_sets(inputs, finished.about_texts)
     return Part(decision, summaries, floor_summaries, ceiling_summaries, paired, scores, sets)
 
 
@@ -172,13 +175,13 @@ def _check_measured(metric: str, scores: Sequence[Score]) -> None:
 def _story(inputs: Mapping[str, Artifact]) -> tuple[Any, ...]:
     from tunesmith.evaluating.report import StageStory
 
-    left_out = steps.read_json(inputs["collect"].file("left_out.json"))
-    entries = len(steps.catalogue_of(inputs).entries)
+    left_out = finished.read_json(inputs["collect"].file("left_out.json"))
+    entries = len(finished.catalogue_of(inputs).entries)
     collected = Tally(entries + sum(left_out.values()), entries, left_out)
     return (
         StageStory("collect", "entries", collected),
         *(
-            StageStory(stage, "examples", Tally(**steps.read_json(inputs[stage].file("tally.json"))))
+            StageStory(stage, "examples", Tally(**finished.read_json(inputs[stage].file("tally.json"))))
             for stage in ("generate", "curate")
         ),
     )
@@ -189,13 +192,13 @@ def _costs(inputs: Mapping[str, Artifact]) -> tuple[Any, ...]:
 
     rows = {
         row["way"].partition(" ")[0]: row
-        for row in steps.read_json(inputs["estimate"].file("plan.json"))["rows"]
+        for row in finished.read_json(inputs["estimate"].file("plan.json"))["rows"]
     }
-    encoder_run = steps.read_json(inputs["encoder"].file("run.json"))
-    run, tuned = steps.run_of(inputs["train"]), rows.get("encoder")
+    encoder_run = finished.read_json(inputs["encoder"].file("run.json"))
+    run, tuned = finished.run_of(inputs["train"]), rows.get("encoder")
     return (
         Cost("encoder, tuning time", "s", tuned and tuned["seconds"], encoder_run["seconds"]),
-        *(_hosted_costs if steps.is_hosted(inputs["train"]) else _local_costs)(rows, run),
+        *(_hosted_costs if finished.is_hosted(inputs["train"]) else _local_costs)(rows, run),
         Cost("evaluating all contenders", "s", None, inputs["evaluate"].manifest.seconds),
     )
 
@@ -219,7 +222,7 @@ def _hosted_costs(rows: Mapping[str, Any], run: Mapping[str, Any]) -> tuple[Any,
     from tunesmith.evaluating.report import Cost
     from tunesmith.training.openai_chat import price_of
 
-    row, trained = rows[steps.HOSTED_WAY], run["trained_tokens"]
+    row, trained = rows[finished.HOSTED_WAY], run["trained_tokens"]
     price = None if trained is None else price_of(trained, run["base"], run["base_url"])
     return (
         Cost("language model, tokens trained on", "tokens", row["tokens"], trained),
@@ -234,12 +237,12 @@ def _facts(inputs: Mapping[str, Artifact]) -> tuple[Any, ...]:
 
     from tunesmith.evaluating.report import Fact
 
-    run = steps.run_of(inputs["train"])
+    run = finished.run_of(inputs["train"])
     return (
         Fact("evaluated", inputs["evaluate"].manifest.created),
         Fact("processor", f"{_processor()}, {os.cpu_count()} cores"),
         Fact("tuned by", run["base_url"])
-        if steps.is_hosted(inputs["train"])
+        if finished.is_hosted(inputs["train"])
         else Fact("arithmetic", run["dtype"]),
         Fact("Python", platform.python_version()),
         *(Fact(name, version(name)) for name in ("torch", "transformers", "tunesmith")),

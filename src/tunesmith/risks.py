@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from tunesmith import steps
+from tunesmith import cache_keys, finished, steps, workshops
 from tunesmith.artifacts import Artifact, write_text_atomic
 from tunesmith.config import Config
 from tunesmith.records import Conversation, Example, Message, Score, read_jsonl, write_jsonl
@@ -28,7 +28,7 @@ def risks(work: Work) -> dict[str, int]:
     from tunesmith.evaluating.risks import Seen, judge, look
     from tunesmith.evaluating.risks.page import to_json, worse
 
-    told, shop = work.config.risks, steps.workshop(work.inputs, work.config, work.say)
+    told, shop = work.config.risks, workshops.workshop(work.inputs, work.config, work.say)
     material = material_of(work.inputs, work.config)
     seen: dict[str, dict[Any, tuple[Seen, ...]]] = {"base": {}, "tuned": {}}
     total = 2 * len(told.checks)
@@ -79,7 +79,10 @@ def material_of(inputs: Mapping[str, Artifact], config: Config) -> RiskMaterial:
     from tunesmith.training.canaries import canaries
     from tunesmith.training.mix import select
 
-    system, in_words = steps.system_for(steps.catalogue_of(inputs), config), steps.in_words_of(config)
+    system, in_words = (
+        finished.system_for(finished.catalogue_of(inputs), config),
+        cache_keys.in_words_of(config),
+    )
 
     def row(example: Example) -> Conversation:
         asked = Message("system", system if example.entry is not None else in_words or system)
@@ -90,15 +93,15 @@ def material_of(inputs: Mapping[str, Artifact], config: Config) -> RiskMaterial:
             Message("assistant", example.answer),
         )
 
-    trained = select(steps.examples_of(inputs, "train"), config.train.examples, config.train.seed)
+    trained = select(finished.examples_of(inputs, "train"), config.train.examples, config.train.seed)
     answers = {one.answer for one in trained}
     held_out = [
         one
         for name in ("valid", "seen", "unseen")
-        for one in steps.examples_of(inputs, name)
+        for one in finished.examples_of(inputs, name)
         if one.answer not in answers
     ]
-    documents = steps.documents_of(inputs) if config.train.retrieved_share else ()
+    documents = finished.documents_of(inputs) if config.train.retrieved_share else ()
     privacy = config.curate.privacy
     return Material(
         members=tuple(map(row, sample(trained, config.risks))),
@@ -111,7 +114,7 @@ def material_of(inputs: Mapping[str, Artifact], config: Config) -> RiskMaterial:
         ),
         canaries=canaries(config.train),
         scores=tuple(read_jsonl(Score, inputs["evaluate"].file("scores.jsonl"))),
-        questions={one.id: one for name in steps.SETS for one in steps.examples_of(inputs, name)},
+        questions={one.id: one for name in finished.SETS for one in finished.examples_of(inputs, name)},
         system=system,
         detect=lambda text: [found.value for found in find_private(text, privacy)],
     )
@@ -121,4 +124,4 @@ def risks_in(artifact: Artifact) -> Risks:
     """Return the risks that a finished stage found."""
     from tunesmith.evaluating.risks.page import from_json
 
-    return from_json(steps.read_json(artifact.file("risks.json")))
+    return from_json(finished.read_json(artifact.file("risks.json")))

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tunesmith import steps
+from tunesmith import finished
 from tunesmith.catalogue import Catalogue, DocExample, Entry, Parameter
 from tunesmith.collecting.python_package import read_package
 from tunesmith.errors import ModelError, UsageError
@@ -213,7 +213,7 @@ def test_a_second_model_is_told_what_is_wrong_with_its_script(
 def test_most_calls_of_networkx_become_scripts_that_run() -> None:
     """Of the entries that the demo's test questions are about; docs/stages/script.md has the count and the reasons."""
     read = read_package("networkx")
-    catalogue, answers = read.catalogue, steps.answers_of(read.documents, read.catalogue)
+    catalogue, answers = read.catalogue, finished.answers_of(read.documents, read.catalogue)
     lines = Path("examples/networkx-assistant/questions/asked.jsonl").read_text(encoding="utf-8").splitlines()
     entries = list(dict.fromkeys(json.loads(line)["acceptable"][0] for line in lines))
     ran = 0
