@@ -93,7 +93,7 @@ class Plan:
         """Return the plan of a run whose figures count."""
         return cls(
             held_out=186,  # as many as the published test set has
-            asked={"row": 124, "call": 72},
+            asked={"row": 186, "call": 144},
             valid=24,
             rows=None,
             bare=6,

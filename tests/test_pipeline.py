@@ -12,6 +12,7 @@ import sys
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -208,11 +209,16 @@ def test_every_contender_answers_every_question_once(toolbox: Toolbox) -> None:
 
 
 def test_the_bar_of_evaluating_runs_once_over_all_contenders(toolbox: Toolbox) -> None:
-    """It goes up from batch to batch and ends with the last answer of the last contender."""
+    """It goes up from batch to batch to the last answer of the last contender; then come the oracle and the timing."""
     told = toolbox.record.steps["evaluate"]
-    assert [done for done, _ in told] == sorted({done for done, _ in told})
-    assert {total for _, total in told} == {144}
-    assert told[-1] == (144, 144)
+    bars = [[told[0]]]
+    for before, now in pairwise(told):
+        bars[-1].append(now) if now > before and now[1] == before[1] else bars.append([now])
+    assert [bar[-1] for bar in bars] == [(total, total) for _, total in (bar[0] for bar in bars)]
+    assert bars[0][-1] == (144, 144)
+    oracle, timed = bars[1:]
+    assert 0 < oracle[-1][0] < 20
+    assert timed[-1] == (len(USUAL) * 8, len(USUAL) * 8)
 
 
 def test_only_contenders_with_retrieval_see_passages(toolbox: Toolbox) -> None:
@@ -830,6 +836,7 @@ def test_without_checks_no_model_is_loaded(toolbox: Toolbox, tmp_path: Path, rec
     assert "What the tuning risks" not in project.report().html.read_text(encoding="utf-8")
 
 
+@pytest.mark.slow
 def test_planted_secrets_are_trained_on_and_their_exposure_is_told(
     toolbox: Toolbox, tmp_path: Path, record: Record
 ) -> None:
@@ -875,6 +882,7 @@ def test_a_kill_between_two_checks_costs_none_of_them(toolbox: Toolbox, tmp_path
     assert [one.said[:5] for one in seen if one.what == "hidden orders obeyed"] == ["KEPT "] * 20
 
 
+@pytest.mark.slow
 def test_a_learning_curve_trains_on_parts_and_with_other_seeds(
     toolbox: Toolbox, fresh: Project, record: Record
 ) -> None:

@@ -55,6 +55,7 @@ def torchhub(monkeypatch: pytest.MonkeyPatch) -> Any:
     return importlib.import_module("torchhub")
 
 
+@pytest.mark.slow
 def test_a_quick_run_has_every_key_and_goes_on_where_it_was(
     data: Path, tmp_path: Path, toolbox_folder: Path
 ) -> None:

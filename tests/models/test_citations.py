@@ -41,7 +41,7 @@ class ListRetriever:
         ("```\n[1] in a fence that never ends", (), ()),
         ("Use it so [1][2].", ("a", "b"), ()),
         ("And that[2].", ("b",), ()),
-        ("The item `x[1]` is no citation, nor is [one].", (), ()),
+        ("The item x[1] is no citation, nor is [one], nor f(x)[2] or a[0][4].", (), ()),
     ],
 )
 def test_what_a_text_cites(text: str, cited: tuple[str, ...], unknown: tuple[int, ...]) -> None:

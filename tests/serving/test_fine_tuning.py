@@ -130,6 +130,7 @@ def test_its_result_file_has_a_line_per_step(server: Running, finished: Any) -> 
     assert server.client.files.retrieve(file).purpose == "fine-tune-results"
 
 
+@pytest.mark.slow
 def test_rows_with_tools_and_weights_are_learned_and_metrics_may_be_base64(
     tmp_path: Path, options: Options
 ) -> None:
@@ -225,6 +226,7 @@ def test_what_cannot_be_is_refused_by_its_name(
     assert str(caught.value.param).startswith(param)
 
 
+@pytest.mark.slow
 def test_a_job_is_paused_resumed_and_cancelled(server: Running, tmp_path: Path) -> None:
     client = server.client
     job = client.fine_tuning.jobs.create(
@@ -259,6 +261,7 @@ def _steps(client: OpenAI, job: str) -> list[int]:
     return sorted(int(event.data["step"]) for event in events if event.type == "metrics")  # type: ignore[index]
 
 
+@pytest.mark.slow
 def test_preferences_are_learned_on_top_of_a_tuned_model(server: Running, finished: Any) -> None:
     pairs = (
         {

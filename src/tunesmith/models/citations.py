@@ -1,7 +1,7 @@
 """Answers that cite: passages are numbered in the prompt, and each number in the answer is looked up among them.
 
 What is not covered: whether a passage says what it is cited for. Numbers in code, as in `rows[1]`, are no citations;
-where such code stands among words as they are, they are taken for some.
+where a word and brackets stand among words as they are, they are taken for one.
 """
 
 from __future__ import annotations
@@ -18,7 +18,8 @@ from tunesmith.records import Answer, Conversation, Passage
 _HEAD = "Passages that may help, the likeliest first:"
 _ASK = "Say which passages the answer rests on: put their numbers behind each statement, like [1] or [1, 2]."
 _FENCED = re.compile(r"```.*?(?:```|\Z)|`[^`\n]*`", re.DOTALL)
-_CITATION = re.compile(r"\[(\d{1,3}(?:\s*,\s*\d{1,3})*)\]")
+# One or several side by side, behind a blank or a word: x[1] and f(x)[1] are code, wherever they stand.
+_CITATION = re.compile(r"(?:(?<![\w\])])|(?<=[^\W\d_]{2}))(?:\[\d{1,3}(?:\s*,\s*\d{1,3})*\])+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +41,7 @@ def citations_in(text: str, passages: Sequence[Passage]) -> Citations:
 def numbers_in(text: str) -> tuple[int, ...]:
     """Return the numbers that a text cites as [1] or [1, 3] outside of code, each once, in their order."""
     words = _FENCED.sub(" ", text)
-    found = (int(number) for group in _CITATION.findall(words) for number in group.split(","))
+    found = (int(number) for cited in _CITATION.findall(words) for number in re.findall(r"\d+", cited))
     return tuple(dict.fromkeys(found))
 
 
