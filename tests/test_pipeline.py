@@ -743,6 +743,7 @@ def test_too_few_examples_are_refused(fresh: Project) -> None:
     assert [state.state for state in project.status()[:4]] == ["done", "done", "done", "part"]
 
 
+@pytest.mark.slow
 def test_a_project_without_written_questions_runs(fresh: Project, record: Record) -> None:
     """Rules alone are enough to get to a verdict, which says that it says little."""
     config = with_settings(fresh.config, "generate", rules_per_entry=4)

@@ -210,7 +210,8 @@ def test_two_processes_learn_what_one_does(runs: Bench, name: str) -> None:
     assert first == second
 
 
-@pytest.mark.parametrize("sharded", [False, pytest.param(True, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("sharded", [False, True])
 def test_a_run_goes_on_after_one_process_was_killed(runs: Bench, sharded: bool) -> None:
     """The other ends with an error at once; started again, the run ends as the unbroken one."""
     name = f"killed-{sharded}"
@@ -239,6 +240,7 @@ def test_one_process_goes_on_from_what_two_left(runs: Bench) -> None:
         assert step == pytest.approx(other, rel=1e-4)
 
 
+@pytest.mark.slow
 def test_an_error_of_one_process_ends_all_and_short_memory_of_one_halves_all_parts(runs: Bench) -> None:
     """The others say whose error it was, at once; where memory ran out on one, all go on, and learn the same."""
     long = runs.job("long", LORA | {"max_length": 16}, sharded=True)
