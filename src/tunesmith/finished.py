@@ -43,9 +43,8 @@ ARITHMETIC = "arithmetic.json"
 LATENCIES = "latencies.json"  # of `evaluate`
 HOSTED_WAY = "hosted"  # the first word of the row of the estimate that a remote base has in place of LoRA's
 VALID_ROWS = 32  # enough to see overfitting; every validation costs a forward pass over them
-LEARNERS = frozenset(
-    ("few_shot", "nearest_shots", "classifier")
-)  # contenders that show or copy training examples
+# Contenders that show or copy training examples.
+LEARNERS = frozenset(("few_shot", "nearest_shots", "classifier"))
 
 
 def chosen_topics(inputs: Mapping[str, Artifact], config: Config) -> Chosen:
