@@ -1,4 +1,4 @@
-# make demo    an assistant for networkx, built and measured (allow 30 minutes on two cores)
+# make demo    an assistant for networkx, built and measured (allow 35 minutes on two cores)
 # make check   style, types, layers, documentation
 # make test    everything that is quick; make test-slow: end to end, with the embedded model
 # make test-postgres    the server's tests on PostgreSQL (Debian's package postgresql)
