@@ -76,7 +76,7 @@ STAGES: Final = (
           ("collect", "generate", "curate", "index", "encoder", "train"),
           curves.settings, curves.outside, curves.curve),
     Stage("evaluate", "ask every contender", ("collect", "generate", "curate", "index", "encoder", "train"),
-          keys.evaluate_settings, keys.contender_digests, measuring.evaluate, 3),
+          keys.evaluate_settings, keys.contender_digests, measuring.evaluate, 4),
     Stage("risks", "what the tuning risks", ("collect", "curate", "train", "evaluate"), risks.settings,
           keys.nothing, risks.risks, 2),
     Stage("report", "the verdict",

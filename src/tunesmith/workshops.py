@@ -49,7 +49,7 @@ if TYPE_CHECKING:
 
 SHOTS = 3
 ANSWERS = "answers"  # what contenders have said, for all runs of a project
-_ANSWERED = 1  # raised when the same contender would say something else than before
+_ANSWERED = 2  # raised when the same contender would say something else than before
 
 
 def workshop(
