@@ -63,6 +63,7 @@ def workshop(
     from tunesmith.models.address import Place, is_remote, load_chat
     from tunesmith.models.constrained import CatalogueGrammar
     from tunesmith.models.local import LocalModel, load_model, load_tokenizer
+    from tunesmith.models.said import Said
 
     base, remote = config.train.base, is_remote(config.train.base)
 
@@ -77,6 +78,7 @@ def workshop(
             load_tokenizer(place.folder, adapter=place.adapter),
             name=name,
             batch_size=config.evaluate.batch_size,
+            said=Said(),
         )
 
     def load_adapted(name: str) -> ChatModel:

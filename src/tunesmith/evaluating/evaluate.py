@@ -136,7 +136,7 @@ def latencies(
     model: ChatModel, examples: Sequence[Example], *, system: str, settings: EvaluateSettings
 ) -> tuple[float, ...]:
     """Return the seconds that each of the first `timed` questions takes when it is asked alone."""
-    sampling = Sampling(max_tokens=settings.max_tokens, stop=settings.stop)
+    sampling = Sampling(max_tokens=settings.max_tokens, stop=settings.stop, anew=True)
     taken = []
     for example in examples[: settings.timed]:
         start = time.perf_counter()

@@ -18,7 +18,8 @@ class Sampling:
     """How to pick tokens: greedy at temperature 0. `stop` ends an answer after the first of these strings.
 
     `schema` is a JSON schema, as text, that the answer is wanted in. A service that can is told so; others are not
-    bound by it, so that who asks must read what comes.
+    bound by it, so that who asks must read what comes. `anew` wants an answer thought out again, though the model
+    may know what it said before: its seconds are what is asked for.
     """
 
     max_tokens: int = 128
@@ -26,6 +27,7 @@ class Sampling:
     seed: int = 0
     stop: tuple[str, ...] = ()
     schema: str = ""
+    anew: bool = False
 
 
 @runtime_checkable

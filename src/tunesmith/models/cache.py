@@ -143,12 +143,14 @@ def joined(parts: Sequence[DynamicCache], *, beginning: int, tokens: int) -> Dyn
 def _stacked(parts: Sequence[Tensor], beginning: int, tokens: int, size: int) -> Tensor:
     """Return all rows, shape (B, heads, size, D): the beginning, padding, the rest up to `tokens`, then room."""
     _, heads, _, width = parts[0].shape
-    whole = parts[0].new_zeros(sum(map(len, parts)), heads, size, width)
+    whole = parts[0].new_empty(sum(map(len, parts)), heads, size, width)
+    whole[..., tokens:, :] = 0
     first = 0
     for part in parts:
         rows = whole[first : first + len(part)]
         first += len(part)
         rest = part.shape[-2] - beginning
+        rows[..., beginning : tokens - rest, :] = 0
         rows[..., :beginning, :] = part[..., :beginning, :]
         rows[..., tokens - rest : tokens, :] = part[..., beginning:, :]
     return whole

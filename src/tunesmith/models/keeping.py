@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from tunesmith.models.base import ChatModel, Sampling
+from tunesmith.models.said import repeats
 from tunesmith.records import Answer, Conversation, fingerprint
 
 
@@ -42,7 +43,7 @@ class _Keeping:
 
         The same conversation twice in a batch is asked once.
         """
-        if sampling.temperature > 0:
+        if not repeats(sampling):
             return self._model.reply(conversations, sampling)
         with self._lock:
             known = self._read()

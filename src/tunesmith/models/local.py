@@ -18,6 +18,7 @@ from tunesmith.models.hub import runs_code
 from tunesmith.models.metering import use
 from tunesmith.models.quantised import quantise, round_to_four_bits
 from tunesmith.models.quiet import quiet
+from tunesmith.models.said import Said, Spoken, repeats
 from tunesmith.models.template import chat_text, ensure_template, knows_functions, use_template
 from tunesmith.records import Answer, Conversation, Message
 
@@ -216,9 +217,20 @@ class _Row:
     generator: torch.Generator | None
     tokens: list[int] = field(default_factory=list)
     seconds: float = 0.0
+    reading: float = 0.0
+    end: int | None = None
     done: bool = False
     stopped: bool = False
-    ended: bool = False
+
+    @property
+    def text(self) -> tuple[int, ...]:
+        """All that is to be read before the next token."""
+        return (*self.prompt, *self.tokens)
+
+    def spoken(self) -> Spoken:
+        """Return the answer, which is done, as what was said."""
+        end = () if self.end is None else (self.end,)
+        return Spoken((*self.tokens, *end), self.reading, self.seconds)
 
 
 class LocalModel:
@@ -226,8 +238,8 @@ class LocalModel:
 
     `batch_size` bounds how many conversations are generated at once; `constraints`, if given, makes for each
     conversation a Constraint on what may be said, and `functions` tells which functions its chat template shows the
-    model. Answers do not depend on which others share their batch beyond
-    the rounding of the processor's arithmetic.
+    model. Answers do not depend on which others share their batch beyond the rounding of the
+    processor's arithmetic. `said`, if given, keeps what was said greedily, for this model and all that are made of it.
     """
 
     def __init__(
@@ -239,6 +251,7 @@ class LocalModel:
         batch_size: int = 48,
         constraints: Callable[[Conversation], Constraint] | None = None,
         functions: Functions | None = None,
+        said: Said | None = None,
     ) -> None:
         from tunesmith.models.attention import use_short_attention
 
@@ -249,6 +262,7 @@ class LocalModel:
         self._batch_size = batch_size
         self._constraints = constraints
         self._functions = functions
+        self._said = said
         self._ends = end_ids(tokenizer, model)
         self._around = around_words(tokenizer)
 
@@ -266,6 +280,7 @@ class LocalModel:
             batch_size=self._batch_size,
             constraints=constraints,
             functions=self._functions,
+            said=self._said,
         )
 
     @cached_property
@@ -282,15 +297,23 @@ class LocalModel:
             batch_size=self._batch_size,
             constraints=self._constraints,
             functions=functions,
+            said=self._said,
         )
 
     def reply(self, conversations: Sequence[Conversation], sampling: Sampling) -> list[Answer]:
         """Return one answer for each conversation, in order; those of like length are generated together."""
         rows = [self._row(index, conversation, sampling) for index, conversation in enumerate(conversations)]
-        by_length = sorted(rows, key=lambda row: len(row.prompt))
+        said = self._said if repeats(sampling) else None
+        if said is not None:
+            for row in rows:
+                self._follow(row, said, sampling)
+        by_length = sorted((row for row in rows if not row.done), key=lambda row: len(row.text))
         for start in range(0, len(by_length), self._batch_size):
             for _ in self._generate(by_length[start : start + self._batch_size], sampling):
                 pass
+        if said is not None and self._constraints is None:
+            for row in by_length:
+                said.keep(row.prompt, sampling, row.spoken())
         use(sum(len(row.prompt) for row in rows), sum(len(row.tokens) for row in rows))
         return [self._answer(row, sampling) for row in rows]
 
@@ -334,6 +357,29 @@ class LocalModel:
         constraint = None if self._constraints is None else self._constraints(conversation)
         return _Row(index, prompt, constraint, generator)
 
+    def _follow(self, row: _Row, said: Said, sampling: Sampling) -> None:
+        """Let a row say what was said to its prompt before, as far as its constraint allows, in as many seconds."""
+        spoken = said.find(row.prompt, sampling)
+        if spoken is None:
+            return
+        start = time.perf_counter()
+        followed = 0
+        for token in spoken.tokens:
+            if row.done or (row.constraint is not None and not self._allows(row.constraint, token)):
+                break
+            self._take(row, token, sampling)
+            followed += 1
+        # Who goes on alone reads the prompt itself.
+        row.reading = spoken.reading if row.done else 0.0
+        row.seconds = row.reading + spoken.taken(followed) + time.perf_counter() - start
+
+    def _allows(self, constraint: Constraint, token: int) -> bool:
+        import torch
+
+        logits_V = torch.zeros(self.model.get_output_embeddings().weight.shape[0])
+        constraint.allow(logits_V)
+        return bool(logits_V[token] == 0)
+
     def _generate(self, rows: list[_Row], sampling: Sampling) -> Iterator[None]:
         """Generate for all rows at once, dropping finished ones from the batch; yields after each step."""
         import torch
@@ -341,7 +387,7 @@ class LocalModel:
         start = time.perf_counter()
         cache, mask_B_T, logits_B_V = self._read(rows)
         active = list(rows)
-        for step in range(sampling.max_tokens):
+        while True:
             picked = self._pick(active, logits_B_V, sampling)
             going = [row for row in active if not row.done]
             for row, token in zip(active, picked, strict=True):
@@ -349,10 +395,11 @@ class LocalModel:
                     self._take(row, token, sampling)
             for row in going:
                 row.seconds += (time.perf_counter() - start) / len(going)
+                row.reading = row.reading or row.seconds
             yield
             start = time.perf_counter()
             keep = [i for i, row in enumerate(active) if not row.done]
-            if not keep or step + 1 == sampling.max_tokens:
+            if not keep:
                 return
             # Dropping rows copies what all others have read: a few finished ones may as well go on unheard.
             if len(keep) <= len(active) * _CROWDED:
@@ -379,9 +426,9 @@ class LocalModel:
         beginning = new_cache(self.model)
         shared = _common_beginning(rows) if takes_gaps(self.model, beginning) else 0
         if shared:
-            ids_1_T = torch.tensor([rows[0].prompt[:shared]], device=device)
+            ids_1_T = torch.tensor([rows[0].text[:shared]], device=device)
             self._forward(ids_1_T, torch.ones_like(ids_1_T), beginning)
-        rests = [row.prompt[shared:] for row in rows]
+        rests = [row.text[shared:] for row in rows]
         lengths = [len(rest) for rest in rests]
         width, pad = max(lengths), int(self.tokenizer.pad_token_id or 0)
         in_slices = device.type == "cpu" and is_plain(beginning)
@@ -402,7 +449,10 @@ class LocalModel:
         """Read tokens behind what the cache holds; returns the logits after the last one, shape (B, V)."""
         import torch
 
-        positions_B_T = (mask_B_S.cumsum(-1) - 1).clamp(min=0)[:, -tokens_B_T.shape[1] :]
+        # Rows that are done go on unheard for a while, which must not ask for positions that are not there.
+        most = context_length(self.model)
+        positions_B_S = (mask_B_S.cumsum(-1) - 1).clamp(min=0, max=None if most is None else most - 1)
+        positions_B_T = positions_B_S[:, -tokens_B_T.shape[1] :]
         with torch.inference_mode():
             logits_B_V: torch.Tensor = self.model(
                 input_ids=tokens_B_T,
@@ -434,7 +484,7 @@ class LocalModel:
 
     def _take(self, row: _Row, token: int, sampling: Sampling) -> None:
         if token in self._ends:
-            row.done = row.stopped = row.ended = True
+            row.done, row.stopped, row.end = True, True, token
             return
         row.tokens.append(token)
         if row.constraint is not None:
@@ -445,12 +495,14 @@ class LocalModel:
             longest = max(len(stop.encode()) for stop in sampling.stop)
             tail = str(self.tokenizer.decode(row.tokens[-(longest + 4) :]))
             row.done = row.stopped = any(stop in tail for stop in sampling.stop)
+        # Its length ends an answer that nothing else does.
+        row.done = row.done or len(row.tokens) >= sampling.max_tokens
 
     def _text(self, row: _Row, sampling: Sampling) -> str:
         before, after = self._around
         text = str(self.tokenizer.decode(row.tokens, skip_special_tokens=True))
         text = "" if before.startswith(text) else text.removeprefix(before)
-        if row.ended:
+        if row.end is not None:
             text = text.removesuffix(after)
         ends = [found + len(stop) for stop in sampling.stop if (found := text.find(stop)) >= 0]
         return text[: min(ends)] if ends else text
@@ -467,9 +519,9 @@ class LocalModel:
 
 def _common_beginning(rows: Sequence[_Row]) -> int:
     """Return how many tokens all prompts begin with, so that each has one of its own left; 0 if it does not pay."""
-    shortest = min(len(row.prompt) for row in rows) - 1
-    first = rows[0].prompt
-    shared = next((i for i in range(shortest) if any(row.prompt[i] != first[i] for row in rows)), shortest)
+    texts = [row.text for row in rows]
+    shortest, first = min(map(len, texts)) - 1, texts[0]
+    shared = next((i for i in range(shortest) if any(text[i] != first[i] for text in texts)), shortest)
     return shared if len(rows) > 1 and shared >= _SHORTEST_PREFIX else 0
 
 
