@@ -1,17 +1,20 @@
-"""Evaluating, which is mostly generating: the demo's questions by our engine and by transformers' generate.
+"""Evaluating, which is mostly generating: the demo's contenders by our engine and by transformers' generate.
 
-    python benchmarks/generate_throughput.py [--quick] [--json]
+    python benchmarks/generate_throughput.py [--project FOLDER] [--quick] [--json]
 
-The first questions of examples/networkx-assistant, asked of the embedded model as the demo asks its contenders: with
-the demo's system prompt alone (base), with three retrieved entries (retrieval), and with these and answers that are
-held to the catalogue (constrained); up to 80 new tokens, greedily, an answer ends after its code block.
+The first of the questions that people asked, put to every contender of a project whose stages are done up to `train`
+(default: examples/networkx-assistant, which `make demo` runs), with the prompts, the length and the stop strings of its
+evaluate stage, greedily. Retrieval is done before the clock runs.
 
-- ratio_vs_generate: seconds of transformers' generate for all three over ours, medians of repeats in turns. generate
-  runs at its best batch size: the one of several with which the whole takes it least, and the run in which it was
-  chosen is its first, to its advantage. It gets the rendered prompts sorted by length, padded on the left, a stop
-  string, and for the constrained ones a logits processor with the same constraints.
+- ratio_vs_generate: seconds of transformers' generate for all contenders over ours, medians of repeats in turns.
+  generate runs at its best batch size: the one of several with which the whole takes it least, and the run in which it
+  was chosen is its first, to its advantage. It gets the rendered prompts sorted by length, padded on the left, the stop
+  strings, and for constrained contenders a logits processor with the same constraints. Weights are loaded and adapters
+  merged by our loader for both; generate's are neither laid out by us nor attended to by our attention.
 - ratio_processor: the same in seconds of the processor, which other work on the machine changes little.
-- ratio.CONTENDER: ratio_vs_generate for each alone; processor.CONTENDER: ratio_processor.
+- ratio.CONTENDER: ratio_vs_generate for each alone; processor.CONTENDER: ratio_processor. Ours says to a prompt what
+  the same weights have said to it before, as far as a constraint allows: ratio_without_constrained leaves out the
+  contenders that gain most by that.
 - ratio_spread: the largest ratio of a repeat less the smallest, as a share of the median.
 - same_in_float32: the share of answers to the first questions that are the same in both, byte for byte, in float32.
 - same_answers: the same in the arithmetic that is timed. In bfloat16, sums in another order round to another token
@@ -35,18 +38,15 @@ from typing import Any
 
 from hardware import as_json, versions_of
 
-from tunesmith.models.address import locate
+from tunesmith import finished
+from tunesmith.models.address import Place
 from tunesmith.models.base import ChatModel, Sampling
 from tunesmith.models.local import LocalModel, load_model, load_tokenizer, prompt_ids
-from tunesmith.models.wrappers import with_passages
-from tunesmith.records import Conversation, Message
+from tunesmith.models.said import Said
+from tunesmith.project import Project
+from tunesmith.records import Answer, Conversation, Message
 
-HERE = Path(__file__).resolve().parent
-QUESTIONS = HERE.parent / "examples" / "networkx-assistant" / "questions" / "asked.jsonl"
-MODEL = "smollm2"
-SAMPLING = Sampling(max_tokens=80, stop=("```\n\n",))
-OURS = 64  # the demo's batch size
-CONTENDERS = ("base", "retrieval", "constrained")
+DEMO = Path(__file__).resolve().parent.parent / "examples" / "networkx-assistant"
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,122 +59,173 @@ class Plan:
     exact: int  # questions that are asked in float32
 
 
-FULL, QUICK = Plan(96, 3, (8, 16, 32, 64), 12), Plan(8, 1, (4, 8), 2)
+FULL, QUICK = Plan(96, 3, (32, 64, 96), 12), Plan(8, 1, (4, 8), 2)
+
+
+@dataclass(frozen=True, slots=True)
+class Put:
+    """What a contender's weights are asked: `place` says which they are, `constraint` what holds their answers."""
+
+    place: Place
+    conversations: list[Conversation]
+    constraint: Callable[[Conversation], Any] | None
 
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """The conversations of each contender, and what makes the constraints of the constrained one."""
+    """What every contender is asked, how, and so many questions at a time by us."""
 
-    conversations: dict[str, list[Conversation]]
-    constraint: Callable[[Conversation], Any]
+    puts: dict[str, Put]
+    sampling: Sampling
+    batch: int
+    dtype: Any
 
 
-def prepare(plan: Plan, tokenizer: Any) -> Work:
-    """Read networkx, index it, and render each contender's conversations as the evaluate stage does."""
-    from tunesmith.collecting.python_package import read_package
-    from tunesmith.generating.derive import derive_answers
-    from tunesmith.generating.prompts import system_prompt
-    from tunesmith.models.address import load_encoder
-    from tunesmith.models.constrained import CatalogueGrammar
-    from tunesmith.retrieving.index import build_index
+def prepare(plan: Plan, folder: Path) -> Work:
+    """Return what the evaluate stage would put to the weights of each contender."""
+    project = Project.open(folder)
+    inputs = project._finished("train", "tunesmith run train")
+    shop, told = project.workshop("tuned+tuned_retrieval"), project.config.evaluate
+    lines = (folder / "questions" / "asked.jsonl").read_text(encoding="utf-8").splitlines()[: plan.questions]
+    system = Message("system", project.system)
+    asked: list[Conversation] = [(system, Message("user", json.loads(line)["question"])) for line in lines]
+    base = Place(finished.base_of(project.config, say))
+    puts = {}
+    for name in project.config.contenders:
+        model, conversations = _inside(shop.build(name), asked)
+        tuned = model.model is not shop.base.model
+        place = finished.tuned_place(inputs, project.config, say) if tuned else base
+        puts[name] = Put(place, conversations, model._constraints)
+    sampling = Sampling(max_tokens=told.max_tokens, stop=told.stop)
+    return Work(puts, sampling, told.batch_size, shop.base.model.dtype)
 
-    read = read_package("networkx")
-    calls = {one.entry: one.call for one in derive_answers(read.documents, read.catalogue).answers}
-    index = build_index(read.catalogue.entries, load_encoder("minilm"), calls=calls)
-    lines = QUESTIONS.read_text(encoding="utf-8").splitlines()[: plan.questions]
-    questions = [json.loads(line)["question"] for line in lines]
-    system = Message("system", system_prompt(read.catalogue))
-    plain: list[Conversation] = [(system, Message("user", question)) for question in questions]
-    shown = [with_passages(one, found) for one, found in zip(plain, index.search(questions, 3), strict=True)]
-    grammar = CatalogueGrammar(read.catalogue, tokenizer)
-    return Work({"base": plain, "retrieval": shown, "constrained": shown}, grammar.constraint)
+
+def _inside(model: ChatModel, asked: list[Conversation]) -> tuple[LocalModel, list[Conversation]]:
+    """Return the model inside a contender's wrappers, and what they ask it."""
+    noted: list[tuple[LocalModel, list[Conversation]]] = []
+    reply = LocalModel.reply
+
+    def note(self: LocalModel, conversations: Sequence[Conversation], sampling: Sampling) -> list[Answer]:
+        noted.append((self, list(conversations)))
+        return [Answer("", 0, 0, 0.0) for _ in conversations]
+
+    LocalModel.reply = note
+    try:
+        model.reply(asked, Sampling())
+    finally:
+        LocalModel.reply = reply
+    [found] = noted
+    return found
 
 
 # --- ours
 
 
-def ours(model: LocalModel, work: Work) -> dict[str, ChatModel]:
-    """Return each contender's model."""
-    held = model.constrained(work.constraint, "constrained")
-    return {"base": model, "retrieval": model, "constrained": held}
+class Ours:
+    """Our engine: each place's weights once, laid out as the evaluate stage does."""
 
+    def __init__(self, work: Work, dtype: Any, *, packed: bool) -> None:
+        from tunesmith.inference.packed import pack
 
-def ask_ours(model: ChatModel, conversations: Sequence[Conversation]) -> list[str]:
-    """Ask in batches of the demo's size."""
-    answers: list[str] = []
-    for first in range(0, len(conversations), OURS):
-        answers += [one.text for one in model.reply(conversations[first : first + OURS], SAMPLING)]
-    return answers
+        self.work = work
+        self.loaded = {}
+        for place in {put.place for put in work.puts.values()}:
+            weights = load_model(place.folder, dtype=dtype, adapter=place.adapter)
+            if packed:
+                pack(weights)
+            self.loaded[place] = weights, load_tokenizer(place.folder, adapter=place.adapter)
+
+    def models(self) -> dict[str, ChatModel]:
+        """Return each contender's model; none remembers anything yet."""
+        plain = {
+            place: LocalModel(weights, tokenizer, name="ours", batch_size=self.work.batch, said=Said())
+            for place, (weights, tokenizer) in self.loaded.items()
+        }
+        puts = self.work.puts.items()
+        return {
+            name: plain[put.place]
+            if put.constraint is None
+            else plain[put.place].constrained(put.constraint, name)
+            for name, put in puts
+        }
+
+    def ask(self, model: ChatModel, conversations: Sequence[Conversation]) -> list[str]:
+        """Ask in batches of the project's size."""
+        size, answers = self.work.batch, []
+        for first in range(0, len(conversations), size):
+            answers += [
+                one.text for one in model.reply(conversations[first : first + size], self.work.sampling)
+            ]
+        return answers
 
 
 # --- transformers' generate
 
 
 class Generate:
-    """transformers' generate on a model of its own, in batches of one size."""
+    """transformers' generate on weights of its own, in batches of one size."""
 
-    def __init__(self, tokenizer: Any, dtype: Any) -> None:
-        from transformers import AutoModelForCausalLM
+    def __init__(self, work: Work, dtype: Any) -> None:
+        self.sampling = work.sampling
+        self.loaded = {}
+        for place in {put.place for put in work.puts.values()}:
+            weights: Any = load_model(place.folder, dtype=dtype, adapter=place.adapter)
+            tokenizer = load_tokenizer(place.folder, adapter=place.adapter)
+            ends = sorted(LocalModel(weights, tokenizer, name="theirs")._ends)
+            weights.set_attn_implementation("sdpa")  # not ours, which LocalModel has set
+            self.loaded[place] = weights, tokenizer, ends
 
-        self.tokenizer = tokenizer
-        # Not by our loader: nothing of ours is in this model.
-        self.model: Any = AutoModelForCausalLM.from_pretrained(locate(MODEL).folder, dtype=dtype).eval()
-        self.ends = sorted(LocalModel(self.model, tokenizer, name=MODEL)._ends)
-        self.model.set_attn_implementation("sdpa")
-
-    def ask(
-        self,
-        conversations: Sequence[Conversation],
-        size: int,
-        constraint: Callable[[Conversation], Any] | None,
-    ) -> list[str]:
+    def ask(self, put: Put, size: int) -> list[str]:
         """Answer all, those of like length together."""
-        prompts = [prompt_ids(self.tokenizer, one) for one in conversations]
+        prompts = [prompt_ids(self.loaded[put.place][1], one) for one in put.conversations]
         order = sorted(range(len(prompts)), key=lambda number: len(prompts[number]))
         answers = [""] * len(prompts)
         for first in range(0, len(order), size):
             batch = order[first : first + size]
-            held = None if constraint is None else [constraint(conversations[number]) for number in batch]
-            for number, text in zip(batch, self._batch([prompts[i] for i in batch], held), strict=True):
+            held = None
+            if put.constraint is not None:
+                held = [put.constraint(put.conversations[number]) for number in batch]
+            for number, text in zip(
+                batch, self._batch(put.place, [prompts[i] for i in batch], held), strict=True
+            ):
                 answers[number] = text
         return answers
 
-    def _batch(self, prompts: Sequence[tuple[int, ...]], held: list[Any] | None) -> list[str]:
+    def _batch(self, place: Place, prompts: Sequence[tuple[int, ...]], held: list[Any] | None) -> list[str]:
         import torch
         from transformers import LogitsProcessorList
 
+        weights, tokenizer, ends = self.loaded[place]
         width = max(map(len, prompts))
-        pad = int(self.tokenizer.pad_token_id)
+        pad = int(tokenizer.pad_token_id)
         tokens_B_T = torch.tensor([[pad] * (width - len(one)) + list(one) for one in prompts])
         mask_B_T = torch.tensor([[0] * (width - len(one)) + [1] * len(one) for one in prompts])
-        processors = LogitsProcessorList([] if held is None else [Held(held, width)])
+        processors = LogitsProcessorList([] if held is None else [Held(held, width, ends[0])])
         with torch.inference_mode():
-            made = self.model.generate(
+            made = weights.generate(
                 input_ids=tokens_B_T,
                 attention_mask=mask_B_T,
-                max_new_tokens=SAMPLING.max_tokens,
+                max_new_tokens=self.sampling.max_tokens,
                 do_sample=False,
-                eos_token_id=self.ends,
+                eos_token_id=ends,
                 pad_token_id=pad,
-                stop_strings=list(SAMPLING.stop),
-                tokenizer=self.tokenizer,
+                stop_strings=list(self.sampling.stop) or None,
+                tokenizer=tokenizer,
                 logits_processor=processors,
             )
-        texts = self.tokenizer.batch_decode(made[:, width:], skip_special_tokens=True)
-        return [_until_stop(text) for text in texts]
+        texts = tokenizer.batch_decode(made[:, width:], skip_special_tokens=True)
+        return [self._until_stop(text) for text in texts]
 
-
-def _until_stop(text: str) -> str:
-    ends = [found + len(stop) for stop in SAMPLING.stop if (found := text.find(stop)) >= 0]
-    return text[: min(ends)] if ends else text
+    def _until_stop(self, text: str) -> str:
+        ends = [found + len(stop) for stop in self.sampling.stop if (found := text.find(stop)) >= 0]
+        return text[: min(ends)] if ends else text
 
 
 class Held:
     """A logits processor that holds each row to its constraint; a complete row may only end."""
 
-    def __init__(self, constraints: list[Any], width: int) -> None:
-        self.constraints, self.width = constraints, width
+    def __init__(self, constraints: list[Any], width: int, end: int) -> None:
+        self.constraints, self.width, self.end = constraints, width, end
 
     def __call__(self, input_ids: Any, scores: Any) -> Any:
         """Take note of the token that each row said, and forbid what may not come next."""
@@ -184,7 +235,7 @@ class Held:
                 constraint.advance(int(input_ids[row, -1]))
             if constraint.finished():
                 scores[row] = float("-inf")
-                scores[row, 2] = 0.0
+                scores[row, self.end] = 0.0
             else:
                 constraint.allow(scores[row])
         return scores
@@ -207,12 +258,12 @@ class Round:
         return sum(self.seconds.values())
 
 
-def run_round(ask: Callable[[str], Callable[[], list[str]]]) -> Round:
+def run_round(ask: dict[str, Callable[[], list[str]]]) -> Round:
     """Ask every contender once."""
     made = Round({}, {}, {})
-    for name in CONTENDERS:
+    for name, answers in ask.items():
         clock, processor = time.perf_counter(), time.process_time()
-        made.answers[name] = ask(name)()
+        made.answers[name] = answers()
         made.seconds[name] = time.perf_counter() - clock
         made.processor[name] = time.process_time() - processor
         say(f"  {name}: {made.seconds[name]:.1f} s, {made.processor[name]:.1f} of the processor")
@@ -222,80 +273,88 @@ def run_round(ask: Callable[[str], Callable[[], list[str]]]) -> Round:
 def same(one: Round, other: Round) -> float:
     """Return the share of answers that are the same."""
     pairs = [
-        a == b for name in CONTENDERS for a, b in zip(one.answers[name], other.answers[name], strict=True)
+        a == b for name in one.answers for a, b in zip(one.answers[name], other.answers[name], strict=True)
     ]
     return sum(pairs) / len(pairs)
 
 
-def measure(plan: Plan) -> dict[str, float]:
+def measure(plan: Plan, folder: Path) -> dict[str, float]:
     """Run it all; returns the figures."""
-    from tunesmith.inference.packed import pack
     from tunesmith.models.keeping import keeping
-    from tunesmith.models.local import fast_dtype
 
-    tokenizer = load_tokenizer(locate(MODEL).folder)
-    work = prepare(plan, tokenizer)
-    weights = load_model(locate(MODEL).folder)
-    pack(weights)  # as the evaluate stage does
-    model = LocalModel(weights, tokenizer, name=MODEL, batch_size=OURS)
-    generate = Generate(tokenizer, fast_dtype())
-    models = ours(model, work)
+    work = prepare(plan, folder)
+    engine, generate = Ours(work, work.dtype, packed=True), Generate(work, work.dtype)
 
-    def by_ours(name: str) -> Callable[[], list[str]]:
-        return lambda: ask_ours(models[name], work.conversations[name])
+    def by_ours() -> Round:
+        models = engine.models()
+        return run_round(
+            {
+                name: lambda name=name: engine.ask(models[name], work.puts[name].conversations)  # type: ignore[misc]
+                for name in work.puts
+            }
+        )
 
-    def by_generate(size: int) -> Callable[[str], Callable[[], list[str]]]:
-        return lambda name: (
-            lambda: generate.ask(
-                work.conversations[name], size, work.constraint if name == "constrained" else None
-            )
+    def by_generate(size: int) -> Round:
+        return run_round(
+            {name: lambda put=put: generate.ask(put, size) for name, put in work.puts.items()}  # type: ignore[misc]
         )
 
     # The parser learns about the tokens while it is used: neither side pays for that alone.
-    ask_ours(models["constrained"], work.conversations["constrained"][:2])
+    warm = engine.models()
+    for name, put in work.puts.items():
+        if put.constraint is not None:
+            engine.ask(warm[name], put.conversations[:2])
     tried: dict[int, Round] = {}
     for size in plan.batches:
         say(f"generate in batches of {size}")
-        tried[size] = run_round(by_generate(size))
-    best, second, *_ = sorted(tried, key=lambda size: sum(tried[size].processor.values()))
+        tried[size] = by_generate(size)
+    best, second, *_ = sorted(tried, key=lambda size: tried[size].whole)
     mine: list[Round] = []
     theirs = [tried[best]]
     for repeat in range(plan.repeats):
-        for into, ask in [(mine, by_ours), (theirs, by_generate(best))][:: 1 if repeat % 2 == 0 else -1]:
+        for into in [mine, theirs][:: 1 if repeat % 2 == 0 else -1]:
             if len(into) <= repeat:
                 say(f"{repeat + 1}/{plan.repeats}: {'ours' if into is mine else 'generate'}")
-                into.append(run_round(ask))
-    with tempfile.TemporaryDirectory() as place:
-        kept = {name: keeping(one, Path(place), identity=name) for name, one in models.items()}
-
-        def by_kept(name: str) -> Callable[[], list[str]]:
-            return lambda: ask_ours(kept[name], work.conversations[name])
-
-        again = [run_round(by_kept) for _ in range(2)][1] if plan is FULL else None
-    figures = dict(_figures(mine, theirs, best))
-    figures["same_in_float32"] = same_in_float32(plan, work, tokenizer)
+                into.append(by_ours() if into is mine else by_generate(best))
+    figures = dict(
+        _figures(mine, theirs, best, [name for name, put in work.puts.items() if put.constraint is None])
+    )
+    figures["same_in_float32"] = same_in_float32(plan, work)
     figures["same_between_batches"] = same(tried[best], tried[second])
-    return figures | ({} if again is None else {"kept_seconds": again.whole})
+    if plan is FULL:
+        with tempfile.TemporaryDirectory() as place:
+            kept = {name: keeping(one, Path(place), identity=name) for name, one in engine.models().items()}
+            asked = {
+                name: lambda name=name: engine.ask(kept[name], work.puts[name].conversations)  # type: ignore[misc]
+                for name in work.puts
+            }
+            figures["kept_seconds"] = [run_round(asked) for _ in range(2)][1].whole
+    return figures
 
 
-def same_in_float32(plan: Plan, work: Work, tokenizer: Any) -> float:
+def same_in_float32(plan: Plan, work: Work) -> float:
     """Return the share of answers to the first questions that are the same in float32."""
     import torch
 
-    model = LocalModel(load_model(locate(MODEL).folder, dtype=torch.float32), tokenizer, name=MODEL)
-    models, generate = ours(model, work), Generate(tokenizer, torch.float32)
-    first = {name: found[: plan.exact] for name, found in work.conversations.items()}
+    first = {
+        name: Put(put.place, put.conversations[: plan.exact], put.constraint)
+        for name, put in work.puts.items()
+    }
+    engine, generate = Ours(work, torch.float32, packed=False), Generate(work, torch.float32)
+    models = engine.models()
     say(f"in float32, {plan.exact} questions each")
-    mine = run_round(lambda name: lambda: ask_ours(models[name], first[name]))
+    mine = run_round(
+        {name: lambda name=name: engine.ask(models[name], first[name].conversations) for name in first}  # type: ignore[misc]
+    )
     theirs = run_round(
-        lambda name: (
-            lambda: generate.ask(first[name], plan.exact, work.constraint if name == "constrained" else None)
-        )
+        {name: lambda put=put: generate.ask(put, plan.exact) for name, put in first.items()}  # type: ignore[misc]
     )
     return same(mine, theirs)
 
 
-def _figures(mine: Sequence[Round], theirs: Sequence[Round], best: int) -> Iterator[tuple[str, float]]:
+def _figures(
+    mine: Sequence[Round], theirs: Sequence[Round], best: int, free: Sequence[str]
+) -> Iterator[tuple[str, float]]:
     pairs = list(zip(mine, theirs, strict=True))
     ratios = [b.whole / a.whole for a, b in pairs]
     yield "ratio_vs_generate", statistics.median(ratios)
@@ -304,9 +363,16 @@ def _figures(mine: Sequence[Round], theirs: Sequence[Round], best: int) -> Itera
         "ratio_processor",
         statistics.median(sum(b.processor.values()) / sum(a.processor.values()) for a, b in pairs),
     )
-    for name in CONTENDERS:
+    yield (
+        "ratio_without_constrained",
+        statistics.median(
+            sum(b.seconds[name] for name in free) / sum(a.seconds[name] for name in free) for a, b in pairs
+        ),
+    )
+    for name in mine[0].seconds:
         yield f"ratio.{name}", statistics.median(b.seconds[name] / a.seconds[name] for a, b in pairs)
         yield f"processor.{name}", statistics.median(b.processor[name] / a.processor[name] for a, b in pairs)
+        yield f"ours_seconds.{name}", statistics.median(a.seconds[name] for a, _ in pairs)
     yield "ours_seconds", statistics.median(one.whole for one in mine)
     yield "generate_seconds", statistics.median(one.whole for one in theirs)
     yield "generate_batch", best
@@ -322,10 +388,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
+    parser.add_argument("--project", type=Path, default=DEMO, help="a project that has been trained")
     parser.add_argument("--quick", action="store_true", help="less of everything: to see that it runs")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     arguments = parser.parse_args()
-    figures = measure(QUICK if arguments.quick else FULL)
+    figures = measure(QUICK if arguments.quick else FULL, arguments.project)
     if arguments.json:
         print(
             json.dumps(
@@ -334,7 +401,7 @@ def main() -> None:
         )
         return
     for key, value in figures.items():
-        print(f"{key:36} {value:12.4g}")
+        print(f"{key:44} {value:12.4g}")
 
 
 if __name__ == "__main__":
