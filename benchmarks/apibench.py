@@ -45,6 +45,7 @@ from tunesmith.models.address import Place, load_encoder, model_folder
 from tunesmith.models.base import ChatModel
 from tunesmith.models.constrained import one_of
 from tunesmith.models.local import LocalModel, load_model, load_tokenizer
+from tunesmith.models.said import Said
 from tunesmith.records import Conversation, Example, Message, Score, write_jsonl
 from tunesmith.retrieving.index import Index, build_index
 from tunesmith.retrieving.oracle import OracleRetriever
@@ -346,6 +347,7 @@ class _Split:
                 load_tokenizer(place.folder, adapter=place.adapter),
                 name=name,
                 batch_size=self.plan.evaluate.batch_size,
+                said=Said(),
             )
 
         blocks = [one.answer.removeprefix(f"{one.what}:") for one in self.hub.listed]

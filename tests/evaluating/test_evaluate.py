@@ -10,7 +10,7 @@ from pydantic import ValidationError
 
 from tunesmith.catalogue import Catalogue
 from tunesmith.errors import DamagedArtifact, DatasetError, ModelError
-from tunesmith.evaluating.evaluate import EvaluateSettings, evaluate
+from tunesmith.evaluating.evaluate import EvaluateSettings, evaluate, latencies
 from tunesmith.models.base import Sampling
 from tunesmith.models.fake import FakeModel
 from tunesmith.records import Answer, Conversation, Example, Message, Score, read_jsonl
@@ -36,10 +36,12 @@ class Counting:
     def __init__(self, fail_at: str | None = None) -> None:
         self.name = "counting"
         self.asked: list[str] = []
+        self.sampled: list[Sampling] = []
         self.fail_at = fail_at
 
     def reply(self, conversations: Sequence[Conversation], sampling: Sampling) -> list[Answer]:
         """Answer `bridges` to everything."""
+        self.sampled.append(sampling)
         self.asked += [conversation[-1].content for conversation in conversations]
         if self.fail_at in self.asked:
             raise ModelError("the connection broke")
@@ -48,6 +50,17 @@ class Counting:
     def stream(self, conversation: Conversation, sampling: Sampling) -> Iterator[str]:
         """Not needed here."""
         raise AssertionError("nothing is streamed here")
+
+
+def test_waiting_times_are_of_answers_thought_out_anew(sets: Sets) -> None:
+    """The first few questions are asked one at a time, and no model may answer with what it remembers."""
+    model = Counting()
+    taken = latencies(
+        model, sets["asked"], system="Answer.", settings=EvaluateSettings(timed=2, max_tokens=7)
+    )
+    assert len(taken) == 2
+    assert model.asked == [one.question for one in sets["asked"][:2]]
+    assert model.sampled == [Sampling(max_tokens=7, anew=True)] * 2
 
 
 def test_every_contender_answers_every_question(sets: Sets, catalogue: Catalogue) -> None:
