@@ -59,7 +59,7 @@ class Plan:
     exact: int  # questions that are asked in float32
 
 
-FULL, QUICK = Plan(96, 3, (32, 64, 96), 12), Plan(8, 1, (4, 8), 2)
+FULL, QUICK = Plan(96, 3, (64, 96), 12), Plan(8, 1, (4, 8), 2)
 
 
 @dataclass(frozen=True, slots=True)
