@@ -18,7 +18,7 @@ from tunesmith.guarding.answers import callable_only, of_schema
 from tunesmith.guarding.grounding import grounded
 from tunesmith.guarding.guard import Guard
 from tunesmith.guarding.injection import injection
-from tunesmith.guarding.policy import Policy, PrivateRead, SecretsRead, WordsRead, load_policy
+from tunesmith.guarding.policy import Injection, Policy, PrivateRead, SecretsRead, WordsRead, load_policy
 from tunesmith.guarding.rails import Action, Check, Find, Outcome, Where, without
 from tunesmith.guarding.sources import from_sources
 from tunesmith.guarding.texts import private, refusing, shipped, too_long, unwanted, words_in
@@ -147,6 +147,10 @@ def _wrong(file: str, why: str) -> ConfigError:
     return ConfigError(f"{file}: {why}", hint="Paths in a policy are relative to its folder.")
 
 
+def _injection(told: Injection, *, documents: bool = False) -> Find:
+    return injection(documents=documents, allow=told.allow, least=told.least)
+
+
 class _Making:
     """Makes rails, with what they need read in."""
 
@@ -160,7 +164,7 @@ class _Making:
         if rails.length:
             yield Check("input", "length", rails.length.action, too_long(rails.length.most))
         if rails.injection:
-            yield Check("input", "injection", rails.injection.action, injection(allow=rails.injection.allow))
+            yield Check("input", "injection", rails.injection.action, _injection(rails.injection))
         yield from self._texts("input", rails.secrets, rails.private, rails.words)
         if rails.off_topic:
             given = rails.off_topic
@@ -173,7 +177,7 @@ class _Making:
             find = from_sources(rails.sources.allow, rails.sources.deny)
             yield Check("retrieval", "sources", rails.sources.action, find)
         if rails.injection:
-            find = injection(documents=True, allow=rails.injection.allow)
+            find = _injection(rails.injection, documents=True)
             yield Check("retrieval", "injection", rails.injection.action, find)
         yield from self._texts("retrieval", rails.secrets, rails.private, None)
 

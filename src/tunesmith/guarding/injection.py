@@ -1,8 +1,9 @@
 """Prompt injection: words that mean to turn a model away from what it is for, in a question or in a document.
 
-Rules, no model: families of expressions (`expressions`), tried on each reading of a text (`readings`). What they catch
-and what they wrongly stop is measured (benchmarks/guardrails.py). Not covered: an attack that uses none of the usual
-words, one spread over several messages, and stories that only lead towards harm.
+Rules first: families of expressions (`expressions`), tried on each reading of a text (`readings`); then, on what they
+do not find, a linear classifier of its letters (`likeness`). What they catch and what they wrongly stop is measured
+(benchmarks/guardrails.py, benchmarks/injection_weights.py). Not covered: an attack spread over several messages, and
+stories that only lead towards harm.
 """
 
 from __future__ import annotations
@@ -17,13 +18,19 @@ from tunesmith.guarding.rails import LEFT_OUT, Context, Find, Found, Span
 from tunesmith.guarding.readings import Reading, Seen, seen
 
 _EITHER: Final = "it tells the model to leave its instructions, or asks for them"
+_LIKE: Final = "it is like words that turn a model from its instructions"
 _ASKED_WITHIN: Final = 300  # characters
+_MOST_PARTS: Final = 8  # of a text that are found by their likeness
+
+#: How likely the classifier must think an injection to be; chosen where one in a hundred honest texts would be stopped.
+LEAST: Final = 0.9
 
 
-def injection(*, documents: bool = False, allow: Sequence[str] = ()) -> Find:
+def injection(*, documents: bool = False, allow: Sequence[str] = (), least: float = LEAST) -> Find:
     """Return what finds injections; in `documents` also what speaks to a model that reads them.
 
-    `allow` are regular expressions of what may be said: a find that lies within a match of one is none.
+    `allow` are regular expressions of what may be said: a find that lies within a match of one is none. `least` is how
+    likely the classifier must think an injection to be for a find of its own; 1 leaves it unasked.
     """
     allowed = tuple(re.compile(each, re.IGNORECASE) for each in allow)
 
@@ -38,10 +45,26 @@ def injection(*, documents: bool = False, allow: Sequence[str] = ()) -> Find:
                     yield Seen(why, *_sentence(text, first, last))
 
         found = seen(text, search)
+        if least < 1:
+            found += _alike(text, [*may, *((each.start, each.end) for each in found)], least)
         spans = tuple(Span(each.start, each.end, LEFT_OUT) for each in found)
         return Found(found[0].why, spans) if found else None
 
     return find
+
+
+def _alike(text: str, known: Sequence[tuple[int, int]], least: float) -> Iterator[Seen]:
+    """Yield the parts of a text that the classifier takes for injections, without what is known of it already."""
+    from tunesmith.guarding.likeness import likeness
+
+    for start, end in known:
+        text = f"{text[:start]}{' ' * (end - start)}{text[end:]}"
+    for _ in range(_MOST_PARTS):
+        likely, start, end = likeness().most(text)
+        if likely < least or not text[start:end].strip():
+            return
+        yield Seen(_LIKE, start, end)
+        text = f"{text[:start]}{' ' * (end - start)}{text[end:]}"
 
 
 def _found(text: str, *, documents: bool, hidden: bool) -> Iterator[tuple[str, int, int]]:

@@ -17,6 +17,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from tunesmith.errors import ConfigError
+from tunesmith.guarding.injection import LEAST
 from tunesmith.guarding.rails import Action, Where
 
 # What can be done about a text that is read, and about one that is said; and where a part cannot be taken out.
@@ -48,10 +49,14 @@ class Length(_Table):
 
 
 class Injection(_Table):
-    """Words that turn a model away from what it is for; `allow`: regular expressions of what may be said."""
+    """Words that turn a model away from what it is for; `allow`: regular expressions of what may be said.
+
+    `least`: how likely the classifier must think it; 1 leaves the rail to the expressions alone.
+    """
 
     action: OnRead = "refuse"
     allow: Words = ()
+    least: float = Field(default=LEAST, gt=0, le=1)
 
     _compiles = field_validator("allow")(_expressions)
 
