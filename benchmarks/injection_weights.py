@@ -2,10 +2,11 @@
 
     python benchmarks/injection_weights.py [--json] [--write] [--show]
 
-It learns from data/injections.jsonl, which was written for it in thirteen languages, and from the development half of
-data/guardrails.jsonl. What it says of texts that it did not learn from:
+It learns from data/injections.jsonl, which was written for it in thirteen languages, from the development half of
+data/guardrails.jsonl, and, as honest texts, from paragraphs of the documentation of the installed packages HONEST.
+What it says of texts that it did not learn from:
 
-- `across.recall`, `across.false`: in ten folds, each left out once: the share of attacks found, and of honest texts.
+- `across.recall`, `across.false`: in five folds, each left out once: the share of attacks found, and of honest texts.
 - `held_out.*`: data/injections_held_out.jsonl, by other writers than what was learned, of whom each text is by one:
   `rules` are the expressions alone, `both` they and the classifier. `english`, `others`: by language.
 - `users.false`: the 230 questions that people asked of networkx.
@@ -25,6 +26,7 @@ from typing import Any
 
 import numpy as np
 from hardware import as_json, versions_of
+from privacy import paragraphs
 from scipy.sparse import csr_matrix
 from sklearn.linear_model import LogisticRegression
 
@@ -36,7 +38,9 @@ from tunesmith.guarding.rails import Context
 ROOT = Path(__file__).resolve().parents[1]
 DATA = ROOT / "benchmarks" / "data"
 ASKED = ROOT / "examples" / "networkx-assistant" / "questions" / "asked.jsonl"
-FOLDS = 10
+HONEST = ("networkx", "pydantic", "transformers", "typer", "httpx", "huggingface-hub", "openai", "peft")
+PARAGRAPHS = 150  # of each package
+FOLDS = 5
 STRENGTH = 30.0  # of the fit, LogisticRegression's C
 
 
@@ -70,7 +74,15 @@ def learned_from() -> list[Labelled]:
         and row["kind"] != "encoded"
         and row["label"] in {"injection", "allow"}
     ]
-    return written + developed
+    random = np.random.default_rng(0)
+    documented = [
+        Labelled(text, False, "en", document=True)
+        for package in HONEST
+        for text in random.permutation([part for part in paragraphs(package) if len(part) < 800])[
+            :PARAGRAPHS
+        ].tolist()
+    ]
+    return written + developed + documented
 
 
 def vectors(texts: Sequence[str]) -> csr_matrix:
@@ -143,7 +155,7 @@ def measure(*, write: bool, show: bool) -> dict[str, float]:
     figures: dict[str, float] = {"texts": len(rows), "attacks": sum(row.attack for row in rows)}
     scores = across(rows)
     figures |= dict(shares([score >= LEAST for score in scores], rows, "across"))
-    for target in (0.0, 0.005, 0.01, 0.02, 0.05):
+    for target in (0.005, 0.01, 0.02, 0.03, 0.05):
         honest = sorted(
             (score for score, row in zip(scores, rows, strict=True) if not row.attack), reverse=True
         )

@@ -72,7 +72,7 @@ def test_letters_that_nobody_sees_hide_nothing(text: str) -> None:
 
 def test_what_the_rules_were_made_on_stays_as_it_is() -> None:
     """Of benchmarks/guardrails.py's development half each injection is found but two, and no honest text is."""
-    finds = {"input": injection(), "retrieval": injection(documents=True)}
+    finds = {"input": injection(least=1), "retrieval": injection(documents=True, least=1)}
     rows = [json.loads(line) for line in DATA.read_text(encoding="utf-8").splitlines()]
     wrong = [
         row["text"]

@@ -22,8 +22,9 @@ _LIKE: Final = "it is like words that turn a model from its instructions"
 _ASKED_WITHIN: Final = 300  # characters
 _MOST_PARTS: Final = 8  # of a text that are found by their likeness
 
-#: How likely the classifier must think an injection to be; chosen where one in a hundred honest texts would be stopped.
-LEAST: Final = 0.9
+#: How likely the classifier must think an injection to be: from here on it stopped one in two hundred honest texts, two
+#: thirds of which were written to look like attacks (benchmarks/injection_weights.py).
+LEAST: Final = 0.945
 
 
 def injection(*, documents: bool = False, allow: Sequence[str] = (), least: float = LEAST) -> Find:

@@ -1,4 +1,4 @@
-"""How much a text is like an injection, by its letters: a linear classifier of stretches of up to six of them.
+"""How much a text is like an injection, by its letters: a linear classifier of stretches of two to six of them.
 
 It knows what the expressions have no word for, in the languages that it was trained in, and nothing of what a text
 means. benchmarks/injection_weights.py trains it, on texts that were written for this project, and says how well it does
@@ -18,12 +18,19 @@ from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import expit
 
 BITS: Final = 16  # of a hash
-SIZES: Final = (1, 2, 3, 4, 5, 6)  # letters in a stretch
+SIZES: Final = (2, 3, 4, 5, 6)  # letters in a stretch
 WEIGHTS: Final = "words/injection.npz"
 _MOST_TOGETHER: Final = 3  # sentences that are looked at together
 _LONGEST: Final = 240  # characters of a sentence; a longer one is cut where a word ends
+# Which host it is says nothing: attackers take any, and those who write about them take .example.
+_HOST: Final = re.compile(
+    r"(?<=://)[^\s/\"'<>)]+|(?<![\w.-])(?:[\w-]{1,63}\.){1,8}(?:com|org|net|io|dev|biz|ai|co|app|info|test|example|invalid|localhost)\b|"
+    r"\b\d{1,3}(?:\.\d{1,3}){3}\b",
+    re.IGNORECASE,
+)
 _TURN: Final = np.uint64(0x9E3779B97F4A7C15)
 _SENTENCE: Final = re.compile(r"(?<=[.!?。！？…])\s+|(?<=[。！？])|\n+|(?=<!--)|(?<=-->)")
 
@@ -38,11 +45,11 @@ class Likeness:
     def most(self, text: str) -> tuple[float, int, int]:
         """Return how likely the likeliest part of a text is an injection, and where the part begins and ends.
 
-        Parts are sentences, alone, with the next ones, and all of them.
+        Parts are sentences, alone, with the next ones, and all of a short text.
         """
         scores = self._sums(text)
         start, end = max(parts(text), key=lambda part: self._score(scores, *part))
-        return float(1 / (1 + np.exp(-self._score(scores, start, end)))), start, end
+        return float(expit(self._score(scores, start, end))), start, end
 
     def _sums(self, text: str) -> list[NDArray[np.float64]]:
         return [
@@ -61,8 +68,11 @@ class Likeness:
 
 
 def hashed(text: str) -> list[NDArray[np.int64]]:
-    """Return for each of SIZES the hashes of a text's stretches of so many letters, small ones, digits all the same."""
-    low = re.sub(r"\d", "0", text)
+    """Return for each of SIZES the hashes of a text's stretches of so many letters.
+
+    They are small letters; one digit is as good as another, and so is a host.
+    """
+    low = re.sub(r"\d", "0", _HOST.sub(lambda host: "x" * len(host[0]), text))
     # Letters that become two when they are small are left, so that places stay what they are.
     low = "".join(small if len(small := letter.lower()) == 1 else letter for letter in low)
     codes = np.frombuffer(low.encode("utf-32-le", "surrogatepass"), dtype=np.uint32).astype(np.uint64)
@@ -78,11 +88,15 @@ def hashed(text: str) -> list[NDArray[np.int64]]:
 
 
 def parts(text: str) -> Iterator[tuple[int, int]]:
-    """Yield where a text's sentences begin and end, alone, with the next ones, and where all of it does."""
+    """Yield where a text's sentences begin and end, alone, with the next ones, and where all of a short one does.
+
+    No part is long, for a score grows with what is said again and again.
+    """
     ends = [0, *(match.end() for match in _SENTENCE.finditer(text)), len(text)]
     whole = [(start, end) for start, end in pairwise(ends) if text[start:end].strip()]
     cuts = [part for start, end in whole for part in _cut(text, start, end)]
-    yield 0, len(text)
+    if len(text) <= _MOST_TOGETHER * _LONGEST or not cuts:
+        yield 0, len(text)
     for number, (start, _) in enumerate(cuts):
         for _, end in cuts[number : number + _MOST_TOGETHER]:
             yield start, end
