@@ -169,6 +169,8 @@ def test_max_tokens_are_kept(model: LocalModel) -> None:
     """An answer cut short says so."""
     [answer] = model.reply(asked("where is it?"), Sampling(max_tokens=5))
     assert (answer.completion_tokens, answer.finish) == (5, "length")
+    [nothing] = model.reply(asked("where is it?"), Sampling(max_tokens=0))
+    assert (nothing.text, nothing.completion_tokens, nothing.finish) == ("", 0, "length")
 
 
 @pytest.mark.parametrize("temperature", [0.0, 1.0])

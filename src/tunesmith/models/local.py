@@ -355,7 +355,7 @@ class LocalModel:
         if sampling.temperature > 0:
             generator = torch.Generator().manual_seed(sampling.seed * 1_000_003 + index)
         constraint = None if self._constraints is None else self._constraints(conversation)
-        return _Row(index, prompt, constraint, generator)
+        return _Row(index, prompt, constraint, generator, done=sampling.max_tokens < 1)
 
     def _follow(self, row: _Row, said: Said, sampling: Sampling) -> None:
         """Let a row say what was said to its prompt before, as far as its constraint allows, in as many seconds."""
