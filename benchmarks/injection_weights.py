@@ -7,8 +7,9 @@ data/guardrails.jsonl, and, as honest texts, from paragraphs of the documentatio
 What it says of texts that it did not learn from:
 
 - `across.recall`, `across.false`: in five folds, each left out once: the share of attacks found, and of honest texts.
-- `held_out.*`: data/injections_held_out.jsonl, by other writers than what was learned, of whom each text is by one:
-  `rules` are the expressions alone, `both` they and the classifier. `english`, `others`: by language.
+  Many texts have a twin of the other kind, or in another language.
+- `held_out.*`: data/injections_held_out.jsonl, by another writer than what was learned: `rules` are the expressions
+  alone, `both` they and the classifier. `english`, `others`: by language.
 - `users.false`: the 230 questions that people asked of networkx.
 
 `--write` leaves the weights in the package.
@@ -31,15 +32,16 @@ from scipy.sparse import csr_matrix
 from sklearn.linear_model import LogisticRegression
 
 from tunesmith.evaluating.statistics import wilson
+from tunesmith.guarding import likeness as likeness_module
 from tunesmith.guarding.injection import LEAST, injection
-from tunesmith.guarding.likeness import BITS, WEIGHTS, Likeness, hashed, parts
+from tunesmith.guarding.likeness import BITS, LONGEST, WEIGHTS, Likeness, plain_letters, stretches
 from tunesmith.guarding.rails import Context
 
 ROOT = Path(__file__).resolve().parents[1]
 DATA = ROOT / "benchmarks" / "data"
 ASKED = ROOT / "examples" / "networkx-assistant" / "questions" / "asked.jsonl"
 HONEST = ("networkx", "pydantic", "transformers", "typer", "httpx", "huggingface-hub", "openai", "peft")
-PARAGRAPHS = 150  # of each package
+PARAGRAPHS = 400  # of each package
 FOLDS = 5
 STRENGTH = 30.0  # of the fit, LogisticRegression's C
 
@@ -78,7 +80,7 @@ def learned_from() -> list[Labelled]:
     documented = [
         Labelled(text, False, "en", document=True)
         for package in HONEST
-        for text in random.permutation([part for part in paragraphs(package) if len(part) < 800])[
+        for text in random.permutation([part for part in paragraphs(package) if len(part) < 3000])[
             :PARAGRAPHS
         ].tolist()
     ]
@@ -86,10 +88,11 @@ def learned_from() -> list[Labelled]:
 
 
 def vectors(texts: Sequence[str]) -> csr_matrix:
-    """Return the texts as counts of hashes over the root of how many there are."""
+    """Return the texts' hashes, each over the root of how many there are."""
     rows, columns, values = [], [], []
     for number, text in enumerate(texts):
-        found = np.concatenate(hashed(text))
+        found = np.concatenate(stretches(plain_letters(text)))
+        found = found[found >= 0]
         each, counts = np.unique(found, return_counts=True)
         rows.append(np.full(len(each), number))
         columns.append(each)
@@ -100,17 +103,19 @@ def vectors(texts: Sequence[str]) -> csr_matrix:
 
 def fit(rows: Sequence[Labelled]) -> Likeness:
     """Fit twice: on whole texts, then on all parts of honest ones and on whole attacks and their likeliest parts."""
-    first = _fit([row.text for row in rows], [row.attack for row in rows], [1.0] * len(rows))
+    short = [row for row in rows if len(row.text) <= LONGEST]
+    first = _fit([row.text for row in short], [row.attack for row in short], [1.0] * len(short))
     texts, labels, weights = [], [], []
     for row in rows:
+        places = first.scores(row.text)
         if row.attack:
-            _, start, end = first.most(row.text)
-            chosen = [row.text] if (start, end) == (0, len(row.text)) else [row.text, row.text[start:end]]
+            start, end = max(places, key=lambda part: places[part])
+            chosen = sorted({row.text[start:end], row.text[:LONGEST]})
         else:
-            chosen = sorted({row.text[start:end] for start, end in parts(row.text)})
+            chosen = sorted({row.text[start:end] for start, end in places})
         texts += chosen
         labels += [row.attack] * len(chosen)
-        weights += [1 / len(chosen) ** 0.5] * len(chosen)
+        weights += [1 / max(1, len(chosen)) ** 0.5] * len(chosen)
     return _fit(texts, labels, weights)
 
 
@@ -118,6 +123,14 @@ def _fit(texts: Sequence[str], labels: Sequence[bool], weights: Sequence[float])
     model = LogisticRegression(C=STRENGTH, max_iter=2000)
     model.fit(vectors(texts), labels, sample_weight=weights)
     return Likeness(model.coef_[0].astype(np.float32), float(model.intercept_[0]))
+
+
+def as_kept(model: Likeness) -> tuple[dict[str, Any], Likeness]:
+    """Return what is kept of a model, a byte a weight, and the model that it comes to."""
+    scale = float(np.abs(model.weights).max() / 127)
+    kept = np.round(model.weights / scale).astype(np.int8)
+    arrays = {"weights": kept, "scale": np.float64(scale), "bias": np.float64(model.bias)}
+    return arrays, Likeness(kept.astype(np.float32) * scale, model.bias)
 
 
 def across(rows: Sequence[Labelled]) -> list[float]:
@@ -128,7 +141,7 @@ def across(rows: Sequence[Labelled]) -> list[float]:
         left_out = set(order[fold::FOLDS].tolist())
         model = fit([row for number, row in enumerate(rows) if number not in left_out])
         for number in left_out:
-            found[number] = model.most(rows[number].text)[0]
+            found[number] = max(model.scores(rows[number].text).values(), default=0.0)
     return found
 
 
@@ -165,12 +178,13 @@ def measure(*, write: bool, show: bool) -> dict[str, float]:
             f"honest texts stopped {target:.1%}: threshold {least:.3f}, attacks found {hit / figures['attacks']:.1%}"
         )
     model = fit(rows)
+    arrays, kept = as_kept(model)
     if write:
-        scale = float(np.abs(model.weights).max() / 127)
-        kept = np.round(model.weights / scale).astype(np.int8)
         path = ROOT / "src" / "tunesmith" / "guarding" / WEIGHTS
-        np.savez_compressed(path, weights=kept, scale=np.float64(scale), bias=np.float64(model.bias))
+        np.savez_compressed(path, **arrays)
         say(f"wrote {path.relative_to(ROOT)}, {path.stat().st_size:,} bytes")
+    # What is measured is what was fitted, written or not.
+    likeness_module.likeness = lambda: kept  # type: ignore[assignment]
     others = [
         Labelled(row["text"], row["kind"] == "attack", row["language"], row["where"] == "document")
         for row in rows_of(DATA / "injections_held_out.jsonl")

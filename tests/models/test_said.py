@@ -11,8 +11,9 @@ import pytest
 import torch
 from transformers import PreTrainedTokenizerFast
 
+from tunesmith.models import local
 from tunesmith.models.base import Sampling
-from tunesmith.models.local import LocalModel
+from tunesmith.models.local import LocalModel, prompt_ids
 from tunesmith.models.said import Said
 from tunesmith.records import Answer, Conversation, Message
 
@@ -156,3 +157,35 @@ def test_what_was_said_under_a_constraint_is_not_the_models(
     with read_tokens(model, monkeypatch) as passes:
         assert untimed(model.reply(ASKED, GREEDY)) == untimed(make(None).reply(ASKED, GREEDY))
     assert passes
+
+
+def test_the_oldest_answers_are_forgotten(
+    make: Callable[[Said | None], LocalModel], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of more answers than are kept the first ones are computed again."""
+    model = make(Said(most=2))
+    for conversation in ASKED[:3]:
+        model.reply([conversation], GREEDY)
+    with read_tokens(model, monkeypatch) as passes:
+        model.reply(ASKED[1:3], GREEDY)
+        assert passes == []
+        model.reply(ASKED[:1], GREEDY)
+        assert passes
+
+
+def test_where_there_is_no_room_nothing_is_followed_in_part(
+    make: Callable[[Said | None], LocalModel], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A row that goes on from what was said must fit beside one that begins; else it begins too, and says the same."""
+    model = make(Said())
+    longest = max(len(prompt_ids(model.tokenizer, one)) for one in ASKED)
+    monkeypatch.setattr(local, "context_length", lambda _: longest + GREEDY.max_tokens)
+    model.reply(ASKED, GREEDY)
+
+    def constraint(_: Conversation) -> Forbidding:
+        return Forbidding(10, frozenset(range(4, 40)))
+
+    with read_tokens(model, monkeypatch) as passes:
+        answers = model.constrained(constraint, "held").reply(ASKED, GREEDY)
+    assert untimed(answers) == untimed(make(None).constrained(constraint, "held").reply(ASKED, GREEDY))
+    assert sum(passes) > 0

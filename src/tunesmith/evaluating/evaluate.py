@@ -59,7 +59,8 @@ def evaluate(
 
     With a `journal`, each batch is on the disk before the next is asked, and a second call with the same
     journal asks only what is missing; batches are cut at the same places, so that the answers are those of an
-    unbroken run. The journal belongs to these contenders, sets and settings: keep it beside the artefact's
+    unbroken run, but for the rounding of a constrained answer that would have followed one given before. The
+    journal belongs to these contenders, sets and settings: keep it beside the artefact's
     draft.
 
     Raises DatasetError for a question that stands twice in a set, ModelError for a model that leaves answers

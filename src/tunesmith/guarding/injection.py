@@ -20,7 +20,6 @@ from tunesmith.guarding.readings import Reading, Seen, seen
 _EITHER: Final = "it tells the model to leave its instructions, or asks for them"
 _LIKE: Final = "it is like words that turn a model from its instructions"
 _ASKED_WITHIN: Final = 300  # characters
-_MOST_PARTS: Final = 8  # of a text that are found by their likeness
 
 #: How likely the classifier must think an injection to be: from here on it stopped one in two hundred honest texts, two
 #: thirds of which were written to look like attacks (benchmarks/injection_weights.py).
@@ -30,8 +29,9 @@ LEAST: Final = 0.945
 def injection(*, documents: bool = False, allow: Sequence[str] = (), least: float = LEAST) -> Find:
     """Return what finds injections; in `documents` also what speaks to a model that reads them.
 
-    `allow` are regular expressions of what may be said: a find that lies within a match of one is none. `least` is how
-    likely the classifier must think an injection to be for a find of its own; 1 leaves it unasked.
+    `allow` are regular expressions of what may be said: a find that lies within a match of one is none, and the
+    classifier does not read the match. `least` is how likely that must think an injection to be for a find of its own;
+    1 leaves it unasked.
     """
     allowed = tuple(re.compile(each, re.IGNORECASE) for each in allow)
 
@@ -47,25 +47,14 @@ def injection(*, documents: bool = False, allow: Sequence[str] = (), least: floa
 
         found = seen(text, search)
         if least < 1:
-            found += _alike(text, [*may, *((each.start, each.end) for each in found)], least)
+            from tunesmith.guarding.likeness import likeness
+
+            known = [*may, *((each.start, each.end) for each in found)]
+            found += [Seen(_LIKE, start, end) for start, end in likeness().alike(text, least, known)]
         spans = tuple(Span(each.start, each.end, LEFT_OUT) for each in found)
         return Found(found[0].why, spans) if found else None
 
     return find
-
-
-def _alike(text: str, known: Sequence[tuple[int, int]], least: float) -> Iterator[Seen]:
-    """Yield the parts of a text that the classifier takes for injections, without what is known of it already."""
-    from tunesmith.guarding.likeness import likeness
-
-    for start, end in known:
-        text = f"{text[:start]}{' ' * (end - start)}{text[end:]}"
-    for _ in range(_MOST_PARTS):
-        likely, start, end = likeness().most(text)
-        if likely < least or not text[start:end].strip():
-            return
-        yield Seen(_LIKE, start, end)
-        text = f"{text[:start]}{' ' * (end - start)}{text[end:]}"
 
 
 def _found(text: str, *, documents: bool, hidden: bool) -> Iterator[tuple[str, int, int]]:

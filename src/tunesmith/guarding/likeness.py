@@ -9,7 +9,7 @@ scores of all parts of a text come from sums that are made once.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
@@ -23,16 +23,21 @@ from scipy.special import expit
 BITS: Final = 16  # of a hash
 SIZES: Final = (2, 3, 4, 5, 6)  # letters in a stretch
 WEIGHTS: Final = "words/injection.npz"
+LONGEST: Final = 720  # characters of a part
 _MOST_TOGETHER: Final = 3  # sentences that are looked at together
-_LONGEST: Final = 240  # characters of a sentence; a longer one is cut where a word ends
+_SENTENCE_AT_MOST: Final = LONGEST // _MOST_TOGETHER  # characters; a longer one is cut where a word ends
+_SENTENCE: Final = re.compile(r"(?<=[.!?。！？…])\s+|(?<=[。！？])|\n+|(?=<!--)|(?<=-->)")
+# What stands for letters that say nothing, and is no letter.
+_NOTHING: Final = "\0"
 # Which host it is says nothing: attackers take any, and those who write about them take .example.
 _HOST: Final = re.compile(
-    r"(?<=://)[^\s/\"'<>)]+|(?<![\w.-])(?:[\w-]{1,63}\.){1,8}(?:com|org|net|io|dev|biz|ai|co|app|info|test|example|invalid|localhost)\b|"
-    r"\b\d{1,3}(?:\.\d{1,3}){3}\b",
+    r"(?<=://)[^\s/\"'<>)]+|(?<![\w.-])(?:[\w-]{1,63}\.){1,8}"
+    r"(?:com|org|net|io|dev|biz|ai|co|app|info|test|example|invalid|localhost)\b|\b\d{1,3}(?:\.\d{1,3}){3}\b",
     re.IGNORECASE,
 )
+# A second blank, and what stands more than twice in a row.
+_AGAIN: Final = re.compile(r"(?<= ) +|(?<=(.)\1)\1+", re.DOTALL)
 _TURN: Final = np.uint64(0x9E3779B97F4A7C15)
-_SENTENCE: Final = re.compile(r"(?<=[.!?。！？…])\s+|(?<=[。！？])|\n+|(?=<!--)|(?<=-->)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,70 +47,111 @@ class Likeness:
     weights: NDArray[np.float32]
     bias: float
 
-    def most(self, text: str) -> tuple[float, int, int]:
-        """Return how likely the likeliest part of a text is an injection, and where the part begins and ends.
+    def alike(self, text: str, least: float, known: Sequence[tuple[int, int]] = ()) -> list[tuple[int, int]]:
+        """Return where the parts of a text begin and end that are injections with a likelihood of `least`.
 
-        Parts are sentences, alone, with the next ones, and all of a short text.
+        What stands within `known` stretches counts for nothing. The likeliest come first, and none overlaps another.
         """
-        scores = self._sums(text)
-        start, end = max(parts(text), key=lambda part: self._score(scores, *part))
-        return float(expit(self._score(scores, start, end))), start, end
+        scored = sorted(self.scores(text, known).items(), key=lambda one: -one[1])
+        found: list[tuple[int, int]] = []
+        for (start, end), likely in scored:
+            if likely < least:
+                break
+            if all(end <= first or last <= start for first, last in found):
+                found.append((start, end))
+        return [(start, start + len(text[start:end].rstrip())) for start, end in found]
 
-    def _sums(self, text: str) -> list[NDArray[np.float64]]:
-        return [
-            np.concatenate([[0.0], np.cumsum(self.weights[hashes], dtype=np.float64)])
-            for hashes in hashed(text)
-        ]
+    def scores(self, text: str, known: Sequence[tuple[int, int]] = ()) -> dict[tuple[int, int], float]:
+        """Return how likely each part of a text is an injection: sentences, alone and with the next ones."""
+        plain = plain_letters(text, known)
+        sums = []
+        for hashes in stretches(plain):
+            counted = hashes >= 0
+            # A place that is not counted has the last hash, which counts nothing.
+            weights = np.where(counted, self.weights[hashes], 0).astype(np.float64)
+            sums.append((_summed(weights), _summed(counted.astype(np.float64))))
+        return {part: float(expit(self._score(sums, *part))) for part in parts(plain)}
 
-    def _score(self, sums: list[NDArray[np.float64]], start: int, end: int) -> float:
-        total, count = 0.0, 0
-        for size, sum_ in zip(SIZES, sums, strict=True):
-            stretches = end - start - size + 1
-            if stretches > 0:
-                total += sum_[start + stretches] - sum_[start]
-                count += stretches
-        return float(total / max(1, count) ** 0.5 + self.bias)
+    def _score(
+        self, sums: Sequence[tuple[NDArray[np.float64], NDArray[np.float64]]], start: int, end: int
+    ) -> float:
+        total = count = 0.0
+        for size, (weights, counts) in zip(SIZES, sums, strict=True):
+            last = end - size + 1
+            if last > start:
+                total += weights[last] - weights[start]
+                count += counts[last] - counts[start]
+        return float(total / max(1.0, count) ** 0.5 + self.bias)
 
 
-def hashed(text: str) -> list[NDArray[np.int64]]:
-    """Return for each of SIZES the hashes of a text's stretches of so many letters.
+def _summed(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    return np.concatenate([[0.0], np.cumsum(values)])
 
-    They are small letters; one digit is as good as another, and so is a host.
+
+def plain_letters(text: str, known: Sequence[tuple[int, int]] = ()) -> str:
+    """Return a text in small letters, as long as it is, without what says nothing of what it is about.
+
+    That are hosts, all digits but that they are some, blanks beyond the first, and what stands there again and again.
     """
-    low = re.sub(r"\d", "0", _HOST.sub(lambda host: "x" * len(host[0]), text))
+    for start, end in known:
+        text = f"{text[:start]}{_NOTHING * (end - start)}{text[end:]}"
+    text = _HOST.sub(lambda host: _NOTHING * len(host[0]), text)
     # Letters that become two when they are small are left, so that places stay what they are.
-    low = "".join(small if len(small := letter.lower()) == 1 else letter for letter in low)
-    codes = np.frombuffer(low.encode("utf-32-le", "surrogatepass"), dtype=np.uint32).astype(np.uint64)
-    found, rolling = [], np.zeros(len(codes), dtype=np.uint64)
+    text = "".join(
+        small if len(small := letter.lower()) == 1 else letter for letter in re.sub(r"\d", "0", text)
+    )
+    return _AGAIN.sub(lambda again: _NOTHING * len(again[0]), re.sub(r"[^\S\n]", " ", text))
+
+
+def stretches(plain: str) -> list[NDArray[np.int64]]:
+    """Return for each of SIZES the hashes of a plain text's stretches of so many letters, by where they begin.
+
+    Those that hold what says nothing, and those that have stood there a moment ago, are -1.
+    """
+    codes = np.frombuffer(plain.encode("utf-32-le", "surrogatepass"), dtype=np.uint32).astype(np.uint64)
+    nothing = (codes == ord(_NOTHING)) | (codes == ord("\n"))
+    found, rolling, empty = [], np.zeros(len(codes), dtype=np.uint64), np.zeros(len(codes), dtype=np.bool_)
     for size in range(1, max(SIZES) + 1):
-        rolling = rolling[: max(0, len(codes) - size + 1)] * _TURN + codes[size - 1 :]
+        there = max(0, len(codes) - size + 1)
+        rolling = rolling[:there] * _TURN + codes[size - 1 :]
+        empty = empty[:there] | nothing[size - 1 :]
         if size in SIZES:
             mixed = (rolling ^ np.uint64(size)) * _TURN
-            found.append(
-                ((mixed ^ (mixed >> np.uint64(29))) * _TURN >> np.uint64(64 - BITS)).astype(np.int64)
-            )
+            hashes = ((mixed ^ (mixed >> np.uint64(29))) * _TURN >> np.uint64(64 - BITS)).astype(np.int64)
+            hashes[empty | _again(hashes)] = -1
+            found.append(hashes)
     return found
 
 
-def parts(text: str) -> Iterator[tuple[int, int]]:
-    """Yield where a text's sentences begin and end, alone, with the next ones, and where all of a short one does.
+def _again(hashes: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Tell of each place whether its hash has stood within a part's length before it."""
+    order = np.argsort(hashes, kind="stable")
+    again = np.zeros(len(hashes), dtype=np.bool_)
+    again[order[1:]] = (hashes[order[1:]] == hashes[order[:-1]]) & (order[1:] - order[:-1] < LONGEST)
+    return again
 
-    No part is long, for a score grows with what is said again and again.
+
+def parts(text: str) -> Iterator[tuple[int, int]]:
+    """Yield where a text's sentences begin and end, alone, and with the next ones; none is longer than LONGEST.
+
+    Sentences of blanks are none.
     """
     ends = [0, *(match.end() for match in _SENTENCE.finditer(text)), len(text)]
-    whole = [(start, end) for start, end in pairwise(ends) if text[start:end].strip()]
-    cuts = [part for start, end in whole for part in _cut(text, start, end)]
-    if len(text) <= _MOST_TOGETHER * _LONGEST or not cuts:
-        yield 0, len(text)
+    cuts = [part for start, end in pairwise(ends) for part in _cut(text, start, end) if _says(text, *part)]
     for number, (start, _) in enumerate(cuts):
         for _, end in cuts[number : number + _MOST_TOGETHER]:
-            yield start, end
+            if end - start <= LONGEST:
+                yield start, end
+
+
+def _says(text: str, start: int, end: int) -> bool:
+    return any(not letter.isspace() and letter != _NOTHING for letter in text[start:end])
 
 
 def _cut(text: str, start: int, end: int) -> Iterator[tuple[int, int]]:
-    while end - start > _LONGEST:
-        middle = start + _LONGEST * 2 // 3
-        stop = text.find(" ", middle, start + _LONGEST)
+    while end - start > _SENTENCE_AT_MOST:
+        middle = start + _SENTENCE_AT_MOST * 2 // 3
+        stop = text.find(" ", middle, start + _SENTENCE_AT_MOST)
         stop = middle if stop < 0 else stop + 1
         yield start, stop
         start = stop

@@ -305,8 +305,7 @@ class LocalModel:
         rows = [self._row(index, conversation, sampling) for index, conversation in enumerate(conversations)]
         said = self._said if repeats(sampling) else None
         if said is not None:
-            for row in rows:
-                self._follow(row, said, sampling)
+            rows = [self._following(row, said, conversations[row.index], sampling) for row in rows]
         by_length = sorted((row for row in rows if not row.done), key=lambda row: len(row.text))
         for start in range(0, len(by_length), self._batch_size):
             for _ in self._generate(by_length[start : start + self._batch_size], sampling):
@@ -357,11 +356,18 @@ class LocalModel:
         constraint = None if self._constraints is None else self._constraints(conversation)
         return _Row(index, prompt, constraint, generator, done=sampling.max_tokens < 1)
 
-    def _follow(self, row: _Row, said: Said, sampling: Sampling) -> None:
-        """Let a row say what was said to its prompt before, as far as its constraint allows, in as many seconds."""
+    def _following(self, row: _Row, said: Said, conversation: Conversation, sampling: Sampling) -> _Row:
+        """Return the row saying what was said to its prompt before, as far as its constraint allows."""
         spoken = said.find(row.prompt, sampling)
         if spoken is None:
-            return
+            return row
+        self._follow(row, spoken, sampling)
+        limit = context_length(self.model)
+        # Who goes on beside one that has said nothing yet is padded to more than it will say.
+        crowded = limit is not None and len(row.text) + sampling.max_tokens > limit
+        return row if row.done or not crowded else self._row(row.index, conversation, sampling)
+
+    def _follow(self, row: _Row, spoken: Spoken, sampling: Sampling) -> None:
         start = time.perf_counter()
         followed = 0
         for token in spoken.tokens:

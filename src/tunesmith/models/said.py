@@ -32,9 +32,10 @@ class Spoken:
 
 
 class Said:
-    """Greedy answers of one model's weights, by prompt, for as long as they are wanted again."""
+    """Greedy answers of one model's weights, by prompt; of more than `most` the oldest are forgotten."""
 
-    def __init__(self) -> None:
+    def __init__(self, most: int = 20_000) -> None:
+        self._most = most
         self._spoken: dict[bytes, Spoken] = {}
 
     def find(self, prompt: Sequence[int], sampling: Sampling) -> Spoken | None:
@@ -44,6 +45,8 @@ class Said:
     def keep(self, prompt: Sequence[int], sampling: Sampling, spoken: Spoken) -> None:
         """Take note of an answer that nothing but the sampling has held."""
         self._spoken[_key(prompt, sampling)] = spoken
+        while len(self._spoken) > self._most:
+            del self._spoken[next(iter(self._spoken))]
 
 
 def repeats(sampling: Sampling) -> bool:
