@@ -24,6 +24,7 @@ BITS: Final = 16  # of a hash
 SIZES: Final = (2, 3, 4, 5, 6)  # letters in a stretch
 WEIGHTS: Final = "words/injection.npz"
 LONGEST: Final = 720  # characters of a part
+_MOST_ROUNDS: Final = 4  # in which what is said again is looked for
 _MOST_TOGETHER: Final = 3  # sentences that are looked at together
 _SENTENCE_AT_MOST: Final = LONGEST // _MOST_TOGETHER  # characters; a longer one is cut where a word ends
 _SENTENCE: Final = re.compile(r"(?<=[.!?。！？…])\s+|(?<=[。！？])|\n+|(?=<!--)|(?<=-->)")
@@ -31,12 +32,12 @@ _SENTENCE: Final = re.compile(r"(?<=[.!?。！？…])\s+|(?<=[。！？])|\n+|(
 _NOTHING: Final = "\0"
 # Which host it is says nothing: attackers take any, and those who write about them take .example.
 _HOST: Final = re.compile(
-    r"(?<=://)[^\s/\"'<>)]+|(?<![\w.-])(?:[\w-]{1,63}\.){1,8}"
+    r"[a-z]{1,8}://[^\s/\"'<>)]+|(?<![\w.-])(?:[\w-]{1,63}\.){1,8}"
     r"(?:com|org|net|io|dev|biz|ai|co|app|info|test|example|invalid|localhost)\b|\b\d{1,3}(?:\.\d{1,3}){3}\b",
     re.IGNORECASE,
 )
-# A second blank, and what stands more than twice in a row.
-_AGAIN: Final = re.compile(r"(?<= ) +|(?<=(.)\1)\1+", re.DOTALL)
+# Blanks in a row, of which one counts, and other letters, of which two do.
+_AGAIN: Final = re.compile(r" {2,}|(.)\1{2,}", re.DOTALL)
 _TURN: Final = np.uint64(0x9E3779B97F4A7C15)
 
 
@@ -50,16 +51,24 @@ class Likeness:
     def alike(self, text: str, least: float, known: Sequence[tuple[int, int]] = ()) -> list[tuple[int, int]]:
         """Return where the parts of a text begin and end that are injections with a likelihood of `least`.
 
-        What stands within `known` stretches counts for nothing. The likeliest come first, and none overlaps another.
+        What stands within `known` stretches counts for nothing. The likeliest come first, and none overlaps another. A
+        text that goes on saying it is one part.
         """
-        scored = sorted(self.scores(text, known).items(), key=lambda one: -one[1])
         found: list[tuple[int, int]] = []
-        for (start, end), likely in scored:
-            if likely < least:
-                break
-            if all(end <= first or last <= start for first, last in found):
+        # What is said again shortly after counts only once the first is known.
+        for _ in range(_MOST_ROUNDS):
+            fresh = self._apart(self.scores(text, (*known, *found)), least)
+            if not fresh:
+                return [(start, start + len(text[start:end].rstrip())) for start, end in found]
+            found += fresh
+        return [(0, len(text))]
+
+    def _apart(self, scores: dict[tuple[int, int], float], least: float) -> list[tuple[int, int]]:
+        found: list[tuple[int, int]] = []
+        for (start, end), likely in sorted(scores.items(), key=lambda one: -one[1]):
+            if likely >= least and all(end <= first or last <= start for first, last in found):
                 found.append((start, end))
-        return [(start, start + len(text[start:end].rstrip())) for start, end in found]
+        return found
 
     def scores(self, text: str, known: Sequence[tuple[int, int]] = ()) -> dict[tuple[int, int], float]:
         """Return how likely each part of a text is an injection: sentences, alone and with the next ones."""
@@ -100,7 +109,12 @@ def plain_letters(text: str, known: Sequence[tuple[int, int]] = ()) -> str:
     text = "".join(
         small if len(small := letter.lower()) == 1 else letter for letter in re.sub(r"\d", "0", text)
     )
-    return _AGAIN.sub(lambda again: _NOTHING * len(again[0]), re.sub(r"[^\S\n]", " ", text))
+    return _AGAIN.sub(_once, re.sub(r"[^\S\n]", " ", text))
+
+
+def _once(again: re.Match[str]) -> str:
+    counts = 1 if again[0][0] == " " else 2
+    return again[0][:counts] + _NOTHING * (len(again[0]) - counts)
 
 
 def stretches(plain: str) -> list[NDArray[np.int64]]:
