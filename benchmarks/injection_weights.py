@@ -34,7 +34,7 @@ from sklearn.linear_model import LogisticRegression
 from tunesmith.evaluating.statistics import wilson
 from tunesmith.guarding import likeness as likeness_module
 from tunesmith.guarding.injection import LEAST, injection
-from tunesmith.guarding.likeness import BITS, LONGEST, WEIGHTS, Likeness, plain_letters, stretches
+from tunesmith.guarding.likeness import BITS, FEWEST, LONGEST, WEIGHTS, Likeness, plain_letters, stretches
 from tunesmith.guarding.rails import Context
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -96,7 +96,7 @@ def vectors(texts: Sequence[str]) -> csr_matrix:
         each, counts = np.unique(found, return_counts=True)
         rows.append(np.full(len(each), number))
         columns.append(each)
-        values.append(counts / max(1, len(found)) ** 0.5)
+        values.append(counts / max(FEWEST, len(found)) ** 0.5)
     where = np.concatenate(rows), np.concatenate(columns)
     return csr_matrix((np.concatenate(values), where), shape=(len(texts), 2**BITS))
 

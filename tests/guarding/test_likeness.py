@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from tunesmith.guarding.injection import LEAST, injection
 from tunesmith.guarding.likeness import (
     BITS,
+    FEWEST,
     LONGEST,
     SIZES,
     Likeness,
@@ -51,7 +52,7 @@ def test_each_part_has_the_score_of_a_plain_product(text: str) -> None:
             for each in places[start : max(start, end - size + 1)]
             if each >= 0
         ]
-        score = model.weights[hashes].astype(np.float64).sum() / max(1, len(hashes)) ** 0.5 + model.bias
+        score = model.weights[hashes].astype(np.float64).sum() / max(FEWEST, len(hashes)) ** 0.5 + model.bias
         assert likely == pytest.approx(1 / (1 + np.exp(-score)))
 
 

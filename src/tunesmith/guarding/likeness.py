@@ -23,6 +23,7 @@ from scipy.special import expit
 BITS: Final = 16  # of a hash
 SIZES: Final = (2, 3, 4, 5, 6)  # letters in a stretch
 WEIGHTS: Final = "words/injection.npz"
+FEWEST: Final = 60  # stretches that say something; of fewer the score is that of so many
 LONGEST: Final = 720  # characters of a part
 _MOST_ROUNDS: Final = 4  # in which what is said again is looked for
 _MOST_TOGETHER: Final = 3  # sentences that are looked at together
@@ -90,7 +91,7 @@ class Likeness:
             if last > start:
                 total += weights[last] - weights[start]
                 count += counts[last] - counts[start]
-        return float(total / max(1.0, count) ** 0.5 + self.bias)
+        return float(total / max(count, FEWEST) ** 0.5 + self.bias)
 
 
 def _summed(values: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -106,10 +107,10 @@ def plain_letters(text: str, known: Sequence[tuple[int, int]] = ()) -> str:
         text = f"{text[:start]}{_NOTHING * (end - start)}{text[end:]}"
     text = _HOST.sub(lambda host: _NOTHING * len(host[0]), text)
     # Letters that become two when they are small are left, so that places stay what they are.
-    text = "".join(
-        small if len(small := letter.lower()) == 1 else letter for letter in re.sub(r"\d", "0", text)
-    )
-    return _AGAIN.sub(_once, re.sub(r"[^\S\n]", " ", text))
+    small = text.lower()
+    if len(small) != len(text):
+        small = "".join(low if len(low := letter.lower()) == 1 else letter for letter in text)
+    return _AGAIN.sub(_once, re.sub(r"[^\S\n]", " ", re.sub(r"\d", "0", small)))
 
 
 def _once(again: re.Match[str]) -> str:
