@@ -69,7 +69,7 @@ def learned_from() -> list[Labelled]:
         for row in rows_of(DATA / "injections.jsonl")
     ]
     developed = [
-        Labelled(row["text"], row["label"] == "injection", "en")
+        Labelled(row["text"], row["label"] == "injection", "" if row["kind"] == "multilingual" else "en")
         for row in rows_of(DATA / "guardrails.jsonl")
         if row["half"] == "development"
         and row["where"] in {"input", "retrieval"}

@@ -21,8 +21,8 @@ _EITHER: Final = "it tells the model to leave its instructions, or asks for them
 _LIKE: Final = "it is like words that turn a model from its instructions"
 _ASKED_WITHIN: Final = 300  # characters
 
-#: How likely the classifier must think an injection to be: from here on it stopped one in two hundred honest texts, two
-#: thirds of which were written to look like attacks (benchmarks/injection_weights.py).
+#: How likely the classifier must think an injection to be: from here on it stopped three in a thousand honest texts of five
+#: folds, about a quarter of which were written to look like attacks (benchmarks/injection_weights.py).
 LEAST: Final = 0.945
 
 
