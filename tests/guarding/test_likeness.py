@@ -118,6 +118,19 @@ def test_what_stands_beside_an_attack_does_not_hide_it(text: str) -> None:
     assert any(span.start <= place and place + len(ATTACK) - 1 <= span.end for span in found.spans)
 
 
+@pytest.mark.parametrize("hidden", ["\0", "\x1f", "\u200b", "\u2060"])
+def test_invisible_letters_hide_no_attack(hidden: str) -> None:
+    """Neither from the rules nor from the classifier; what is taken out is where it stands in the text as it came."""
+    for attack in (ATTACK, RULED):
+        text = f"{BEFORE}\n{hidden.join(attack)}\n{AFTER}"
+        found = injection(documents=True)(text, NOTHING)
+        assert found is not None
+        place = text.index("\n") + 1
+        assert found.spans[0].start <= place
+        assert found.spans[0].end >= place + len(hidden.join(attack)) - 1
+        assert found.spans[0].end <= len(text) - 20
+
+
 def test_every_one_of_many_attacks_is_found() -> None:
     """However many there are."""
     text = "\n".join(f"{BEFORE} {ATTACK} {AFTER}" for _ in range(15))

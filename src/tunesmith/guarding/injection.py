@@ -15,14 +15,14 @@ from typing import Final
 
 from tunesmith.guarding.expressions import ASKED, FAMILIES, GLUED, QUOTES, TO_YOU, TONGUES, TOPIC, Family
 from tunesmith.guarding.rails import LEFT_OUT, Context, Find, Found, Span
-from tunesmith.guarding.readings import Reading, Seen, seen
+from tunesmith.guarding.readings import Reading, Seen, readings, seen
 
 _EITHER: Final = "it tells the model to leave its instructions, or asks for them"
 _LIKE: Final = "it is like words that turn a model from its instructions"
 _ASKED_WITHIN: Final = 300  # characters
 
-#: How likely the classifier must think an injection to be: from here on it stopped three in a thousand honest texts of five
-#: folds, about a quarter of which were written to look like attacks (benchmarks/injection_weights.py).
+#: How likely the classifier must think an injection to be: from here on it stopped three in a thousand honest texts of
+#: five folds, about a quarter of which were written to look like attacks (benchmarks/injection_weights.py).
 LEAST: Final = 0.945
 
 
@@ -49,8 +49,9 @@ def injection(*, documents: bool = False, allow: Sequence[str] = (), least: floa
         if least < 1:
             from tunesmith.guarding.likeness import likeness
 
-            known = [*may, *((each.start, each.end) for each in found)]
-            found += [Seen(_LIKE, start, end) for start, end in likeness().alike(text, least, known)]
+            plain = next(iter(readings(text)))
+            known = [plain.within(*span) for span in (*may, *((each.start, each.end) for each in found))]
+            found += [Seen(_LIKE, *plain.span(*part)) for part in likeness().alike(plain.text, least, known)]
         spans = tuple(Span(each.start, each.end, LEFT_OUT) for each in found)
         return Found(found[0].why, spans) if found else None
 

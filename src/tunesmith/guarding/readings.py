@@ -8,6 +8,7 @@ import codecs
 import html
 import re
 import unicodedata
+from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import Final
@@ -25,6 +26,7 @@ _TWO_LEETS = (str.maketrans("013457@$", "oieastas"), str.maketrans("013457@$", "
 _INVISIBLE = re.compile(
     "[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2060-\u206f\u3164\ufe00-\ufe0f\uffa0\ufff0-\ufff8\U000e0000-\U000e0fff]"
 )
+_CONTROL = re.compile(r"[\x00-\x08\x0e-\x1f\x7f-\x9f]")
 # Letters of other scripts that look like Latin ones (after Unicode's confusables, the common ones).
 _ALIKE = str.maketrans("авгеёікмнорстухѕјԁԛԝһαβεικνορτυχ", "abreeikmhopctyxsjdqwhabeikvoptux")
 # Words by which a text in rot13, or backwards, gives itself away.
@@ -55,6 +57,12 @@ class Reading:
         if self.places is None:
             return (self.start + start, self.start + end) if not self.how else (self.start, self.end)
         return self.places[start], self.places[end - 1] + 1
+
+    def within(self, start: int, end: int) -> tuple[int, int]:
+        """Return the stretch of an open reading that a stretch of the original stands in."""
+        if self.places is None:
+            return start, end
+        return bisect_left(self.places, start), bisect_left(self.places, end)
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +104,7 @@ def _all(text: str, search: Callable[[Reading], Iterable[Seen]]) -> list[Seen]:
 def readings(text: str, depth: int = 0) -> Iterator[Reading]:
     """Yield the readings of a text, the open one first."""
     size = len(text)
-    if text.isascii():
+    if text.isascii() and not _CONTROL.search(text):
         yield Reading(text.lower(), "", 0, size)
     else:
         yield from _folded(text)
@@ -114,7 +122,7 @@ def _folded(text: str) -> Iterator[Reading]:
     for place, letter in enumerate(text):
         if "\U000e0020" <= letter <= "\U000e007e":
             hidden.append(chr(ord(letter) - 0xE0000))
-        elif unicodedata.category(letter) == "Cf" or _INVISIBLE.match(letter):
+        elif unicodedata.category(letter) == "Cf" or _INVISIBLE.match(letter) or _CONTROL.match(letter):
             continue
         else:
             for each in unicodedata.normalize("NFKC", letter).lower():
